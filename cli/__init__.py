@@ -1,0 +1,40 @@
+"""The command line: commands parse, call the library and print. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import click
+from wsi_idc.cli.data import data
+from wsi_idc.cli.demo import demo
+from wsi_idc.cli.info import info
+from wsi_idc.cli.models import models
+from wsi_idc.cli.predict import predict
+from wsi_idc.cli.segment import segment
+
+from wsi_idc.errors import WsiIdcError
+
+
+class _Group(click.Group):
+    """Turns the library's errors into one line and exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except WsiIdcError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wsi-idc")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def main(debug: bool) -> None:
+    """Find, outline and measure invasive ductal carcinoma on whole-slide images.
+
+    For research use only; not a medical device and not for diagnosis.
+    """
+
+
+for _command in (segment, info, demo, predict, models, data):
+    main.add_command(_command)

@@ -1,0 +1,33 @@
+"""`wsi-idc demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from wsi_idc.cli.options import engine_option
+
+
+@click.command()
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("wsi-idc-demo"), show_default=True, help="Folder."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, another section.")
+@engine_option
+def demo(output: Path, seed: int, engine: str) -> None:
+    """Paint a breast-like section, segment it with the shipped model and say what was found.
+
+    The section is painted by a program: it shows how the tool works, not how well the model does on real tissue.
+    """
+    from wsi_idc.cli.segment import print_outcome
+
+    from wsi_idc.demo import run_demo
+
+    result = run_demo(output, seed, engine)
+    click.echo(f"painted section: {result.slide}")
+    print_outcome(result.slide, result.outcome)
+    click.echo("share of the patches of each painted class that was found to be IDC:")
+    for name, (share, patches) in result.found.items():
+        click.echo(f"  {name:8}{share:6.1%} of {patches}")
+    for path in (result.outcome.overview, result.outcome.regions, result.outcome.folder / "report.html"):
+        click.echo(path)

@@ -1,0 +1,53 @@
+"""Options and messages that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from wsi_idc.models.package import ModelPackage
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+model_option: Decorator = click.option(
+    "--model", default=None, metavar="NAME|DIR", help="Model package, by name or folder.  [default: the shipped one]"
+)
+engine_option: Decorator = click.option(
+    "--engine",
+    type=click.Choice(["auto", "onnx", "keras"]),
+    default="auto",
+    show_default=True,
+    help="What computes; auto takes what is done first on this machine.",
+)
+mpp_option: Decorator = click.option(
+    "--mpp",
+    type=click.FloatRange(0.05, 20),
+    metavar="UM",
+    help="Scale of level 0 in um per pixel, in place of what the file states.",
+)
+threshold_option: Decorator = click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Probability from which a patch is IDC.  [default: the model's]",
+)
+json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def chosen_model(name: str | None) -> ModelPackage:
+    """Load the model asked for; an unknown name is wrong usage."""
+    from wsi_idc.models.registry import UnknownModelError, find_model
+
+    try:
+        return find_model(name) if name else find_model()
+    except UnknownModelError as error:
+        raise click.BadParameter(str(error), param_hint="--model") from error
+
+
+def print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows of text in aligned columns, the first row as the head."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,57 @@
+"""`wsi-idc predict`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import click
+from wsi_idc.cli.options import chosen_model, engine_option, json_option, model_option, print_table, threshold_option
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
+@model_option
+@engine_option
+@threshold_option
+@json_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+def predict(
+    images: tuple[Path, ...],
+    model: str | None,
+    engine: str,
+    threshold: float | None,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """Print the probability of IDC of patches, or of small images at the model's scale.
+
+    An image larger than a patch is cut into patches; its probability is their mean, and the largest is shown beside it.
+    """
+    if as_json and as_csv:
+        raise click.UsageError("give --json or --csv, not both")
+    from wsi_idc.predict import predict_images
+
+    package = chosen_model(model)
+    rows, errors = predict_images(images, package, engine, threshold)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif as_csv:
+        writer = csv.DictWriter(sys.stdout, list(_HEADS), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    elif rows:
+        print_table([tuple(_HEADS), *(tuple(_text(row[key]) for key in _HEADS) for row in rows)])
+    for error in errors:
+        click.echo(f"error: {error}", err=True)
+    if errors:
+        raise click.exceptions.Exit(1)
+
+
+_HEADS = ("image", "probability", "max_probability", "idc", "patches")
+
+
+def _text(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

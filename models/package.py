@@ -1,0 +1,83 @@
+"""A model package: a folder with `model.json`, checked by a schema, and weights, verified by checksum when read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsi_idc.errors import ModelError
+
+_SCHEMA = Path(__file__).with_name("model.schema.json")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPackage:
+    """What `model.json` says; `sha256` identifies the package, weights included, since their checksums are in it.
+
+    `mpp` is in um per pixel, `patch_size` in pixels, `halo` in patches. The probability of IDC is
+    sigmoid(logit / temperature); a patch at or above `threshold` is IDC.
+    """
+
+    folder: Path
+    name: str
+    version: str
+    description: str
+    licence: str
+    mpp: float
+    patch_size: int
+    halo: int
+    classes: tuple[str, str]
+    threshold: float
+    temperature: float
+    networks: dict[str, dict[str, dict[str, str]]]
+    training_data: dict[str, Any]
+    metrics: dict[str, dict[str, float]]
+    sha256: str
+
+    def formats(self) -> set[str]:
+        """Return the weight formats ("keras", "onnx") that every network of the package has."""
+        return set.intersection(*(set(network) for network in self.networks.values()))
+
+    def read_weights(self, network: str, form: str) -> bytes:
+        """Read the weights of a network ("encoder", "context") in a form ("keras", "onnx") and verify their sha256.
+
+        Raises ModelError where the file is missing or is not the one that `model.json` names.
+        """
+        entry = self.networks[network][form]
+        path = self.folder / entry["file"]
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ModelError(
+                f"{path}: the weights cannot be read ({error.strerror}); install the model again"
+            ) from error
+        if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+            raise ModelError(
+                f"{path}: its sha256 is not the one that model.json states, so it was damaged or exchanged; "
+                "install the model again"
+            )
+        return data
+
+
+def load_package(folder: Path) -> ModelPackage:
+    """Read the package in `folder`; raises ModelError, naming the file and the fault, where it is not valid."""
+    import jsonschema
+
+    path = folder / "model.json"
+    try:
+        raw = path.read_bytes()
+        facts = json.loads(raw)
+        jsonschema.validate(facts, json.loads(_SCHEMA.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); a model is a folder with a model.json") from error
+    except ValueError as error:
+        raise ModelError(f"{path}: is not JSON ({error})") from error
+    except jsonschema.ValidationError as error:
+        raise ModelError(f"{path}: {error.json_path}: {error.message}") from error
+    for key in ("format", "format_version", "preprocessing"):
+        del facts[key]
+    facts["classes"] = tuple(facts["classes"])
+    return ModelPackage(folder=folder, sha256=hashlib.sha256(raw).hexdigest(), **facts)

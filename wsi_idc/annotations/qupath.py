@@ -1,0 +1,55 @@
+"""Regions as QuPath GeoJSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import geojson
+import shapely
+
+from wsi_idc.regions import Region
+
+# A class that is new to QuPath takes its colour from the file; red, as QuPath's own "Tumor".
+IDC_CLASS = {"name": "IDC", "color": [200, 0, 0]}
+
+
+def to_geojson(regions: Sequence[Region]) -> str:
+    """Write regions as a FeatureCollection of QuPath annotations; an empty one where there are none.
+
+    Coordinates are whole pixels of the full-resolution image as QuPath opens it. Same regions, same bytes.
+    """
+    features = [
+        geojson.Feature(id=region.id, geometry=_geometry(region), properties=_properties(region, number))
+        for number, region in enumerate(regions, 1)
+    ]
+    return geojson.dumps(geojson.FeatureCollection(features), allow_nan=False) + "\n"
+
+
+def _geometry(region: Region) -> dict[str, Any]:
+    def whole(values: Any) -> Any:
+        return int(values) if isinstance(values, float) else [whole(v) for v in values]
+
+    # Counter-clockwise shells, as RFC 7946 asks.
+    plain = shapely.geometry.mapping(shapely.orient_polygons(region.geometry))
+    return {"type": plain["type"], "coordinates": whole(plain["coordinates"])}
+
+
+def _properties(region: Region, number: int) -> dict[str, Any]:
+    return {
+        "objectType": "annotation",
+        "name": f"IDC {number}",
+        "classification": IDC_CLASS,
+        "isLocked": False,
+        "measurements": {
+            "Area mm2": round(region.area_mm2, 6),
+            "Perimeter mm": round(region.perimeter_mm, 6),
+            "Largest diameter mm": round(region.largest_diameter_mm, 6),
+            "Mean probability": round(region.mean_probability, 6),
+            "Max probability": round(region.max_probability, 6),
+            "95th percentile probability": round(region.p95_probability, 6),
+            "Patches": region.patches,
+            "Centroid x um": round(region.centroid_um[0], 2),
+            "Centroid y um": round(region.centroid_um[1], 2),
+        },
+    }

@@ -1,0 +1,94 @@
+"""Take the engine that finishes first on this machine, start-up included, by measuring it once."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+
+from wsi_idc.errors import ModelError
+from wsi_idc.inference import ENGINES, Engine, _providers
+from wsi_idc.models.package import ModelPackage
+
+# Below this time with ONNX Runtime no other engine can pay back its start-up, so it is not even measured.
+_WORTH_MEASURING_S = 30.0
+
+
+def make_engine(name: str, package: ModelPackage, n_patches: int) -> Engine:
+    """Make the engine `name` ("onnx", "keras", or "auto": the faster one here for `n_patches`) for a package.
+
+    Raises ModelError where the package has no weights for it or what runs it is not installed.
+    """
+    if name == "auto":
+        name = choose_engine(package, n_patches)
+    if name not in ENGINES:
+        raise ModelError(f"no engine {name!r}; known: auto, {', '.join(ENGINES)}")
+    if name not in package.formats():
+        raise ModelError(f"{package.folder}: the model has no {name} weights; use --engine auto")
+    try:
+        return ENGINES[name](package)
+    except ImportError as error:
+        raise ModelError(f"the engine {name} needs the package {error.name}, which is not installed") from error
+
+
+def choose_engine(package: ModelPackage, n_patches: int) -> str:
+    """Choose between ONNX Runtime and Keras for `n_patches`.
+
+    Start-up counts: ONNX Runtime loads in a tenth of a second, TensorFlow in seconds. So a job that ONNX Runtime does
+    in half a minute goes there unmeasured; for a longer one both are measured on this machine, once for each model and
+    kept in the user's cache, so that later runs choose alike.
+    """
+    forms = package.formats()
+    usable = [e for e in ENGINES if e in forms and importlib.util.find_spec(_NEEDS[e])]
+    if not usable:
+        raise ModelError(f"{package.folder}: no engine for its weights ({', '.join(sorted(forms))}) is installed")
+    if len(usable) == 1:
+        return usable[0]
+    key = f"{package.sha256[:16]}-{os.cpu_count()}-{'+'.join(sorted(_providers()))}"
+    cache = Path(platformdirs.user_cache_dir("wsi-idc", appauthor=False)) / "engines.json"
+    try:
+        known = json.loads(cache.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    if key not in known:
+        onnx = measure(package, "onnx")
+        if n_patches / onnx["patches_per_s"] < _WORTH_MEASURING_S:
+            return "onnx"
+        known[key] = {"onnx": onnx, "keras": measure(package, "keras")}
+        _keep(cache, known)
+    cost = {e: m["start_s"] + n_patches / m["patches_per_s"] for e, m in known[key].items()}
+    return min(cost, key=cost.__getitem__)
+
+
+_NEEDS = {"onnx": "onnxruntime", "keras": "keras"}
+
+
+def measure(package: ModelPackage, name: str, batches: int = 4) -> dict[str, float]:
+    """Measure an engine on random patches: `start_s` until the first batch is done, then `patches_per_s`."""
+    rng = np.random.default_rng(0)
+    size = package.patch_size
+    start = time.perf_counter()
+    engine = ENGINES[name](package)
+    pixels = rng.integers(0, 256, (engine.batch_size, size, size, 3), dtype=np.uint8)
+    engine.run("encoder", pixels)
+    ready = time.perf_counter()
+    for _ in range(batches):
+        engine.run("encoder", pixels)
+    rate = batches * engine.batch_size / (time.perf_counter() - ready)
+    return {"start_s": round(ready - start, 3), "patches_per_s": round(rate, 1)}
+
+
+def _keep(cache: Path, known: dict[str, dict[str, dict[str, float]]]) -> None:
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        temporary = cache.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
+        temporary.replace(cache)
+    except OSError:
+        # A home that cannot be written costs a second measurement, not the run.
+        return

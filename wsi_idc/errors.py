@@ -1,0 +1,23 @@
+"""The errors that a user can act on; each message is one line that names the file and the way out."""
+
+from __future__ import annotations
+
+
+class WsiIdcError(Exception):
+    """Base of every error that the command line prints without a traceback."""
+
+
+class SlideError(WsiIdcError):
+    """A slide that cannot be opened or read, or whose scale cannot be trusted."""
+
+
+class ModelError(WsiIdcError):
+    """A model package that is missing, damaged or of a form that this version does not know."""
+
+
+class DataError(WsiIdcError):
+    """Patches or annotations that are not what they should be."""
+
+
+class OutputError(WsiIdcError):
+    """An output folder that cannot be written, or that holds something else."""

@@ -1,0 +1,141 @@
+"""The arithmetic of patches, chunks and level-0 pixels; only this module multiplies mpp, patch size and downsample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A rectangle of the grid in patches: rows `top` to `bottom` and columns `left` to `right`, ends excluded."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """The index of this block in an array over the grid."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def within(self, outer: Block) -> tuple[slice, slice]:
+        """Return the index of this block in an array over `outer`."""
+        return (
+            slice(self.top - outer.top, self.bottom - outer.top),
+            slice(self.left - outer.left, self.right - outer.left),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where the patches of a slide lie: row 0, column 0 at the slide's top-left corner, no overlap.
+
+    `slide_size` is (width, height) in level-0 pixels, `slide_mpp` (x, y) in um per level-0 pixel, `patch_size` in
+    pixels at `mpp`, the model's scale in um per pixel. The last row and column may reach beyond the slide.
+    """
+
+    slide_size: tuple[int, int]
+    slide_mpp: tuple[float, float]
+    patch_size: int
+    mpp: float
+
+    @property
+    def patch_um(self) -> float:
+        """Side of a patch in um."""
+        return self.patch_size * self.mpp
+
+    @property
+    def patch_mm2(self) -> float:
+        """Area of a patch in mm2."""
+        return self.patch_um**2 / 1e6
+
+    @property
+    def step(self) -> tuple[float, float]:
+        """Width and height of a patch in level-0 pixels."""
+        return self.patch_um / self.slide_mpp[0], self.patch_um / self.slide_mpp[1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of patches that cover the slide."""
+        # A sliver under a thousandth of a patch is rounding of the mpp, not tissue.
+        cols, rows = (max(1, math.ceil(s / d - 1e-3)) for s, d in zip(self.slide_size, self.step, strict=True))
+        return rows, cols
+
+    @property
+    def whole(self) -> Block:
+        """The block of all patches."""
+        return Block(0, 0, *self.shape)
+
+    def origin(self, block: Block) -> tuple[float, float]:
+        """Return the top-left corner (x, y) of a block in level-0 pixels."""
+        return block.left * self.step[0], block.top * self.step[1]
+
+    def pixel_size(self, block: Block) -> tuple[int, int]:
+        """Return the width and height of a block in pixels at the model's mpp."""
+        rows, cols = block.shape
+        return cols * self.patch_size, rows * self.patch_size
+
+    def to_level0(self, corners: np.ndarray) -> np.ndarray:
+        """Map (n, 2) patch corners, as (column, row) and maybe fractional, to level-0 pixels (x, y)."""
+        return np.asarray(corners, float) * np.array(self.step)
+
+    def chunks(self, size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Cut the grid into blocks of at most `size` patches a side, in Dask's form: row heights, column widths."""
+        rows, cols = self.shape
+        return tuple(_cut(rows, size)), tuple(_cut(cols, size))
+
+    def with_halo(self, block: Block, halo: int) -> Block:
+        """Grow a block by `halo` patches on each side, as far as the grid goes."""
+        rows, cols = self.shape
+        return Block(
+            max(0, block.top - halo),
+            max(0, block.left - halo),
+            min(rows, block.bottom + halo),
+            min(cols, block.right + halo),
+        )
+
+    def share(self, mask: np.ndarray, mask_um: float) -> np.ndarray:
+        """Average a mask over each patch, exactly by area.
+
+        `mask` is (h, w) with pixels of `mask_um` um from the slide's top-left corner. Returns (rows, cols) float32
+        in 0 to 1; what lies beyond the mask counts as 0.
+        """
+        rows, cols = self.shape
+        pixels = self.patch_um / mask_um
+        vertical = area_weights(rows, 0.0, pixels, mask.shape[0])
+        horizontal = area_weights(cols, 0.0, pixels, mask.shape[1])
+        return np.asarray(vertical @ (horizontal @ mask.T.astype(np.float32)).T, np.float32)
+
+
+def _cut(length: int, size: int) -> Iterator[int]:
+    for start in range(0, length, size):
+        yield min(size, length - start)
+
+
+def area_weights(n_out: int, start: float, step: float, n_in: int):  # type: ignore[no-untyped-def]
+    """Build the (n_out, n_in) sparse matrix that averages input pixels over output pixels, exactly by area.
+
+    Output pixel i covers [start + i * step, start + (i + 1) * step) in input pixels. A row sums to the share of its
+    pixel that lies inside the input, so a caller can fill the rest with background.
+    """
+    from scipy.sparse import csr_matrix
+
+    edges = start + step * np.arange(n_out + 1)
+    low, high = np.clip(edges[:-1], 0, n_in), np.clip(edges[1:], 0, n_in)
+    first = np.floor(low).astype(np.int64)
+    counts = np.maximum(np.ceil(high).astype(np.int64) - first, 0)
+    pointers = np.concatenate([[0], np.cumsum(counts)])
+    columns = np.repeat(first - pointers[:-1], counts) + np.arange(pointers[-1])
+    overlap = np.minimum(columns + 1, np.repeat(high, counts)) - np.maximum(columns, np.repeat(low, counts))
+    weights = (np.maximum(overlap, 0) / step).astype(np.float32)
+    return csr_matrix((weights, columns, pointers), shape=(n_out, n_in))

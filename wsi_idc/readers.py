@@ -1,0 +1,195 @@
+"""Pixels of a slide file by level: OpenSlide for all that it reads, tifffile for the TIFFs that it declines."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from wsi_idc.errors import SlideError
+
+WHITE = (255, 255, 255)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level of a pyramid: size in pixels, and how many level-0 pixels one of its pixels spans."""
+
+    width: int
+    height: int
+    downsample: float
+
+
+class Reader(Protocol):
+    """What `slide.Slide` needs of a file format."""
+
+    name: str
+    levels: list[Level]
+    properties: dict[str, str]
+    background: tuple[int, int, int]
+
+    def read(self, level: int, x: int, y: int, width: int, height: int) -> tuple[np.ndarray, tuple[float, float]]:
+        """Read (height, width, 3) uint8 RGB at a level, from about pixel (x, y) of that level.
+
+        Also returns the exact origin (x, y) of what was read, in pixels of the level. Transparent and missing pixels
+        are background. Raises SlideError where the file cannot be decoded; the reader stays usable.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the file back."""
+        ...
+
+
+class OpenSlideReader:
+    """A slide that OpenSlide reads."""
+
+    name = "openslide"
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`; raises `openslide.OpenSlideError` where OpenSlide declines it."""
+        import openslide
+
+        self._path, self._lock = path, threading.Lock()
+        self._slide = openslide.OpenSlide(path)
+        self.properties = dict(self._slide.properties)
+        self.levels = [
+            Level(w, h, d)
+            for (w, h), d in zip(self._slide.level_dimensions, self._slide.level_downsamples, strict=True)
+        ]
+        colour = self.properties.get("openslide.background-color", "ffffff")
+        self.background = (int(colour[0:2], 16), int(colour[2:4], 16), int(colour[4:6], 16))
+
+    def read(self, level: int, x: int, y: int, width: int, height: int) -> tuple[np.ndarray, tuple[float, float]]:
+        """Read a rectangle of a level; see `Reader.read`."""
+        import openslide
+
+        downsample = self.levels[level].downsample
+        location = (round(x * downsample), round(y * downsample))
+        try:
+            image = self._slide.read_region(location, level, (width, height))
+        except openslide.OpenSlideError:
+            # One undecodable tile puts the whole handle into an error state, for every thread: read again on a
+            # fresh one, which then serves the others, so that only what is really damaged fails.
+            with self._lock:
+                self._slide = openslide.OpenSlide(self._path)
+                fresh = openslide.OpenSlide(self._path)
+            try:
+                image = fresh.read_region(location, level, (width, height))
+            except openslide.OpenSlideError as error:
+                raise SlideError(
+                    f"{self._path}: level {level} at x={location[0]}, y={location[1]} cannot be decoded ({error})"
+                ) from error
+            finally:
+                fresh.close()
+        rgba = np.asarray(image)
+        origin = (location[0] / downsample, location[1] / downsample)
+        alpha = rgba[..., 3:]
+        if alpha.min() == 255:
+            return rgba[..., :3], origin
+        blend = alpha.astype(np.float32) / 255
+        mixed = rgba[..., :3] * blend + np.array(self.background, np.float32) * (1 - blend)
+        return np.rint(mixed).astype(np.uint8), origin
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._slide.close()
+
+
+class TiffReader:
+    """A tiled or flat RGB TIFF or OME-TIFF, read through tifffile's Zarr view of its levels."""
+
+    name = "tifffile"
+    background = WHITE
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`; raises SlideError where it is not an 8-bit RGB TIFF."""
+        import tifffile
+        import zarr
+
+        self._path = path
+        try:
+            self._file = tifffile.TiffFile(path)
+            series = self._file.series[0]
+        except (tifffile.TiffFileError, IndexError, ValueError, OSError) as error:
+            raise SlideError(f"{path}: not a slide that OpenSlide or tifffile can read ({error})") from error
+        self._planar = series.axes[-3:] == "SYX"
+        shape = series.shape
+        if series.dtype != np.uint8 or series.axes not in ("YXS", "SYX") or 3 not in (shape[0], shape[-1]):
+            self._file.close()
+            raise SlideError(
+                f"{path}: {series.dtype} with axes {series.axes} {shape} is not 8-bit RGB; "
+                "export the slide as 8-bit brightfield RGB"
+            )
+        # The fill value is what a tile that the file leaves out reads as.
+        self._levels = [
+            zarr.open_array(level.aszarr(level=0, fillvalue=255), mode="r", zarr_format=2) for level in series.levels
+        ]
+        sizes = [(s.shape[-1], s.shape[-2]) if self._planar else (s.shape[1], s.shape[0]) for s in self._levels]
+        self.levels = [Level(w, h, (sizes[0][0] / w + sizes[0][1] / h) / 2) for w, h in sizes]
+        self.properties = _tiff_properties(self._file)
+
+    def read(self, level: int, x: int, y: int, width: int, height: int) -> tuple[np.ndarray, tuple[float, float]]:
+        """Read a rectangle of a level; see `Reader.read`."""
+        out = np.full((height, width, 3), 255, np.uint8)
+        at = self.levels[level]
+        left, top, right, bottom = max(x, 0), max(y, 0), min(x + width, at.width), min(y + height, at.height)
+        if left < right and top < bottom:
+            index: tuple[Any, ...] = (slice(top, bottom), slice(left, right))
+            try:
+                pixels = np.asarray(self._levels[level][(slice(None), *index) if self._planar else index])
+            except (ValueError, RuntimeError, OSError) as error:
+                raise SlideError(
+                    f"{self._path}: level {level} at x={left}, y={top} cannot be decoded ({error})"
+                ) from error
+            if self._planar:
+                pixels = np.moveaxis(pixels, 0, -1)
+            out[top - y : bottom - y, left - x : right - x] = pixels
+        return out, (float(x), float(y))
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._file.close()
+
+
+def _tiff_properties(file: Any) -> dict[str, str]:
+    """Name the facts of a TIFF as OpenSlide names them, and OME's physical pixel size in um."""
+    page = file.pages[0]
+    properties = {"openslide.vendor": "generic-tiff"}
+    for tag in ("ImageDescription", "XResolution", "YResolution", "ResolutionUnit"):
+        if tag not in page.tags:
+            continue
+        value = page.tags[tag].value
+        if tag in ("XResolution", "YResolution"):
+            value = value[0] / value[1] if value[1] else 0
+        elif tag == "ResolutionUnit":
+            value = {2: "inch", 3: "centimeter"}.get(int(value), "none")
+        properties[f"tiff.{tag}"] = str(value)
+    if file.is_ome:
+        import tifffile
+
+        image = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
+        image = image[0] if isinstance(image, list) else image
+        for axis in "XY":
+            size = image["Pixels"].get(f"PhysicalSize{axis}")
+            unit = image["Pixels"].get(f"PhysicalSize{axis}Unit", "µm")
+            factor = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}.get(unit)
+            if size is not None and factor is not None:
+                properties[f"ome.mpp-{axis.lower()}"] = str(float(size) * factor)
+    return properties
+
+
+def open_reader(path: Path) -> Reader:
+    """Open a slide file with the reader that takes it; raises SlideError with the reason where none does."""
+    import openslide
+
+    try:
+        return OpenSlideReader(path)
+    except openslide.OpenSlideUnsupportedFormatError:
+        return TiffReader(path)
+    except openslide.OpenSlideError as error:
+        reason = str(error).replace(f"Reading {path}: ", "")
+        raise SlideError(f"{path}: OpenSlide cannot open it ({reason}); is the file whole?") from error

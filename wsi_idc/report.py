@@ -1,0 +1,145 @@
+"""What a person looks at: overview.png, and report.html with the same in one file that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import shapely
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from skimage.transform import downscale_local_mean
+
+from wsi_idc.grid import Grid
+from wsi_idc.regions import Region
+from wsi_idc.summary import RESEARCH_USE
+from wsi_idc.tissue import TissueMap
+
+_OUTLINE = "#00a000"
+_LONGEST_SIDE = 1600
+
+
+def draw_overview(
+    path: Path, title: str, tissue: TissueMap, heatmap: np.ndarray, grid: Grid, regions: Sequence[Region]
+) -> None:
+    """Draw the slide with its regions, and with its heat colours, a colour bar and a scale bar, as a PNG."""
+    factor = max(1, -(-max(tissue.thumbnail.shape[:2]) // _LONGEST_SIDE))
+    thumbnail = downscale_local_mean(tissue.thumbnail, (factor, factor, 1), cval=255).clip(0, 255).astype(np.uint8)
+    width_mm, height_mm = (s * m / 1000 for s, m in zip(grid.slide_size, grid.slide_mpp, strict=True))
+    extent = (0.0, width_mm, height_mm, 0.0)
+    wide = width_mm > 1.2 * height_mm
+    aspect = width_mm / height_mm
+    size = (10.0, min(20.0, 2 * 9.0 / aspect + 1.4)) if wide else (13.0, min(20.0, 6.0 / aspect + 1.4))
+    with matplotlib.rc_context({"font.size": 9, "svg.hashsalt": "wsi-idc"}):
+        figure = Figure(figsize=size, dpi=120, layout="constrained")
+        FigureCanvasAgg(figure)
+        panels: list[Axes] = [figure.add_subplot(*((2, 1) if wide else (1, 2)), n) for n in (1, 2)]
+        for axes, name in zip(panels, ("Regions", "Probability of IDC"), strict=True):
+            axes.imshow(thumbnail, extent=extent, interpolation="antialiased")
+            axes.set_title(name, loc="left")
+            axes.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
+            _scale_bar(axes, width_mm, height_mm)
+        rows, cols = grid.shape
+        um = grid.patch_um / 1000
+        heat = panels[1].imshow(
+            np.ma.masked_invalid(heatmap),
+            extent=(0.0, cols * um, rows * um, 0.0),
+            cmap="inferno",
+            vmin=0,
+            vmax=1,
+            # Low probabilities leave the tissue to be seen.
+            alpha=np.nan_to_num(0.15 + 0.5 * heatmap),
+            interpolation="nearest",
+        )
+        panels[1].set(xlim=extent[:2], ylim=extent[2:])
+        colours = ScalarMappable(heat.norm, heat.cmap)
+        bar = figure.colorbar(colours, ax=panels, shrink=0.6, pad=0.01)
+        bar.set_label("probability of IDC")
+        for axes in panels:
+            _outlines(axes, regions, grid)
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+        # No software name and no date: the same run gives the same bytes.
+        figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def _outlines(axes: Axes, regions: Sequence[Region], grid: Grid) -> None:
+    scale = np.array(grid.slide_mpp) / 1000
+    for region in regions:
+        for ring in shapely.get_rings(shapely.get_parts(region.geometry)):
+            xy = shapely.get_coordinates(ring) * scale
+            axes.plot(xy[:, 0], xy[:, 1], color=_OUTLINE, linewidth=1.3)
+
+
+def _scale_bar(axes: Axes, width_mm: float, height_mm: float) -> None:
+    """Draw a bar of a round length, about a fifth of the width, below the image's lower left corner."""
+    rough = width_mm / 5
+    power = 10.0 ** np.floor(np.log10(rough))
+    length = power * max(m for m in (1, 2, 5) if m * power <= rough)
+    left, top = 0.02 * width_mm, height_mm * 1.02
+    bar = Rectangle((left, top), length, height_mm * 0.012, color="black", clip_on=False)
+    axes.add_patch(bar)
+    text = f"{length:g} mm" if length >= 1 else f"{length * 1000:g} µm"
+    axes.text(left + length * 1.05, top, text, va="center", ha="left", clip_on=False)
+
+
+def write_report(path: Path, summary: Mapping[str, Any], overview: Path, regions: Sequence[Region]) -> None:
+    """Write one HTML page with the numbers, the regions and the overview inside it."""
+    image = base64.b64encode(overview.read_bytes()).decode("ascii")
+    slide, model, parameters = summary["slide"], summary["model"], summary["parameters"]
+    facts = {
+        "State": summary["state"],
+        "IDC area": f"{summary['idc_mm2']:.2f} mm²",
+        "Tissue area": f"{summary['tissue_mm2']:.2f} mm²",
+        "IDC share of tissue": "none" if summary["idc_share"] is None else f"{summary['idc_share']:.1%}",
+        "Foci": summary["foci"],
+        "Largest extent": f"{summary['largest_extent_mm']:.2f} mm",
+        "Patches computed": summary["patches"],
+        "Pen ink": f"{summary['ink_mm2']:.2f} mm²",
+        "Out of focus": f"{summary['out_of_focus_share']:.1%} of tissue",
+        "Scale": f"{slide['mpp']['x']:.4g} µm/px ({slide['mpp']['source']})",
+        "Size": f"{slide['width']} x {slide['height']} px, {slide['width_mm']:.1f} x {slide['height_mm']:.1f} mm",
+        "Model": f"{model['name']} {model['version']}, {model['mpp']:g} µm/px, sha256 {model['sha256'][:12]}",
+        "Threshold": f"{parameters['threshold']:.3f}",
+    }
+    notes = [*summary["warnings"], *(f"chunk not computed: {c['reason']}" for c in summary["failed_chunks"])]
+    heads = ("Region", "Area mm²", "Perimeter mm", "Largest diameter mm", "Mean", "Max", "95 %", "Patches")
+    rows = [[f"IDC {number}", *_cells(region)] for number, region in enumerate(regions, 1)]
+    title = html.escape(f"wsi-idc: {slide['slide']}")
+    page = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }}
+table {{ border-collapse: collapse; margin: 1rem 0 }} td, th {{ padding: .2rem .8rem .2rem 0; text-align: left }}
+tr {{ border-bottom: 1px solid #ddd }}
+.regions :is(td, th):not(:first-child) {{ text-align: right }}
+img {{ max-width: 100% }} .note {{ background: #fff3cd; padding: .4rem .8rem }}
+</style></head><body>
+<h1>{title}</h1>
+<p>{RESEARCH_USE}</p>
+{"".join(f'<p class="note">{html.escape(n)}</p>' for n in notes)}
+<table>{"".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in facts.items())}</table>
+<img alt="The slide with its regions, and its probability of IDC" src="data:image/png;base64,{image}">
+<h2>Regions</h2>
+{_table(heads, rows) if rows else "<p>No region at this threshold.</p>"}
+</body></html>
+"""
+    path.write_text(page, encoding="utf-8")
+
+
+def _cells(region: Region) -> list[str]:
+    lengths = (region.perimeter_mm, region.largest_diameter_mm)
+    probabilities = (region.mean_probability, region.max_probability, region.p95_probability)
+    return [f"{region.area_mm2:.3f}", *(f"{v:.2f}" for v in (*lengths, *probabilities)), str(region.patches)]
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{h}</th>" for h in heads)
+    body = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
+    return f'<table class="regions"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'

@@ -1,0 +1,188 @@
+"""One slide through all stages: slide, tissue, grid, stream, regions, report."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsi_idc.annotations.qupath import to_geojson
+from wsi_idc.autotune import make_engine
+from wsi_idc.errors import SlideError
+from wsi_idc.grid import Grid
+from wsi_idc.heatmap import create_heatmap, finish_heatmap
+from wsi_idc.inference import Engine, Predictor
+from wsi_idc.models.package import ModelPackage
+from wsi_idc.output import previous_run, writing_to
+from wsi_idc.regions import find_regions
+from wsi_idc.report import draw_overview, write_report
+from wsi_idc.slide import Slide
+from wsi_idc.stream import Progress, StreamReport, stream
+from wsi_idc.summary import summarise, timings
+from wsi_idc.tissue import find_tissue
+
+MAX_COARSER = 1.10
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to run; the fields of `parameters()` decide the result, the others only how it is reached.
+
+    `threshold` None means the model's own. `mpp` in um per level-0 pixel overrides the slide's claim. `min_tissue` is
+    the share of a patch that must be tissue for it to be computed. `chunk` is in patches a side.
+    """
+
+    threshold: float | None = None
+    min_area_mm2: float = 0.0
+    smooth_um: float = 0.0
+    min_tissue: float = 0.1
+    mpp: float | None = None
+    engine: str = "auto"
+    overwrite: bool = False
+    workers: int = max(2, os.cpu_count() or 2)
+    chunk: int = 16
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be meant, with ValueError."""
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise ValueError(f"threshold {self.threshold} is not between 0 and 1")
+        if not 0 < self.min_tissue <= 1:
+            raise ValueError(f"min_tissue {self.min_tissue} is not above 0 and at most 1")
+        if self.min_area_mm2 < 0 or self.smooth_um < 0:
+            raise ValueError("min_area_mm2 and smooth_um cannot be negative")
+
+    def parameters(self, package: ModelPackage) -> dict[str, Any]:
+        """Return what, with the slide and the model, decides the result."""
+        return {
+            "threshold": package.threshold if self.threshold is None else self.threshold,
+            "min_area_mm2": self.min_area_mm2,
+            "smooth_um": self.smooth_um,
+            "min_tissue": self.min_tissue,
+            "mpp": self.mpp,
+            "engine": self.engine,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentResult:
+    """What a run left in `folder`; `summary` is the content of summary.json, `reused` says that it was there before."""
+
+    folder: Path
+    summary: dict[str, Any]
+    reused: bool = False
+
+    @property
+    def heatmap(self) -> Path:
+        """The probability of each patch, OME-Zarr."""
+        return self.folder / "heatmap.zarr"
+
+    @property
+    def regions(self) -> Path:
+        """The regions, GeoJSON for QuPath."""
+        return self.folder / "regions.geojson"
+
+    @property
+    def overview(self) -> Path:
+        """The slide with its regions and heat colours, PNG."""
+        return self.folder / "overview.png"
+
+
+@dataclass(slots=True)
+class Runner:
+    """A model package and the engines made for it so far, to be used for one slide after another."""
+
+    package: ModelPackage
+    settings: Settings
+    _engines: dict[str, Engine] = field(default_factory=dict)
+
+    def predictor(self, n_patches: int) -> Predictor:
+        """Return a predictor on the engine that the settings ask for, loading it at the first call."""
+        wanted = self.settings.engine
+        if wanted not in self._engines:
+            engine = make_engine(wanted, self.package, n_patches)
+            self._engines[wanted] = engine
+        return Predictor(self.package, self._engines[wanted])
+
+    def run(self, path: Path, folder: Path, on_plan: Callable[[int], Progress | None] | None = None) -> SegmentResult:
+        """Segment the slide at `path` into `folder`; `on_plan` gets the number of patches and may return a callback.
+
+        A folder that holds this very run is reused. Raises SlideError for the slide, OutputError for the folder.
+        """
+        times = {"start": time.perf_counter()}
+        with Slide(path, self.settings.mpp) as slide:
+            _check_scale(slide, self.package)
+            identity = {
+                "slide_fingerprint": slide.fingerprint(),
+                "model_sha256": self.package.sha256,
+                "parameters": self.settings.parameters(self.package),
+                "wsi_idc": version("wsi-idc"),
+            }
+            if (summary := previous_run(folder, identity, self.settings.overwrite)) is not None:
+                return SegmentResult(folder, summary, reused=True)
+            times["open"] = time.perf_counter()
+            with writing_to(folder) as place:
+                summary = self._compute(slide, place, identity, times, on_plan)
+        return SegmentResult(folder, summary)
+
+    def _compute(
+        self,
+        slide: Slide,
+        out: Path,
+        identity: dict[str, Any],
+        times: dict[str, float],
+        on_plan: Callable[[int], Progress | None] | None,
+    ) -> dict[str, Any]:
+        tissue = find_tissue(slide)
+        times["tissue"] = time.perf_counter()
+        settings, package = self.settings, self.package
+        grid = Grid(slide.size, (slide.mpp.x, slide.mpp.y), package.patch_size, package.mpp)
+        share = grid.share(tissue.mask, tissue.um)
+        # What could not be seen at low magnification may be tissue: it is tried, and reported where it fails again.
+        wanted = (share >= settings.min_tissue) | (grid.share(tissue.unreadable, tissue.um) > 0)
+        n_patches = int(wanted.sum())
+        progress = on_plan(n_patches) if on_plan else None
+        heatmap = create_heatmap(out / "heatmap.zarr", grid, settings.chunk)
+        report, engine = StreamReport(), None
+        if n_patches:
+            predictor = self.predictor(n_patches)
+            engine = predictor.engine.name
+            times["engine"] = time.perf_counter()
+            report = stream(slide, grid, wanted, predictor, heatmap, settings.workers, progress)
+        times["stream"] = time.perf_counter()
+        probabilities = np.asarray(heatmap[:])
+        if n_patches and len(report.failed) and not np.isfinite(probabilities).any():
+            raise SlideError(f"{slide.path}: no chunk of it can be decoded ({report.failed[0][1]})")
+        regions, numbers = find_regions(
+            probabilities,
+            grid,
+            identity["parameters"]["threshold"],
+            min_area_mm2=settings.min_area_mm2,
+            smooth_um=settings.smooth_um,
+            key=identity["slide_fingerprint"] + identity["model_sha256"],
+        )
+        labels = {"idc": numbers, "tissue": (share >= settings.min_tissue).astype(np.uint8)}
+        provenance = identity | {"model": package.name, "engine": engine, "patch_um": grid.patch_um}
+        finish_heatmap(out / "heatmap.zarr", grid, labels, provenance)
+        (out / "regions.geojson").write_text(to_geojson(regions), encoding="utf-8")
+        draw_overview(out / "overview.png", slide.path.name, tissue, probabilities, grid, regions)
+        summary = summarise(slide, package, identity, tissue, grid, regions, report, probabilities, engine)
+        write_report(out / "report.html", summary, out / "overview.png", regions)
+        times["write"] = time.perf_counter()
+        summary["timings"] = timings(times, report)
+        (out / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        return summary
+
+
+def _check_scale(slide: Slide, package: ModelPackage) -> None:
+    if max(slide.mpp.x, slide.mpp.y) > MAX_COARSER * package.mpp:
+        raise SlideError(
+            f"{slide.path}: at {slide.mpp.x:.4g} um/px it is coarser than the {package.mpp:g} um/px that the model "
+            f"{package.name} sees; scan it at higher magnification or use a model for this scale"
+        )

@@ -1,0 +1,248 @@
+"""Open any slide, settle its scale as a checked claim, and read a rectangle of it at any mpp."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from wsi_idc.errors import SlideError
+from wsi_idc.grid import area_weights
+from wsi_idc.readers import Reader, open_reader
+
+PLAUSIBLE_MPP = (0.05, 20.0)
+MAX_ANISOTROPY = 0.02
+# A level up to 1 % coarser than asked still serves: vendors round 4.002x to "4x".
+LEVEL_TOLERANCE = 1.01
+# Level pixels decoded at once, a side: bounds the memory of a read whatever the downsample.
+_READ_SIDE = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Mpp:
+    """The scale of a slide in um per level-0 pixel, and where it comes from.
+
+    `estimated` marks a value derived from the objective power, which vendors round (40x is 0.22 to 0.27 um/px).
+    """
+
+    x: float
+    y: float
+    source: str
+    estimated: bool = False
+
+
+def claim_mpp(path: Path, properties: Mapping[str, str], given: float | None = None) -> Mpp:
+    """Settle the scale of a slide: given by the user, else by the vendor, TIFF tags or objective power, in that order.
+
+    Raises SlideError where there is none, or where it is implausible (outside 0.05 to 20 um/px) or differs by more
+    than 2 % between the axes: wrong by a factor, a scale makes every later number wrong.
+    """
+    claim = Mpp(given, given, "--mpp") if given is not None else _find_claim(properties)
+    way_out = "give the true scale with --mpp (40x is usually 0.25, 20x 0.5 um/px)"
+    if claim is None:
+        raise SlideError(f"{path}: the file does not state its scale in um per pixel; {way_out}")
+    low, high = PLAUSIBLE_MPP
+    if not (low <= claim.x <= high and low <= claim.y <= high):
+        raise SlideError(
+            f"{path}: a scale of {claim.x:.6g} x {claim.y:.6g} um/px ({claim.source}) is outside "
+            f"{low} to {high} and cannot be true; {way_out}"
+        )
+    if abs(claim.x - claim.y) > MAX_ANISOTROPY * min(claim.x, claim.y):
+        raise SlideError(
+            f"{path}: its pixels are not square: {claim.x:.6g} x {claim.y:.6g} um/px ({claim.source}); {way_out}"
+        )
+    return claim
+
+
+def _find_claim(properties: Mapping[str, str]) -> Mpp | None:
+    vendor = properties.get("openslide.vendor", "")
+    tags = _resolution_tags(properties)
+    stated = _pair(properties, "openslide.mpp-x", "openslide.mpp-y")
+    if stated:
+        # For a generic TIFF OpenSlide itself derives the mpp from the resolution tags.
+        return Mpp(*stated, "TIFF resolution tags" if vendor == "generic-tiff" else f"openslide.mpp ({vendor})")
+    if ome := _pair(properties, "ome.mpp-x", "ome.mpp-y"):
+        return Mpp(*ome, "OME PhysicalSize")
+    if tags:
+        return Mpp(*tags, "TIFF resolution tags")
+    power = _number(properties.get("openslide.objective-power"))
+    return Mpp(10 / power, 10 / power, f"objective power {power:g} (estimate)", estimated=True) if power else None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text else 0.0
+    except ValueError:
+        return None
+    return value if value > 0 else None
+
+
+def _pair(properties: Mapping[str, str], x: str, y: str) -> tuple[float, float] | None:
+    first, second = _number(properties.get(x)), _number(properties.get(y))
+    return (first, second) if first and second else None
+
+
+def _resolution_tags(properties: Mapping[str, str]) -> tuple[float, float] | None:
+    unit_um = {"inch": 25400.0, "centimeter": 10000.0}.get(properties.get("tiff.ResolutionUnit", ""))
+    per_unit = _pair(properties, "tiff.XResolution", "tiff.YResolution")
+    return (unit_um / per_unit[0], unit_um / per_unit[1]) if unit_um and per_unit else None
+
+
+class Slide:
+    """An open slide. Coordinates are level-0 pixels from the top-left corner of the image as QuPath shows it.
+
+    Where a slide states `openslide.bounds-*` (MRXS and some others), that is the corner of the bounds, and the size is
+    theirs. Reading is safe from several threads.
+    """
+
+    def __init__(self, path: Path | str, mpp: float | None = None) -> None:
+        """Open a slide file, or a folder that holds one DICOM slide; `mpp` overrides what the file states (um/px).
+
+        Raises SlideError where the file is not a readable slide or its scale cannot be trusted.
+        """
+        self.path = Path(path)
+        if not self.path.exists():
+            raise SlideError(f"{self.path}: no such file")
+        file = _dicom_file(self.path) if self.path.is_dir() else self.path
+        self._reader: Reader = open_reader(file)
+        properties = self._reader.properties
+        try:
+            self.mpp = claim_mpp(self.path, properties, mpp)
+        except SlideError:
+            self._reader.close()
+            raise
+        level0 = self._reader.levels[0]
+        self._offset = (int(properties.get("openslide.bounds-x", 0)), int(properties.get("openslide.bounds-y", 0)))
+        self.size = (
+            int(properties.get("openslide.bounds-width", level0.width - self._offset[0])),
+            int(properties.get("openslide.bounds-height", level0.height - self._offset[1])),
+        )
+        self.background = self._reader.background
+
+    def __enter__(self) -> Slide:
+        """Return the slide itself, for `with`."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the slide."""
+        self.close()
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._reader.close()
+
+    @property
+    def area_mm2(self) -> float:
+        """Area of the whole image in mm2."""
+        return self.size[0] * self.mpp.x * self.size[1] * self.mpp.y / 1e6
+
+    def best_level(self, mpp: float) -> int:
+        """Return the coarsest level that is not coarser than `mpp` um/px, or 0 where all are."""
+        fits = [
+            (level.downsample, i)
+            for i, level in enumerate(self._reader.levels)
+            if level.downsample * max(self.mpp.x, self.mpp.y) <= mpp * LEVEL_TOLERANCE
+        ]
+        return max(fits)[1] if fits else 0
+
+    def read(self, x: float, y: float, width: int, height: int, mpp: float) -> np.ndarray:
+        """Read a rectangle at any scale: (height, width, 3) uint8 RGB with pixels of `mpp` um.
+
+        (x, y) is its top-left corner in level-0 pixels, maybe fractional. Each pixel is the average of what it covers
+        of the best level, by area and exact at fractional downsamples; outside the slide is background. Raises
+        SlideError where the file cannot be decoded.
+        """
+        level = self.best_level(mpp)
+        downsample = self._reader.levels[level].downsample
+        scale = (mpp / self.mpp.x / downsample, mpp / self.mpp.y / downsample)
+        out = np.empty((height, width, 3), np.uint8)
+        side = (max(1, int(_READ_SIDE / scale[0])), max(1, int(_READ_SIDE / scale[1])))
+        for top in range(0, height, side[1]):
+            for left in range(0, width, side[0]):
+                part = out[top : top + side[1], left : left + side[0]]
+                start = (x / downsample + left * scale[0], y / downsample + top * scale[1])
+                self._average_into(part, level, start, scale)
+        return out
+
+    def _average_into(
+        self, out: np.ndarray, level: int, start: tuple[float, float], scale: tuple[float, float]
+    ) -> None:
+        """Fill `out` with averages of a level; `start` and `scale` are in pixels of that level, (x, y)."""
+        downsample = self._reader.levels[level].downsample
+        height, width = out.shape[:2]
+        limit = (self.size[0] / downsample, self.size[1] / downsample)
+        low = [max(0, int(np.floor(s))) for s in start]
+        high = [
+            int(np.ceil(min(end, s + n * k - 1e-6)))
+            for s, n, k, end in zip(start, (width, height), scale, limit, strict=True)
+        ]
+        if high[0] <= low[0] or high[1] <= low[1]:
+            out[:] = self.background
+            return
+        offset = [o / downsample for o in self._offset]
+        block, origin = self._reader.read(
+            level, int(low[0] + offset[0]), int(low[1] + offset[1]), high[0] - low[0], high[1] - low[1]
+        )
+        # Where the reader could not begin on the pixel asked for, the weights take up the difference.
+        first = [s - (o - f) for s, o, f in zip(start, origin, offset, strict=True)]
+        if scale == (1.0, 1.0) and block.shape == out.shape and all(abs(f) < 1e-6 for f in first):
+            out[:] = block
+            return
+        columns = area_weights(width, first[0], scale[0], block.shape[1])
+        rows = area_weights(height, first[1], scale[1], block.shape[0])
+        averaged = rows @ block.reshape(block.shape[0], -1).astype(np.float32)
+        averaged = columns @ averaged.reshape(height, -1, 3).transpose(1, 0, 2).reshape(block.shape[1], -1)
+        averaged = averaged.reshape(width, height, 3).transpose(1, 0, 2)
+        covered = np.outer(np.asarray(rows.sum(1)), np.asarray(columns.sum(1)))[..., None]
+        averaged = averaged + (1 - covered) * np.array(self.background, np.float32)
+        out[:] = np.clip(np.rint(averaged), 0, 255)
+
+    def fingerprint(self) -> str:
+        """Identify the slide by content in milliseconds: sha256 over name-free facts and samples of its files."""
+        digest = hashlib.sha256(self._reader.properties.get("openslide.quickhash-1", "").encode())
+        files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
+        for file in (f for f in files if f.is_file()):
+            size = file.stat().st_size
+            digest.update(str(size).encode())
+            with file.open("rb") as stream:
+                for position in (0, size // 2, max(0, size - 65536)):
+                    stream.seek(position)
+                    digest.update(stream.read(65536))
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `wsi-idc info` prints: format, size, scale and its source, bounds, levels."""
+        properties = self._reader.properties
+        return {
+            "slide": self.path.name,
+            "reader": self._reader.name,
+            "vendor": properties.get("openslide.vendor", ""),
+            "width": self.size[0],
+            "height": self.size[1],
+            "mpp": asdict(self.mpp),
+            "width_mm": round(self.size[0] * self.mpp.x / 1000, 4),
+            "height_mm": round(self.size[1] * self.mpp.y / 1000, 4),
+            "objective_power": _number(properties.get("openslide.objective-power")),
+            "bounds_offset": list(self._offset),
+            "background": list(self.background),
+            "levels": [
+                {"width": v.width, "height": v.height, "downsample": v.downsample, "mpp": v.downsample * self.mpp.x}
+                for v in self._reader.levels
+            ],
+            "fingerprint": self.fingerprint(),
+        }
+
+
+def _dicom_file(folder: Path) -> Path:
+    """Return one file of the DICOM slide in `folder`; OpenSlide finds the others of its series beside it."""
+    files = sorted(folder.glob("*.dcm"))
+    if not files:
+        raise SlideError(f"{folder}: a folder without DICOM files is not a slide; give the slide files in it")
+    return files[0]

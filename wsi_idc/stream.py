@@ -1,0 +1,82 @@
+"""Slide to heatmap: chunks of the grid stream through Dask, reading in some threads while another infers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import zarr
+
+from wsi_idc.errors import SlideError
+from wsi_idc.grid import Block, Grid
+from wsi_idc.inference import Predictor
+from wsi_idc.slide import Slide
+
+# Called after each chunk with the number of patches computed in it.
+Progress = Callable[[int], None]
+
+
+@dataclass(slots=True)
+class StreamReport:
+    """What streaming did: chunks that failed with their reasons, and seconds of reading and inference, all threads."""
+
+    failed: list[tuple[Block, str]] = field(default_factory=list)
+    read_s: float = 0.0
+    infer_s: float = 0.0
+
+
+def stream(
+    slide: Slide,
+    grid: Grid,
+    wanted: np.ndarray,
+    predictor: Predictor,
+    heatmap: zarr.Array,
+    workers: int,
+    progress: Progress | None = None,
+) -> StreamReport:
+    """Compute the probability of every wanted patch and store it in `heatmap`, chunk by chunk.
+
+    `wanted` is (rows, cols) bool. Each of `workers` threads takes one chunk of the array through reading, inference
+    and writing, so the chunks in flight, and with them the memory, are bounded by their number; the predictor lets
+    one thread at a time compute, while others read. A chunk that cannot be decoded stays NaN and is reported.
+    """
+    report, lock = StreamReport(), threading.Lock()
+    halo = predictor.package.halo
+
+    def chunk(block_info: Any = None) -> np.ndarray:
+        (top, bottom), (left, right) = block_info[None]["array-location"]
+        inner = Block(top, left, bottom, right)
+        out = np.full(inner.shape, np.nan, np.float32)
+        if not wanted[inner.slices].any():
+            return out
+        outer = grid.with_halo(inner, halo)
+        present = wanted[outer.slices]
+        started = time.perf_counter()
+        try:
+            pixels = slide.read(*grid.origin(outer), *grid.pixel_size(outer), grid.mpp)
+        except SlideError as error:
+            with lock:
+                report.failed.append((inner, str(error)))
+            return out
+        read = time.perf_counter()
+        out = predictor.block(pixels, present)[inner.within(outer)]
+        inferred = time.perf_counter()
+        with lock:
+            report.read_s += read - started
+            report.infer_s += inferred - read
+        if progress:
+            progress(int(wanted[inner.slices].sum()))
+        return out
+
+    chunks = da.map_blocks(
+        chunk, chunks=grid.chunks(heatmap.chunks[0]), dtype=np.float32, meta=np.empty((0, 0), np.float32)
+    )
+    # One Dask block is one Zarr chunk: no two threads write the same file.
+    da.store(chunks, heatmap, lock=False, scheduler="threads", num_workers=workers)  # type: ignore[arg-type]
+    report.failed.sort(key=lambda f: (f[0].top, f[0].left))
+    return report

@@ -1,0 +1,1 @@
+"""Train, calibrate and package models of the IDC patches."""

@@ -1,0 +1,53 @@
+"""Write a trained network as a model package: weights for every engine, and model.json with their checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from wsi_idc.models.package import ModelPackage, load_package
+
+
+def write_package(folder: Path, facts: Mapping[str, Any], networks: Mapping[str, keras.Model]) -> ModelPackage:
+    """Export `networks` ("encoder", maybe "context") as .keras and .onnx into `folder` and describe them.
+
+    `facts` are the fields of model.json that the weights do not tell (see models/model.schema.json). The folder
+    appears whole or not at all, and is read back and checked before it does.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        place = Path(temporary) / "package"
+        place.mkdir()
+        files: dict[str, dict[str, dict[str, str]]] = {}
+        for name, network in networks.items():
+            network.save(place / f"{name}.keras", include_optimizer=False)
+            # Keras exports only what was called once, and loading or resuming a finished run calls nothing.
+            network([keras.ops.zeros([side or 1 for side in i.shape], i.dtype) for i in network.inputs])
+            network.export(place / f"{name}.onnx", format="onnx", verbose=False)
+            files[name] = {
+                form: {
+                    "file": f"{name}.{form}",
+                    "sha256": hashlib.sha256((place / f"{name}.{form}").read_bytes()).hexdigest(),
+                }
+                for form in ("keras", "onnx")
+            }
+        document = {
+            "format": "wsi-idc-model",
+            "format_version": 1,
+            **facts,
+            "preprocessing": {"input": "uint8 RGB, NHWC", "scaling": "inside the network"},
+            "networks": files,
+        }
+        (place / "model.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        load_package(place)
+        if folder.exists():
+            shutil.rmtree(folder)
+        place.rename(folder)
+    return load_package(folder)
