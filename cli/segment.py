@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from wsi_idc.run import SegmentResult
 
 
+class _NothingFound(click.ClickException):
+    """Wrong usage, in one line."""
+
+    exit_code = 2
+
+
 @click.command()
 @click.argument("slides", nargs=-1, required=True, metavar="SLIDE|FOLDER|GLOB...")
 @click.option(
@@ -67,7 +73,7 @@ def segment(
     try:
         found = find_slides(slides)
     except DataError as error:
-        raise click.UsageError(str(error)) from error
+        raise _NothingFound(str(error)) from error
     with _progress() as on_slide:
         outcomes = segment_slides(found, output, package, settings, on_slide, print_outcome)
     bad = [o for o in outcomes.values() if isinstance(o, Exception) or o.summary["state"] != "done"]

@@ -43,10 +43,10 @@ def test_forms_and_sizes(coarse: PaintedSection, small: PaintedSection) -> None:
     assert (small.labels == LABEL["tumour"]).any()
 
 
-@pytest.mark.parametrize(("width", "height"), [(1.0, 1.0), (1.0, 2.3), (3.1, 1.2)])
-def test_tiny_sections(width: float, height: float) -> None:
-    section = paint_section(width, height, mpp=4.0, seed=0)
-    assert section.labels.shape == (round(height * 250), round(width * 250))
+@pytest.mark.parametrize(("width", "height", "mpp"), [(1.0, 1.0, 4.0), (1.13, 2.37, 3.3), (3.1, 1.2, 4.0), (1, 1, 0.5)])
+def test_any_size(width: float, height: float, mpp: float) -> None:
+    section = paint_section(width, height, mpp=mpp, seed=0)
+    assert section.labels.shape == (round(height * 1000 / mpp), round(width * 1000 / mpp))
     assert {LABEL["glass"], LABEL["stroma"]} <= set(np.unique(section.labels).tolist())
 
 

@@ -23,6 +23,7 @@ from wsi_idc.errors import OutputError
 __all__ = ["CLASSES", "PaintedSection", "paint_section", "write_slide"]
 
 CLASSES = ("glass", "fat", "stroma", "duct", "tumour", "ink")  # index = label value
+_GLASS, _FAT, _STROMA, _DUCT, _TUMOUR, _INK = range(len(CLASSES))
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -53,9 +54,9 @@ class _Canvas:
 
     def raster(self, cells: Array, mpp: float, step: tuple[float, float] = (_GRID, _GRID)) -> Array:
         """Resample cells of `step` um (x, y) to float32 pixels (h, w) of `mpp` um over the extent."""
-        (width, height), box = self.size, (0.0, 0.0, self.size[0] / step[0], self.size[1] / step[1])
-        out = (max(1, round(width / mpp)), max(1, round(height / mpp)))
-        return np.array(Image.fromarray(cells).resize(out, Image.Resampling.BICUBIC, box=box))
+        out = [max(1, round(side / mpp)) for side in self.size]
+        span = [min(side / d, n) for side, d, n in zip(self.size, step, cells.shape[::-1], strict=True)]
+        return np.array(Image.fromarray(cells).resize(out, Image.Resampling.BICUBIC, box=(0.0, 0.0, span[0], span[1])))
 
     def noise(self, mpp: float, step_x: float, step_y: float | None = None) -> Array:
         """Smooth noise of about unit variance, float32 (h, w), with features of `step_x` by `step_y` um."""
@@ -108,7 +109,7 @@ def _lay_out(canvas: _Canvas) -> dict[str, Array]:
     y, x = (np.indices(noise(short).shape, np.float32) + 0.5) * np.float32(_GRID)
     rim = np.minimum(np.minimum(x, width - x), np.minimum(y, height - y)) - _MARGIN
     outline = 1 - (np.abs(2 * x / width - 1) ** 2.6 + np.abs(2 * y / height - 1) ** 2.6) ** (1 / 2.6)
-    outline += 0.09 * noise(short / 4) + 60 / short * (noise(300) + 0.4 * noise(90))
+    outline += 0.09 * noise(short / 4) + 110 / short * (noise(300) + 0.4 * noise(90))
     outline -= np.clip(1 - rim / (0.1 * short), 0, 1) ** 2  # keeps the margin from cutting the tissue straight
     level = np.quantile(np.where(rim > 0, outline, -9), 1 - min(0.6, 0.85 * float((rim > 0).mean())))
     tissue = _drop_specks(np.minimum((outline - level) * short / 2, rim), 9e9)
@@ -150,7 +151,7 @@ def _lay_out(canvas: _Canvas) -> dict[str, Array]:
                 duct = np.maximum(duct, r - np.hypot(far(cell), along) + 10 * wobble)
 
     # The pen stroke follows the tissue edge, a little outside it, where the tumour is farthest.
-    cell, _ = _pick(rng, 50 * np.minimum(-np.abs(_away(tissue > 0) - 100), np.minimum(0, rim - 150)) + gap - gap.max())
+    cell, _ = _pick(rng, 50 * np.minimum(-np.abs(_away(tissue > 0) - 40), np.minimum(0, rim - 150)) + gap - gap.max())
     inward = np.array([g[cell] for g in np.gradient(gaussian_filter(tissue, 10))][::-1])
     inward /= np.hypot(*inward) + 1e-6
     t = np.linspace(-1, 1, 60)[:, None] * min(900, short / 5)
@@ -211,9 +212,9 @@ def paint_section(width_mm: float = 8.0, height_mm: float = 6.0, mpp: float = 2.
 
     frayed = noise(mpp, 30)
     tissue, duct = fine["tissue"] + 12 * frayed, fine["duct"]
-    labels = (2 * (tissue > 0)).astype(np.uint8)
-    for name in ("fat", "duct", "tumour"):
-        labels[(tissue > 0) & (fine["lobule" if name == "duct" else name] > 0)] = CLASSES.index(name)
+    labels = np.where(tissue > 0, _STROMA, _GLASS).astype(np.uint8)
+    for value, name in ((_FAT, "fat"), (_DUCT, "lobule"), (_TUMOUR, "tumour")):
+        labels[(tissue > 0) & (fine[name] > 0)] = value
 
     # Collagen and cords of tumour: long thin noise, looked up along wavy lines so that the bundles bend.
     sway = 200 * noise(_GRID, 800) + 25 * noise(_GRID, 180)
@@ -223,53 +224,51 @@ def paint_section(width_mm: float = 8.0, height_mm: float = 6.0, mpp: float = 2.
     bundles = (noise(mpp, 110, 12) + 0.6 * noise(mpp, 45, 6))[bend]
     nests = (noise(mpp, 80, 32) + 0.7 * noise(mpp, 30, 17))[bend]
     patchy, mottle = noise(mpp, 350), noise(mpp, 7)
-    eosin = (0.56 + 0.06 * bundles + 0.05 * patchy + 0.03 * mottle) * (
-        1 - 0.8 * soft(bundles - 2.9 - 0.5 * patchy, 0.6)
-    )
+    eosin = 0.56 + 0.06 * bundles + 0.05 * patchy + 0.03 * mottle
     haem = 0.06 + 0.015 * bundles + 0.015 * mottle
+    void = 0.8 * soft(bundles - 2.9 - 0.5 * patchy, 0.6)  # the share of light that meets no tissue; here clefts
 
     # Tumour: nests in a mauve stroma that they invade, with slits where they have shrunk from it.
     nests += 0.4 * patchy + 0.2
     invaded = fine["tumour"] + 25 * nests
     nest, within = soft(nests, 0.5), soft(invaded, 30)
     eosin += within * (nest * (0.55 + 0.08 * mottle - eosin) + (1 - nest) * 0.08)
-    haem += within * (0.16 + 0.16 * nest + 0.06 * mottle)
-    kept = 1 - 0.9 * within * soft(bundles - 1.9, 0.5) * soft(0.35 - np.abs(nests), 0.2)
+    haem += within * (0.2 + 0.17 * nest + 0.06 * mottle)
+    slits = soft(bundles - 1.9, 0.5) * soft(0.35 - np.abs(nests), 0.2)
+    void = np.maximum(void * (1 - within * nest), 0.9 * within * slits)
 
     # Lobules are acini about jittered seeds, ducts one ring about a lumen, both in a paler stroma.
     seeds, _ = canvas.scatter(74, 0)
-    spot = np.nonzero(labels == CLASSES.index("duct"))
-    if len(spot[0]):
-        duct[spot] = np.where(duct[spot] > -45, duct[spot], 27 - _cells(seeds, spot, mpp)[0])
-        wall = soft(duct[spot])
-        eosin[spot] += wall * (0.38 - eosin[spot]) - 0.08 * (1 - wall)
-        haem[spot] += 0.3 * wall
-        kept[spot] = 1 - 0.95 * soft(duct[spot] - 19 - 3 * mottle[spot])
+    spot = np.nonzero(labels == _DUCT)
+    duct[spot] = np.where(duct[spot] > -45, duct[spot], 29 - _cells(seeds, spot, mpp)[0])
+    wall = soft(duct[spot])
+    eosin[spot] += wall * (0.38 - eosin[spot]) - 0.08 * (1 - wall)
+    haem[spot] += 0.3 * wall
+    void[spot] = 0.95 * soft(duct[spot] - 18 - 3 * mottle[spot])
 
     # Fat: the cells of a jittered lattice are empty; a few lie alone in the stroma.
-    seeds, draws = canvas.scatter(67, 1)
+    seeds, draws = canvas.scatter(67, 3)
+    fatty = _at(fields["fat"], seeds, _GRID) > 0
     near = canvas.raster(_away(fields["fat"] > 0), mpp) < 60
-    spot = np.nonzero(near & (tissue > 0) & (labels < CLASSES.index("duct")))
-    if len(spot[0]):
-        near_seed, wall, index = _cells(seeds, spot, mpp)
-        empty = (_at(fields["fat"], seeds, _GRID) > 0) & (draws[0] > 0.02)
-        kept[spot] *= 1 - 0.985 * soft(np.minimum(wall - 0.5 + 0.8 * mottle[spot], 55 - near_seed)) * empty[index]
-    lone, hole = seeds[(draws[0] > 0.985) & (_at(labels, seeds, mpp) == 2)], np.zeros((h, w), np.float32)
-    _stamp(hole, lone, np.tile(np.array([[32], [25], [0.4], [0.985]], np.float32), len(lone)), mpp)
-    kept *= 1 - hole * (labels == 2)
-    eosin, haem = eosin * kept, haem * kept
+    spot = np.nonzero(near & (tissue > 0) & (labels < _DUCT))
+    reach, wall, index = _cells(seeds, spot, mpp)
+    lumen = soft(np.minimum(wall - 0.5 + 0.8 * mottle[spot], 55 - reach)) * (fatty & (draws[0] > 0.02))[index]
+    void[spot] = np.maximum(void[spot], 0.985 * lumen)
+    lone = ~fatty & (draws[0] > 0.985) & (_at(labels, seeds, mpp) == _STROMA)
+    holes = np.stack([24 + 12 * draws[1], 20 + 8 * draws[2], _at(slope, seeds, _GRID), np.full(len(seeds), 0.985)])
+    _stamp(void, seeds[lone], holes[:, lone], mpp)
 
     # Nuclei: spacing, share kept, where, least and span of both radii (um), spread of the axis about the fibres.
     nuclei = np.zeros((h, w), np.float32)
     for spacing, share, where, form, spread in (
-        (9.5, 0.9, (invaded > 0) & (nests > 0), (3.8, 3.0, 3.0, 1.6), np.pi),
-        (17.0, 0.7, (labels == 4) & (nests <= 0), (4.0, 3.0, 2.2, 1.0), 1.0),
-        (7.5, 0.95, (labels == 3) & (duct > 2) & (duct < 14), (3.6, 0.8, 3.0, 0.5), np.pi),
-        (17.0, 0.4, (labels == 3) & (duct < -3), (4.0, 3.0, 2.2, 1.0), 1.0),
+        (10.5, 0.85, (invaded > 0) & (nests > 0), (3.8, 3.0, 3.0, 1.6), np.pi),
+        (13.0, 0.8, (labels == _TUMOUR) & (nests <= 0), (4.0, 3.0, 2.2, 1.0), 1.0),
+        (7.5, 0.95, (labels == _DUCT) & (duct > 2) & (duct < 16), (3.6, 0.8, 3.0, 0.5), np.pi),
+        (17.0, 0.4, (labels == _DUCT) & (duct < -3), (4.0, 3.0, 2.2, 1.0), 1.0),
         (27.0, 0.4, tissue > 0, (5.0, 4.0, 1.6, 0.6), 1.0),
     ):
         points, draws = canvas.scatter(spacing, 5)
-        keep = _at(where & (kept > 0.5), points, mpp) & (draws[0] < share)
+        keep = _at(where & (void < 0.5), points, mpp) & (draws[0] < share)
         points, draws = points[keep], draws[1:, keep]
         turn = _at(slope, points, _GRID) + spread * (draws[2] - 0.5)
         radii = form[0] + form[1] * draws[0], form[2] + form[3] * draws[1]
@@ -277,10 +276,10 @@ def paint_section(width_mm: float = 8.0, height_mm: float = 6.0, mpp: float = 2.
 
     drift = 0.05 * canvas.raster(noise(_GRID, 1500), mpp)
     stain, marker = rng.uniform(0.92, 1.08, 2).astype(np.float32), _MARKERS[rng.integers(len(_MARKERS))]
-    haem = (haem + 1.05 * nuclei) * soft(tissue) * stain[0] * (1 + drift)
-    eosin = eosin * (1 - 0.35 * nuclei) * soft(tissue) * stain[1] * (1 - drift)
+    haem = ((1 - void) * haem + nuclei) * soft(tissue) * stain[0] * (1 + drift)
+    eosin *= (1 - void) * (1 - 0.35 * nuclei) * soft(tissue) * stain[1] * (1 - drift)
     pen = soft(fine["ink"] + 10 * frayed, 12) * (0.8 + 0.12 * noise(mpp, 60))
-    labels[pen > 0.4] = CLASSES.index("ink")
+    labels[pen > 0.4] = _INK
     pixels = np.empty((h, w, 3), np.uint8)
     for c in range(3):
         density = haem * _HAEMATOXYLIN[c] + eosin * _EOSIN[c] + pen * marker[c]

@@ -26,10 +26,14 @@ def write_package(folder: Path, facts: Mapping[str, Any], networks: Mapping[str,
         place = Path(temporary) / "package"
         place.mkdir()
         files: dict[str, dict[str, dict[str, str]]] = {}
-        for name, network in networks.items():
-            network.save(place / f"{name}.keras", include_optimizer=False)
-            # Keras exports only what was called once, and loading or resuming a finished run calls nothing.
-            network([keras.ops.zeros([side or 1 for side in i.shape], i.dtype) for i in network.inputs])
+        for name, trained in networks.items():
+            # A copy leaves the state of the optimizer behind, three times the size of the weights.
+            network = trained.__class__.from_config(trained.get_config())
+            network.set_weights(trained.get_weights())
+            # Keras exports only what was called once.
+            inputs = [keras.ops.zeros([side or 1 for side in i.shape], i.dtype) for i in network.inputs]
+            network(inputs if len(inputs) > 1 else inputs[0])
+            network.save(place / f"{name}.keras")
             network.export(place / f"{name}.onnx", format="onnx", verbose=False)
             files[name] = {
                 form: {

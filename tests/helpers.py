@@ -1,0 +1,79 @@
+"""Models made for the tests: a network whose weights are known, as a package and in plain NumPy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import convolve
+
+from wsi_idc.models.package import ModelPackage
+
+FACTS = {
+    "name": "test",
+    "version": "1",
+    "description": "for tests",
+    "licence": "Apache-2.0",
+    "mpp": 4.0,
+    "patch_size": 50,
+    "halo": 0,
+    "classes": ["non-IDC", "IDC"],
+    "threshold": 0.5,
+    "temperature": 1.0,
+    "training_data": {"description": "none", "patients": 1, "patches": 1},
+    "metrics": {},
+}
+
+
+def write_context_package(folder: Path, halo: int = 2) -> ModelPackage:
+    """Write a model whose logit is the summed darkness (-1 white to 1 black) of the present patches within `halo`."""
+    import keras
+    from keras import layers
+
+    from wsi_idc.training.package import write_package
+
+    pixels = keras.Input((50, 50, 3), dtype="uint8", name="pixels")
+    x = layers.GlobalAveragePooling2D()(layers.Rescaling(-2 / 255, offset=1.0)(pixels))
+    mean = layers.Dense(1, use_bias=False)
+    encoder = keras.Model(pixels, mean(x))
+    mean.set_weights([np.full((3, 1), 1 / 3, np.float32)])
+
+    features = keras.Input(batch_shape=(1, None, None, 1), name="features")
+    present = keras.Input(batch_shape=(1, None, None, 1), name="present")
+    total = layers.Conv2D(1, 2 * halo + 1, padding="same", use_bias=False, kernel_initializer="ones")
+    context = keras.Model([features, present], total(layers.Multiply()([features, present])))
+    return write_package(folder, FACTS | {"name": "context", "halo": halo}, {"encoder": encoder, "context": context})
+
+
+def summed_darkness(pixels: np.ndarray, present: np.ndarray, halo: int = 2) -> np.ndarray:
+    """Compute the probabilities of the context model by hand; pixels (r * 50, c * 50, 3), present (r, c) bool."""
+    rows, cols = present.shape
+    darkness = 1 - 2 * pixels.reshape(rows, 50, cols, 50, 3).astype(np.float64).mean((1, 3, 4)) / 255
+    out = np.full(present.shape, np.nan)
+    for r, c in zip(*np.nonzero(present), strict=True):
+        around = np.s_[max(0, r - halo) : r + halo + 1, max(0, c - halo) : c + halo + 1]
+        out[r, c] = 1 / (1 + np.exp(-darkness[around][present[around]].sum()))
+    return out
+
+
+class NumpyEngine:
+    """The context model in plain NumPy, quick enough for properties over many shapes."""
+
+    name = "numpy"
+
+    def __init__(self, halo: int, batch_size: int = 64) -> None:
+        self.batch_size = batch_size
+        self._kernel = np.ones((2 * halo + 1, 2 * halo + 1))
+
+    def run(self, network: str, *inputs: np.ndarray) -> np.ndarray:
+        if network == "encoder":
+            return (1 - 2 * inputs[0].mean((1, 2, 3), dtype=np.float64)[:, None] / 255).astype(np.float32)
+        features, present = inputs
+        total = convolve((features * present)[0, ..., 0].astype(np.float64), self._kernel, mode="constant")
+        return total[None, ..., None].astype(np.float32)
+
+
+def numpy_package(halo: int = 0, **changes: object) -> ModelPackage:
+    """Describe the model that `NumpyEngine` computes, without weights."""
+    facts = FACTS | {"halo": halo, "sha256": "0" * 64} | changes
+    return ModelPackage(folder=Path("none"), networks={"encoder": {}}, **facts)

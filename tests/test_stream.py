@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import NumpyEngine, numpy_package, summed_darkness
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wsi_idc.errors import SlideError
+from wsi_idc.grid import Block, Grid
+from wsi_idc.heatmap import create_heatmap
+from wsi_idc.inference import Predictor
+from wsi_idc.stream import stream
+
+
+class ArraySlide:
+    """A slide at the model's scale that is an array; rectangles that touch `damaged` cannot be decoded."""
+
+    def __init__(self, pixels, damaged=()):
+        self.pixels, self.damaged = pixels, damaged
+
+    def read(self, x, y, width, height, mpp):
+        x, y = round(x), round(y)
+        if any(x <= dx < x + width and y <= dy < y + height for dx, dy in self.damaged):
+            raise SlideError(f"cannot decode {x}, {y}")
+        out = np.full((height, width, 3), 255, np.uint8)
+        part = self.pixels[y : y + height, x : x + width]
+        out[: part.shape[0], : part.shape[1]] = part
+        return out
+
+
+def run(folder, pixels, wanted, *, halo, chunk, workers=1, batch=64, damaged=(), progress=None):
+    grid = Grid((pixels.shape[1], pixels.shape[0]), (4.0, 4.0), 50, 4.0)
+    heatmap = create_heatmap(Path(folder), grid, chunk)
+    predictor = Predictor(numpy_package(halo=halo), NumpyEngine(halo, batch))
+    report = stream(ArraySlide(pixels, damaged), grid, wanted, predictor, heatmap, workers, progress)
+    return np.asarray(heatmap[:]), report
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.integers(0, 3),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.sampled_from([1, 5, 64]),
+    st.integers(0, 2**32 - 1),
+)
+def test_tiled_is_whole(tmp_path_factory, shape, halo, chunk, workers, batch, seed):
+    rng = np.random.default_rng(seed)
+    wanted = rng.random(shape) > 0.3
+    pixels = (rng.random((shape[0] * 50, shape[1] * 50, 3)) * 255).astype(np.uint8)
+    folder = tmp_path_factory.mktemp("stream") / "heatmap.zarr"
+    found, report = run(folder, pixels, wanted, halo=halo, chunk=chunk, workers=workers, batch=batch)
+    assert not report.failed
+    np.testing.assert_allclose(found, summed_darkness(pixels, wanted, halo), atol=1e-6)
+
+
+def test_undecodable_chunk_is_reported_and_the_others_are_computed(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+    wanted = np.ones((8, 8), bool)
+    found, report = run(tmp_path / "h", pixels, wanted, halo=0, chunk=3, workers=3, damaged=[(170, 20), (399, 399)])
+    assert [block for block, _ in report.failed] == [Block(0, 3, 3, 6), Block(6, 6, 8, 8)]
+    assert "cannot decode" in report.failed[0][1]
+    missing = np.zeros((8, 8), bool)
+    missing[0:3, 3:6] = missing[6:, 6:] = True
+    assert (np.isnan(found) == missing).all()
+    np.testing.assert_allclose(found[~missing], summed_darkness(pixels, wanted, 0)[~missing], atol=1e-6)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_progress_counts_every_wanted_patch_once(tmp_path, workers):
+    wanted = np.zeros((10, 10), bool)
+    wanted[2:9, 1:4] = True
+    counts = []
+    run(tmp_path / "h", np.zeros((500, 500, 3), np.uint8), wanted, halo=1, chunk=4, workers=workers, progress=counts.append)
+    assert sum(counts) == wanted.sum()
