@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import click
+
 from wsi_idc.cli.data import data
 from wsi_idc.cli.demo import demo
 from wsi_idc.cli.info import info
 from wsi_idc.cli.models import models
 from wsi_idc.cli.predict import predict
 from wsi_idc.cli.segment import segment
-
 from wsi_idc.errors import WsiIdcError
 
 

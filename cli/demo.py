@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+
 from wsi_idc.cli.options import engine_option
 
 
@@ -20,7 +21,6 @@ def demo(output: Path, seed: int, engine: str) -> None:
     The section is painted by a program: it shows how the tool works, not how well the model does on real tissue.
     """
     from wsi_idc.cli.segment import print_outcome
-
     from wsi_idc.demo import run_demo
 
     result = run_demo(output, seed, engine)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import click
+
 from wsi_idc.cli.options import json_option, mpp_option, print_table
 
 

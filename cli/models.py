@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import click
+
 from wsi_idc.cli.options import chosen_model, json_option, print_table
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import click
+
 from wsi_idc.cli.options import chosen_model, engine_option, json_option, model_option, print_table, threshold_option
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
 from wsi_idc.cli.options import chosen_model, engine_option, model_option, mpp_option, threshold_option
 
 if TYPE_CHECKING:

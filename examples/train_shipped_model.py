@@ -13,9 +13,9 @@ from pathlib import Path
 import click
 import numpy as np
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
-from wsi_idc.models.architectures import ARCHITECTURES
 
 from wsi_idc.data.kaggle import index_patches, load_patches, read_patients
+from wsi_idc.models.architectures import ARCHITECTURES
 from wsi_idc.training.calibrate import fit_temperature, fit_threshold, probabilities
 from wsi_idc.training.fit import FitConfig, fit
 from wsi_idc.training.package import write_package

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import platformdirs
-from wsi_idc.models.package import ModelPackage, load_package
 
 from wsi_idc.errors import ModelError
+from wsi_idc.models.package import ModelPackage, load_package
 
 DEFAULT_MODEL = "idc-patch"
 SHIPPED = Path(__file__).with_name("shipped")

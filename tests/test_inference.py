@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-from helpers import NumpyEngine, numpy_package, summed_darkness, write_context_package
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsi_idc.inference import ENGINES, Predictor
 from wsi_idc.models.registry import find_model
+
+from helpers import NumpyEngine, numpy_package, summed_darkness, write_context_package
 
 
 @pytest.fixture(scope="module")

@@ -6,21 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openslide
 import pytest
 import tifffile
 from PIL import Image
 
 from wsi_idc.errors import SlideError
 from wsi_idc.painter import PaintedSection, write_slide
-from wsi_idc.readers import OpenSlideReader, Reader, TiffReader, open_reader
+from wsi_idc.readers import OpenSlideReader, Reader, TiffReader
 from wsi_idc.slide import Slide
 
 IMAGE = np.random.default_rng(3).integers(0, 200, (160, 208, 3), np.uint8)
 HALF = np.random.default_rng(4).integers(0, 200, (80, 104, 3), np.uint8)
 SCALE = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}
 TILED = {"tile": (64, 64)}
-PHYSICAL = {"axes": "YXS", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25}
 
 
 def write(path: Path, image: np.ndarray = IMAGE, **options: Any) -> Path:
@@ -29,9 +27,9 @@ def write(path: Path, image: np.ndarray = IMAGE, **options: Any) -> Path:
 
 
 def write_ome(path: Path, **layout: Any) -> Path:
-    """Write a pyramid of two levels as Bio-Formats does: the smaller one in a SubIFD, the scale in the XML alone."""
+    """Write a pyramid of two levels as Bio-Formats does: the smaller one in a SubIFD."""
     with tifffile.TiffWriter(path, ome=True) as tiff:
-        tiff.write(IMAGE, photometric="rgb", subifds=1, metadata=PHYSICAL, compression="deflate", **layout)
+        tiff.write(IMAGE, photometric="rgb", subifds=1, compression="deflate", **layout)
         tiff.write(HALF, photometric="rgb", subfiletype=1, compression="deflate", **layout)
     return path
 
@@ -78,26 +76,29 @@ def test_pixels_are_exact(tmp_path: Path, reader: str, options: dict[str, Any]) 
         assert np.array_equal(slide.read(33, 61, 70, 9, slide.mpp.x), IMAGE[61:70, 33:103])
 
 
-def test_resolution_in_inches(tmp_path: Path) -> None:
-    for options in (TILED, {}):
-        slide = Slide(write(tmp_path / "s.tif", resolution=(50_800, 50_800), resolutionunit="INCH", **options))
-        assert (slide.mpp.x, slide.mpp.y) == pytest.approx((0.5, 0.5))
+@pytest.mark.parametrize("options", [TILED, {}])
+def test_resolution_in_inches(tmp_path: Path, options: dict[str, Any]) -> None:
+    slide = Slide(write(tmp_path / "s.tif", resolution=(50_800, 50_800), resolutionunit="INCH", **options))
+    assert (slide.mpp.x, slide.mpp.y) == pytest.approx((0.5, 0.5))
+    absurd = write(tmp_path / "dots.tif", resolution=(72, 72), resolutionunit="INCH", **options)
+    with pytest.raises(SlideError, match=r"dots\.tif: .*352.*TIFF.*--mpp"):
+        Slide(absurd)
+    assert Slide(absurd, mpp=0.5).area_mm2 == pytest.approx(160 * 208 * 0.25e-6)
 
 
 @pytest.mark.parametrize("layout", [TILED, {"rowsperstrip": 32}], ids=["tiled", "strips"])
 class TestOmeTiff:
     @pytest.mark.parametrize(("unit", "size"), [("nm", 250.0), ("µm", 0.25), ("mm", 2.5e-4), (None, 0.25)])
     def test_physical_size(self, tmp_path: Path, layout: dict[str, Any], unit: str | None, size: float) -> None:
-        metadata: dict[str, Any] = {"axes": "YXS", "PhysicalSizeX": size, "PhysicalSizeY": size * 1.01}
+        metadata: dict[str, Any] = {"axes": "YXS", "PhysicalSizeX": size, "PhysicalSizeY": size}
         if unit:
             metadata |= {"PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
         path = tmp_path / "s.ome.tif"
         tifffile.imwrite(path, IMAGE, photometric="rgb", metadata=metadata, **layout)
         with Slide(path) as slide:
-            assert (slide.mpp.x, slide.mpp.y) == pytest.approx((0.25, 0.2525))
+            assert (slide.mpp.x, slide.mpp.y) == pytest.approx((0.25, 0.25))
             assert slide.mpp.source == "OME PhysicalSize" and not slide.mpp.estimated
-            assert np.array_equal(slide.read(0, 0, 208, 160, 0.25)[:, :50], IMAGE[:, :50]) is False
-            assert slide.size == (208, 160)
+            assert np.array_equal(slide.read(0, 0, 208, 160, slide.mpp.x), IMAGE)
 
     def test_levels_in_sub_ifds(self, tmp_path: Path, layout: dict[str, Any]) -> None:
         with Slide(write_ome(tmp_path / "s.ome.tif", **layout), mpp=0.25) as slide:
@@ -221,12 +222,8 @@ def test_a_slide_that_vanishes_is_a_slide_error(tmp_path: Path) -> None:
 
 
 def test_fingerprint_is_of_the_content_alone(painted: Path, tmp_path: Path) -> None:
-    copy, moved = tmp_path / "other-name.tif", tmp_path / "sub" / "painted.tif"
-    moved.parent.mkdir()
-    shutil.copy(painted, copy)
-    shutil.copy(painted, moved)
     value = Slide(painted).fingerprint()
-    assert Slide(copy).fingerprint() == Slide(moved).fingerprint() == value
+    assert Slide(shutil.copy(painted, tmp_path / "other-name.tif")).fingerprint() == value
     rng = np.random.default_rng(0)
     prints = {value}
     for i in range(3):
@@ -235,12 +232,12 @@ def test_fingerprint_is_of_the_content_alone(painted: Path, tmp_path: Path) -> N
     assert len(prints) == 4
 
 
-@pytest.mark.parametrize("name", ["e.tif", "e.ome.tif"])
-def test_fingerprint_sees_one_changed_pixel(tmp_path: Path, name: str) -> None:
-    pixels = ramp()
-    before = Slide(write_levels(tmp_path / name, [pixels])).fingerprint()
-    pixels[20, 20, 1] ^= 1
-    assert Slide(write_levels(tmp_path / name, [pixels])).fingerprint() != before
+@pytest.mark.parametrize("options", [TILED, {}])
+def test_fingerprint_sees_one_changed_pixel(tmp_path: Path, options: dict[str, Any]) -> None:
+    changed = IMAGE.copy()
+    changed[20, 20, 1] ^= 1
+    prints = {Slide(write(tmp_path / "s.tif", image, **options)).fingerprint() for image in (IMAGE, changed, IMAGE)}
+    assert len(prints) == 2
 
 
 def test_missing_file_and_folder_without_dicom(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import NumpyEngine, numpy_package, summed_darkness
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +10,8 @@ from wsi_idc.grid import Block, Grid
 from wsi_idc.heatmap import create_heatmap
 from wsi_idc.inference import Predictor
 from wsi_idc.stream import stream
+
+from helpers import NumpyEngine, numpy_package, summed_darkness
 
 
 class ArraySlide:
@@ -73,5 +74,13 @@ def test_progress_counts_every_wanted_patch_once(tmp_path, workers):
     wanted = np.zeros((10, 10), bool)
     wanted[2:9, 1:4] = True
     counts = []
-    run(tmp_path / "h", np.zeros((500, 500, 3), np.uint8), wanted, halo=1, chunk=4, workers=workers, progress=counts.append)
+    run(
+        tmp_path / "h",
+        np.zeros((500, 500, 3), np.uint8),
+        wanted,
+        halo=1,
+        chunk=4,
+        workers=workers,
+        progress=counts.append,
+    )
     assert sum(counts) == wanted.sum()

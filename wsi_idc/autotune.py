@@ -15,8 +15,9 @@ from wsi_idc.errors import ModelError
 from wsi_idc.inference import ENGINES, Engine, _providers
 from wsi_idc.models.package import ModelPackage
 
-# Below this time with ONNX Runtime no other engine can pay back its start-up, so it is not even measured.
-_WORTH_MEASURING_S = 30.0
+# ONNX Runtime does so many patches in about ten seconds on two cores, and loads in a tenth of one: no engine that has
+# to import TensorFlow first would be done much earlier, so measuring would cost more than it gains.
+WORTH_MEASURING = 20_000
 
 
 def make_engine(name: str, package: ModelPackage, n_patches: int) -> Engine:
@@ -39,9 +40,8 @@ def make_engine(name: str, package: ModelPackage, n_patches: int) -> Engine:
 def choose_engine(package: ModelPackage, n_patches: int) -> str:
     """Choose between ONNX Runtime and Keras for `n_patches`.
 
-    Start-up counts: ONNX Runtime loads in a tenth of a second, TensorFlow in seconds. So a job that ONNX Runtime does
-    in half a minute goes there unmeasured; for a longer one both are measured on this machine, once for each model and
-    kept in the user's cache, so that later runs choose alike.
+    Start-up counts, so fewer than `WORTH_MEASURING` patches go to ONNX Runtime unmeasured. For more, both are measured
+    on this machine, once for each model, and the rates kept in the user's cache, so that later runs choose alike.
     """
     forms = package.formats()
     usable = [e for e in ENGINES if e in forms and importlib.util.find_spec(_NEEDS[e])]
@@ -49,6 +49,8 @@ def choose_engine(package: ModelPackage, n_patches: int) -> str:
         raise ModelError(f"{package.folder}: no engine for its weights ({', '.join(sorted(forms))}) is installed")
     if len(usable) == 1:
         return usable[0]
+    if n_patches < WORTH_MEASURING:
+        return "onnx"
     key = f"{package.sha256[:16]}-{os.cpu_count()}-{'+'.join(sorted(_providers()))}"
     cache = Path(platformdirs.user_cache_dir("wsi-idc", appauthor=False)) / "engines.json"
     try:
@@ -56,10 +58,8 @@ def choose_engine(package: ModelPackage, n_patches: int) -> str:
     except (OSError, ValueError):
         known = {}
     if key not in known:
-        onnx = measure(package, "onnx")
-        if n_patches / onnx["patches_per_s"] < _WORTH_MEASURING_S:
-            return "onnx"
-        known[key] = {"onnx": onnx, "keras": measure(package, "keras")}
+        # One after the other, each gone before the next: threads of one engine slow the other.
+        known[key] = {name: measure(package, name) for name in usable}
         _keep(cache, known)
     cost = {e: m["start_s"] + n_patches / m["patches_per_s"] for e, m in known[key].items()}
     return min(cost, key=cost.__getitem__)

@@ -132,6 +132,7 @@ def _lay_out(canvas: _Canvas) -> dict[str, Array]:
         if fits:
             tumour = np.maximum(tumour, r - far(cell) + 35 * noise(120))
             gap = _away(tumour > 0)
+    tumour = gaussian_filter(_away(tumour <= 0) - gap, 1)  # a distance in um, so that cords reach equally far out
 
     free = (tissue > 0) & (tumour <= 0)
     fat = noise(800) + 0.45 * noise(250) - depth / (0.15 * short) - np.minimum(gap, 500) / 2000

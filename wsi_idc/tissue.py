@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import uniform_filter
 from skimage.filters import apply_hysteresis_threshold
-from skimage.morphology import closing, dilation, disk, opening, remove_small_holes, remove_small_objects
+from skimage.morphology import (
+    isotropic_closing,
+    isotropic_dilation,
+    isotropic_opening,
+    remove_small_holes,
+    remove_small_objects,
+)
 from skimage.transform import downscale_local_mean
 
 from wsi_idc.errors import SlideError
@@ -63,16 +69,16 @@ def find_tissue(slide: Slide) -> TissueMap:
     if glass is None:
         empty = np.zeros(unreadable.shape, bool)
         return TissueMap(thumbnail, empty, unreadable, MASK_UM, 0.0, 0.0, 0.0, (_DARK,))
-    density = -np.log10((pixels + 1) / (glass + 1)).clip(max=1)
+    density = -np.log10((pixels + 1) / (glass + 1))
     ink = _ink(density)
     stain = np.where(ink, 0, density[..., 1])
     # Averaging over 3x3 keeps noise of the glass below the weak threshold.
     stain = uniform_filter(stain, 3, mode="nearest")
     mask = apply_hysteresis_threshold(stain, _WEAK, _STRONG)
-    mask = closing(np.pad(mask, (radius := round(_CLOSE_UM / MASK_UM))), disk(radius))
-    mask = mask[radius:-radius, radius:-radius]
+    margin = round(_CLOSE_UM / MASK_UM)
+    mask = isotropic_closing(np.pad(mask, margin), margin)[margin:-margin, margin:-margin]
     smallest = round(_SMALLEST_MM2 / mm2)
-    mask = opening(mask, disk(1))
+    mask = isotropic_opening(mask, 1)
     mask = remove_small_objects(mask, max_size=smallest)
     mask = remove_small_holes(mask, max_size=smallest) & ~ink & ~unreadable
     return TissueMap(
@@ -124,7 +130,7 @@ def _read_low(slide: Slide) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _glass_colour(pixels: np.ndarray) -> np.ndarray | None:
     """Estimate the colour of empty glass from (n, 3) pixels; None where the slide is not brightfield."""
-    brightness = pixels.min(axis=1)
+    brightness = np.minimum(np.minimum(pixels[:, 0], pixels[:, 1]), pixels[:, 2])
     bright = np.percentile(brightness, 99)
     if bright < 120:
         return None
@@ -136,18 +142,23 @@ def _glass_colour(pixels: np.ndarray) -> np.ndarray | None:
 
 def _doubts(pixels: np.ndarray) -> tuple[str, ...]:
     """Warn of a colour cast that no glass has, as when a file mistakes YCbCr for RGB."""
-    brightness = pixels.mean(axis=1)
+    brightness = pixels @ np.full(3, 1 / 3, np.float32)
     palest = np.median(pixels[brightness >= np.percentile(brightness, 95)], axis=0)
     return (_CAST,) if palest.max() - palest.min() > 60 else ()
 
 
 def _ink(density: np.ndarray) -> np.ndarray:
-    """Find blue, green and black pen in optical densities (h, w, 3): stains absorb green most, and little blue."""
-    red, green, blue = np.moveaxis(density, -1, 0)
-    coloured = (red > 1.3 * green) & (red > 0.2)
-    black = (np.minimum(red, blue) > 0.85 * green) & (green > 0.5)
-    seeds = opening(coloured | black, disk(2))
-    return dilation(seeds, disk(2)) & ((red > 0.9 * green) & (red > 0.1) | seeds)
+    """Find blue, green and black pen in optical densities (h, w, 3).
+
+    Haematoxylin and eosin absorb red light less than green: on real sections red / green is 0.3 to 0.5, and above 0.9
+    in less than 1 % of stained pixels. Pen absorbs red more, or all light.
+    """
+    red, green = density[..., 0], density[..., 1]
+    darkest = np.minimum(np.minimum(red, green), density[..., 2])
+    sure = ((red > 1.2 * green) & (red > 0.2)) | (darkest > 0.8)
+    maybe = ((red > green) & (red > 0.15)) | (darkest > 0.6)
+    sure = isotropic_opening(sure, 2.5)
+    return isotropic_dilation(apply_hysteresis_threshold(sure.astype(np.int8) + (sure | maybe), 0, 1), 1)
 
 
 def _lost_detail(image: np.ndarray) -> np.ndarray:

@@ -1,0 +1,66 @@
+import json
+
+import pytest
+
+from wsi_idc import autotune
+from wsi_idc.errors import ModelError
+from wsi_idc.models.registry import find_model
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(autotune.platformdirs, "user_cache_dir", lambda *a, **k: str(tmp_path))
+    return tmp_path / "engines.json"
+
+
+def rates(monkeypatch, **by_engine):
+    calls = []
+
+    def measure(package, name, batches=4):
+        calls.append(name)
+        start, rate = by_engine[name]
+        return {"start_s": start, "patches_per_s": rate}
+
+    monkeypatch.setattr(autotune, "measure", measure)
+    return calls
+
+
+def test_a_short_job_never_waits_for_keras(cache, monkeypatch):
+    calls = rates(monkeypatch, onnx=(0.1, 1000), keras=(4, 1e6))
+    assert autotune.choose_engine(find_model(), autotune.WORTH_MEASURING - 1) == "onnx"
+    assert calls == []
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("keras_rate", "patches", "choice"),
+    [(500, 10**6, "onnx"), (1001, 10**5, "onnx"), (1100, 10**5, "keras"), (20_000, 10**5, "keras")],
+)
+def test_a_long_job_takes_what_is_done_first_start_included(cache, monkeypatch, keras_rate, patches, choice):
+    # ONNX Runtime: 0.1 + n / 1000 s; Keras: 4 + n / rate s.
+    calls = rates(monkeypatch, onnx=(0.1, 1000), keras=(4, keras_rate))
+    assert autotune.choose_engine(find_model(), patches) == choice
+    assert autotune.choose_engine(find_model(), patches) == choice
+    assert calls == ["onnx", "keras"], "measured once, then kept"
+
+
+def test_a_damaged_cache_is_measured_again(cache, monkeypatch):
+    cache.write_text("{")
+    rates(monkeypatch, onnx=(0.1, 1000), keras=(4, 20_000))
+    assert autotune.choose_engine(find_model(), 10**6) == "keras"
+    assert json.loads(cache.read_text())
+
+
+def test_measuring_for_real():
+    found = autotune.measure(find_model(), "onnx", batches=1)
+    assert found["patches_per_s"] > 1
+    assert found["start_s"] > 0
+
+
+def test_an_engine_without_weights_or_of_no_name():
+    from helpers import numpy_package
+
+    with pytest.raises(ModelError, match="no onnx weights"):
+        autotune.make_engine("onnx", numpy_package(), 1)
+    with pytest.raises(ModelError, match="known: auto, onnx, keras"):
+        autotune.make_engine("abacus", find_model(), 1)

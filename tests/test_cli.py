@@ -1,0 +1,173 @@
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from wsi_idc.cli import main
+from wsi_idc.models.registry import SHIPPED
+
+HEAVY = {"tensorflow", "keras", "numpy", "zarr", "dask", "skimage", "scipy", "shapely", "onnxruntime", "matplotlib"}
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def patch(tmp_path, section):
+    path = tmp_path / "patch.png"
+    Image.fromarray(section.pixels[200:250, 300:350]).save(path)
+    return path
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from wsi_idc.cli import main\n"
+        "try: main(['--help'])\n"
+        f"except SystemExit: sys.exit(repr(sorted({HEAVY!r} & set(sys.modules))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    assert "segment" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
+def test_the_module_is_the_command():
+    command = [sys.executable, "-m", "wsi_idc", "--version"]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "0." in done.stdout
+
+
+def test_segment_prints_what_was_found_and_where(painted, tmp_path):
+    done = run("segment", painted, "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "painted.tif: IDC " in done.stdout
+    assert str(tmp_path / "out" / "painted") in done.stdout
+    assert done.stderr == "", "no progress bar where there is no terminal"
+    again = run("segment", painted, "-o", tmp_path / "out")
+    assert "(as before)" in again.stdout
+
+
+def test_segment_exit_status_when_some_slides_fail(painted, tmp_path):
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    shutil.copy(painted, folder / "b.tif")
+    (folder / "a.svs").write_text("not a slide")
+    done = run("segment", folder, "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"error: {folder / 'a.svs'}: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert "1 of 2 slides done" in done.stdout
+    assert (tmp_path / "out" / "b" / "summary.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--threshold", "1.5"], "--threshold"),
+        (["--mpp", "100"], "--mpp"),
+        (["--model", "nothing"], "no model 'nothing'"),
+        (["--engine", "abacus"], "--engine"),
+        (["--min-tissue", "0"], "--min-tissue"),
+    ],
+)
+def test_wrong_usage(painted, tmp_path, arguments, message):
+    done = run("segment", painted, "-o", tmp_path / "out", *arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_folder_is_wrong_usage_in_one_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = run("segment", tmp_path / "empty", "-o", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "no slides there" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_damaged_model_is_one_line_and_a_traceback_with_debug(painted, tmp_path):
+    shutil.copytree(SHIPPED / "idc-patch", tmp_path / "model")
+    (tmp_path / "model" / "encoder.onnx").write_bytes(b"damaged")
+    arguments = ["segment", painted, "-o", tmp_path / "out", "--model", tmp_path / "model"]
+    done = run(*arguments)
+    assert done.exit_code == 1
+    assert "sha256" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert run("--debug", *arguments).exception.__class__.__name__ == "ModelError"
+
+
+def test_info_as_table_and_json(painted):
+    table, facts = run("info", painted), json.loads(run("info", painted, "--json").stdout)
+    assert table.exit_code == 0
+    assert "4 x 4 um/px, from TIFF resolution tags" in table.stdout
+    assert facts["mpp"] == {
+        "x": pytest.approx(4),
+        "y": pytest.approx(4),
+        "source": "TIFF resolution tags",
+        "estimated": False,
+    }
+    assert (facts["width"], facts["height"], len(facts["levels"])) == (750, 600, 2)
+
+
+def test_info_of_no_slide(tmp_path):
+    (tmp_path / "x.svs").write_text("no")
+    done = run("info", tmp_path / "x.svs")
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"error: {tmp_path / 'x.svs'}: not a slide")
+
+
+def test_predict_in_three_forms(patch):
+    rows = json.loads(run("predict", patch, "--json").stdout)
+    assert rows == [
+        {
+            "image": str(patch),
+            "probability": rows[0]["max_probability"],
+            "max_probability": rows[0]["max_probability"],
+            "idc": rows[0]["probability"] >= 0.3615,
+            "patches": 1,
+        }
+    ]
+    (row,) = csv.DictReader(io.StringIO(run("predict", patch, "--csv").stdout))
+    assert float(row["probability"]) == rows[0]["probability"]
+    assert f"{rows[0]['probability']:.4f}" in run("predict", patch).stdout
+
+
+def test_predict_cuts_larger_images_and_reports_unreadable_ones(tmp_path, section):
+    pixels = section.pixels[200:320, 300:390]
+    Image.fromarray(pixels).save(tmp_path / "large.png")
+    padded = np.full((150, 100, 3), 255, np.uint8)
+    padded[:120, :90] = pixels
+    names = []
+    for r in range(3):
+        for c in range(2):
+            names.append(tmp_path / f"{r}{c}.png")
+            Image.fromarray(padded[r * 50 : r * 50 + 50, c * 50 : c * 50 + 50]).save(names[-1])
+    (tmp_path / "text.png").write_text("text")
+    done = run("predict", "--json", tmp_path / "large.png", *names, tmp_path / "text.png", tmp_path / "gone.png")
+    assert done.exit_code == 1
+    large, *parts = json.loads(done.stdout)
+    assert large["patches"] == 6
+    assert large["probability"] == pytest.approx(np.mean([p["probability"] for p in parts]), abs=1e-5)
+    assert large["max_probability"] == max(p["probability"] for p in parts)
+    assert [line.split(": ")[2] for line in done.stderr.splitlines()] == [
+        "not an image that Pillow can read",
+        "no such file",
+    ]
+
+
+def test_models_list_and_show():
+    assert "idc-patch" in run("models", "list").stdout
+    assert json.loads(run("models", "list", "--json").stdout)[0]["mpp"] == 4.0
+    assert json.loads(run("models", "show", "idc-patch", "--json").stdout)["halo"] == 0
+    assert run("models", "show", "nothing").exit_code == 2

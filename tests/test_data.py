@@ -1,0 +1,117 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import wsi_idc
+from wsi_idc.data.assemble import assemble, paste_patches
+from wsi_idc.data.kaggle import index_patches, load_patches, read_patients
+from wsi_idc.errors import DataError
+from wsi_idc.heatmap import read_heatmap
+
+
+def write_patch(root, patient, x, y, label, pixels):
+    folder = root / patient / str(label)
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(folder / f"{patient}_idx5_x{x}_y{y}_class{label}.png")
+
+
+@pytest.fixture
+def kaggle(tmp_path, section):
+    """A painted section cut into Kaggle's layout, pale patches left out; and what is nested and foreign in archives."""
+    root = tmp_path / "archive"
+    pixels, labels = section.pixels, section.labels
+    for top in range(0, 600, 50):
+        for left in range(0, 750, 50):
+            patch = pixels[top : top + 50, left : left + 50]
+            if patch.mean() < 225:
+                label = int((labels[top : top + 50, left : left + 50] == 4).mean() > 0.5)
+                write_patch(root, "7", left + 1, top + 1, label, patch)
+    write_patch(root, "7", 751, 51, 0, np.full((50, 30, 3), 200, np.uint8))
+    write_patch(root, "70", 1, 1, 1, np.full((50, 50, 3), 90, np.uint8))
+    write_patch(root / "IDC_regular_ps50_idx5", "7", 1, 1, 0, pixels[:50, :50])
+    (root / "7" / "0" / "Thumbs.png").write_bytes(b"")
+    return root
+
+
+def test_index_counts_each_patch_once(kaggle):
+    patches = index_patches(kaggle)
+    assert {p.patient for p in patches} == {"7", "70"}
+    assert len(patches) == len({(p.patient, p.x, p.y) for p in patches})
+    assert [p.patient for p in index_patches(kaggle, {"70"})] == ["70"]
+    keys = [(p.patient, p.y, p.x) for p in patches]
+    assert keys == sorted(keys)
+
+
+def test_loading_leaves_odd_sizes_out_and_says_which(kaggle):
+    patches = index_patches(kaggle, {"7"})
+    pixels, labels, kept = load_patches(patches)
+    assert pixels.shape == (len(patches) - 1, 50, 50, 3)
+    assert [p for p in patches if p not in kept] == [p for p in patches if p.x == 751]
+    assert labels.tolist() == [p.label for p in kept]
+    np.testing.assert_array_equal(pixels[3], np.asarray(Image.open(kept[3].path)))
+
+
+def test_missing_data_is_named(tmp_path):
+    with pytest.raises(DataError, match="no such folder"):
+        index_patches(tmp_path / "gone")
+    with pytest.raises(DataError, match="no patches"):
+        index_patches(tmp_path)
+
+
+def test_split_files_may_be_lines_or_commas(tmp_path):
+    (tmp_path / "a").write_text("1\n2\n\n3\n")
+    (tmp_path / "b").write_text("1,2, 3")
+    assert read_patients(tmp_path / "a") == read_patients(tmp_path / "b") == {"1", "2", "3"}
+
+
+def test_assembled_section_has_every_patch_in_its_place(kaggle, tmp_path, section):
+    patches = index_patches(kaggle, {"7"})
+    pasted = paste_patches(patches)
+    slide = assemble(kaggle, "7", tmp_path)
+    with wsi_idc.Slide(slide) as opened:
+        assert opened.mpp.x == pytest.approx(4.0)
+        assert opened.size == pasted.shape[1::-1]
+        np.testing.assert_array_equal(opened.read(0, 0, *opened.size, 4.0), pasted)
+    covered = np.zeros(pasted.shape[:2], bool)
+    for p in patches:
+        covered[p.y - 1 : p.y + 49, p.x - 1 : p.x + 49] = True
+        if p.x < 751:
+            expected = section.pixels[p.y - 1 : p.y + 49, p.x - 1 : p.x + 49]
+            np.testing.assert_array_equal(pasted[p.y - 1 : p.y + 49, p.x - 1 : p.x + 49], expected)
+    assert (pasted[~covered] == 255).all()
+
+
+def test_heatmap_of_a_section_is_the_model_on_its_patches(kaggle, tmp_path):
+    """The grid of a slide is the grid of the patch names: no shift, no other scale."""
+    from wsi_idc.autotune import make_engine
+    from wsi_idc.inference import Predictor
+
+    model = wsi_idc.find_model()
+    pixels, _, kept = load_patches(index_patches(kaggle, {"7"}))
+    expected = Predictor(model, make_engine("onnx", model, 1)).patches(pixels)
+    heatmap, _ = read_heatmap(wsi_idc.segment(assemble(kaggle, "7", tmp_path), tmp_path / "out").heatmap)
+    found = np.array([heatmap[p.y // 50, p.x // 50] for p in kept])
+    computed = np.isfinite(found)
+    assert computed.mean() > 0.9
+    np.testing.assert_allclose(found[computed], expected[computed], atol=1e-5)
+
+
+@pytest.mark.realdata
+def test_real_section_10274(shared, tmp_path):
+    """The open test section: AUC of the heatmap against the labels of its 878 patches."""
+    import subprocess
+    import sys
+
+    from sklearn.metrics import roc_auc_score
+
+    unpack = [sys.executable, shared / "idc" / "unpack.py", tmp_path / "idc", "--patients", "10274"]
+    subprocess.run(unpack, check=True, capture_output=True)
+    result = wsi_idc.segment(assemble(tmp_path / "idc", "10274", tmp_path), tmp_path / "out")
+    heatmap, _ = read_heatmap(result.heatmap)
+    _, labels, kept = load_patches(index_patches(tmp_path / "idc"))
+    assert len(kept) == 878
+    values = np.nan_to_num([heatmap[p.y // 50, p.x // 50] for p in kept])
+    assert roc_auc_score(labels, values) >= 0.93
+    assert json.loads(result.regions.read_text())["features"]

@@ -1,0 +1,127 @@
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from wsi_idc.errors import ModelError
+from wsi_idc.inference import ENGINES
+from wsi_idc.models.package import load_package
+from wsi_idc.models.registry import SHIPPED, UnknownModelError, find_model, list_models
+
+from helpers import FACTS
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of the shipped package that a test may damage."""
+    return Path(shutil.copytree(SHIPPED / "idc-patch", tmp_path / "idc-patch"))
+
+
+def change(folder, **changes):
+    path = folder / "model.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in (facts | changes).items() if v is not None}))
+
+
+def test_shipped_model_states_what_it_must():
+    model = find_model()
+    assert (model.mpp, model.patch_size, model.halo) == (4.0, 50, 0)
+    assert model.formats() == {"keras", "onnx"}
+    assert model.metrics["val"]["auc"] >= 0.94
+    assert model.metrics["val"]["f1"] >= 0.75
+    assert model.metrics["val"]["patches"] == 16209
+    assert 0 < model.threshold < 1
+
+
+@pytest.mark.parametrize("form", ["keras", "onnx"])
+def test_checksums_of_the_shipped_weights(form):
+    model = find_model()
+    data = model.read_weights("encoder", form)
+    assert hashlib.sha256(data).hexdigest() == model.networks["encoder"][form]["sha256"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format_version": 2},
+        {"mpp": 100},
+        {"mpp": None},
+        {"threshold": 0},
+        {"threshold": "0.5"},
+        {"temperature": 0},
+        {"patch_size": 50.5},
+        {"halo": 1},
+        {"classes": ["IDC"]},
+        {"networks": {}},
+        {"networks": {"encoder": {"onnx": {"file": "../elsewhere.onnx", "sha256": "0" * 64}}}},
+        {"preprocessing": {"input": "float32 BGR", "scaling": "inside the network"}},
+        {"extra": 1},
+        {"name": "Has Spaces"},
+    ],
+)
+def test_the_schema_refuses(copy, changes):
+    load_package(copy)
+    change(copy, **changes)
+    with pytest.raises(ModelError, match=r"model\.json: \$"):
+        load_package(copy)
+
+
+def test_damaged_json_and_missing_file(copy):
+    (copy / "model.json").write_text("{")
+    with pytest.raises(ModelError, match="is not JSON"):
+        load_package(copy)
+    with pytest.raises(ModelError, match="a model is a folder with a"):
+        load_package(copy / "nothing")
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_exchanged_weights_are_not_loaded(copy, name):
+    weights = copy / f"encoder.{name}"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(ModelError, match=f"encoder.{name}: its sha256"):
+        ENGINES[name](load_package(copy))
+    weights.unlink()
+    with pytest.raises(ModelError, match="cannot be read"):
+        ENGINES[name](load_package(copy))
+
+
+def test_code_in_keras_weights_is_refused_even_with_the_right_checksum(tmp_path):
+    import keras
+
+    inputs = keras.Input((50, 50, 3), dtype="uint8")
+    network = keras.Model(inputs, keras.layers.Lambda(lambda x: x)(inputs))
+    network.save(tmp_path / "encoder.keras")
+    digest = hashlib.sha256((tmp_path / "encoder.keras").read_bytes()).hexdigest()
+    facts = FACTS | {
+        "format": "wsi-idc-model",
+        "format_version": 1,
+        "preprocessing": {"input": "uint8 RGB, NHWC", "scaling": "inside the network"},
+        "networks": {"encoder": {"keras": {"file": "encoder.keras", "sha256": digest}}},
+    }
+    (tmp_path / "model.json").write_text(json.dumps(facts))
+    with pytest.raises(ModelError, match="Keras refuses"):
+        ENGINES["keras"](load_package(tmp_path))
+
+
+def test_identity_covers_the_weights(copy):
+    before = load_package(copy).sha256
+    networks = json.loads((copy / "model.json").read_text())["networks"]
+    networks["encoder"]["onnx"]["sha256"] = "0" * 64
+    change(copy, networks=networks)
+    assert load_package(copy).sha256 != before
+
+
+def test_registry_finds_shipped_user_and_path_models(copy, tmp_path, monkeypatch):
+    monkeypatch.setattr("wsi_idc.models.registry.user_models", lambda: tmp_path / "user")
+    assert find_model("idc-patch").folder == SHIPPED / "idc-patch"
+    assert find_model(copy).folder == copy
+    shutil.copytree(copy, tmp_path / "user" / "mine")
+    change(tmp_path / "user" / "mine", name="mine")
+    assert find_model("mine").name == "mine"
+    assert [m.name for m in list_models()] == ["idc-patch", "mine"]
+    with pytest.raises(UnknownModelError, match=r"no model 'other'; known: idc-patch, mine"):
+        find_model("other")

@@ -1,0 +1,193 @@
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from filelock import FileLock
+
+import wsi_idc
+from wsi_idc.errors import OutputError, SlideError
+from wsi_idc.heatmap import read_heatmap
+from wsi_idc.output import OUTPUTS
+from wsi_idc.painter import write_slide
+
+
+def contents(folder):
+    """Every file under a folder with its bytes; summary.json without its timings."""
+    found = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    summary = json.loads(found["summary.json"])
+    del summary["timings"]
+    return found | {"summary.json": summary}
+
+
+@pytest.fixture(scope="module")
+def result(painted, tmp_path_factory):
+    return wsi_idc.segment(painted, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture
+def damaged(section, tmp_path):
+    """A slide with one JPEG tile overwritten, in the middle of the section."""
+    path = write_slide(tmp_path / "damaged.tif", section.pixels, section.mpp, downsamples=(1,), compression="jpeg")
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        across = -(-page.imagewidth // page.tilewidth)
+        start, count = page.dataoffsets[across + 1], page.databytecounts[across + 1]
+    with path.open("r+b") as stream:
+        stream.seek(start)
+        stream.write(b"\0" * count)
+    return path
+
+
+def test_leaves_the_contract_and_nothing_else(result):
+    names = {p.name for p in result.folder.iterdir()}
+    assert names == {*OUTPUTS, ".lock"}
+    assert result.heatmap.is_dir()
+    assert result.regions.is_file()
+    assert result.overview.read_bytes().startswith(b"\x89PNG")
+    assert result.summary == json.loads((result.folder / "summary.json").read_text())
+
+
+def test_numbers_agree_with_each_other(result):
+    summary = result.summary
+    heatmap, provenance = read_heatmap(result.heatmap)
+    features = json.loads(result.regions.read_text())["features"]
+    threshold = summary["parameters"]["threshold"]
+    measured = [f["properties"]["measurements"] for f in features]
+    assert summary["state"] == "done"
+    assert summary["foci"] == len(features) > 0
+    assert summary["patches"] == np.isfinite(heatmap).sum()
+    assert sum(m["Patches"] for m in measured) == (heatmap >= threshold).sum()
+    assert summary["idc_mm2"] == pytest.approx(sum(m["Area mm2"] for m in measured), abs=1e-3)
+    assert summary["largest_extent_mm"] == pytest.approx(max(m["Largest diameter mm"] for m in measured), abs=1e-3)
+    assert summary["idc_share"] == pytest.approx(summary["idc_mm2"] / summary["tissue_mm2"], abs=1e-3)
+    assert provenance["slide_fingerprint"] == summary["slide"]["fingerprint"]
+    assert provenance["model_sha256"] == summary["model"]["sha256"] == wsi_idc.find_model().sha256
+
+
+def test_labels_match_regions_and_tissue(result):
+    import zarr
+
+    heatmap, _ = read_heatmap(result.heatmap)
+    labels = zarr.open_group(result.heatmap / "labels", mode="r")
+    assert ((labels["idc/0"][:] > 0) == (heatmap >= result.summary["parameters"]["threshold"])).all()
+    assert ((labels["tissue/0"][:] > 0) == np.isfinite(heatmap)).all()
+
+
+def test_the_same_bytes_again_whatever_the_chunks_and_threads(painted, result, tmp_path):
+    package = wsi_idc.find_model()
+    for n, (chunk, workers) in enumerate([(16, 1), (16, 4)]):
+        from wsi_idc.run import Runner
+
+        folder = tmp_path / str(n)
+        Runner(package, wsi_idc.Settings(chunk=chunk, workers=workers)).run(painted, folder)
+        assert contents(folder) == contents(result.folder)
+    folder = tmp_path / "small chunks"
+    Runner(package, wsi_idc.Settings(chunk=3)).run(painted, folder)
+    np.testing.assert_allclose(read_heatmap(folder / "heatmap.zarr")[0], read_heatmap(result.heatmap)[0], atol=1e-6)
+
+
+def test_keras_engine_gives_the_same_regions(painted, result, tmp_path):
+    other = wsi_idc.segment(painted, tmp_path, engine="keras")
+    assert other.summary["model"]["engine"] == "keras"
+    np.testing.assert_allclose(read_heatmap(other.heatmap)[0], read_heatmap(result.heatmap)[0], atol=1e-4)
+
+
+def test_same_run_is_reused_and_another_is_refused(painted, result, tmp_path):
+    shutil.copytree(result.folder, tmp_path / "painted")
+    before = contents(tmp_path / "painted")
+    times = {p: p.stat().st_mtime_ns for p in (tmp_path / "painted").iterdir()}
+    assert wsi_idc.segment(painted, tmp_path).reused
+    with pytest.raises(OutputError, match="holds another run"):
+        wsi_idc.segment(painted, tmp_path, threshold=0.9)
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "painted").iterdir()} == times
+    assert contents(tmp_path / "painted") == before
+    (tmp_path / "painted" / "notes.txt").write_text("mine")
+    again = wsi_idc.segment(painted, tmp_path, threshold=0.9, overwrite=True)
+    assert not again.reused
+    assert again.summary["parameters"]["threshold"] == 0.9
+    assert (tmp_path / "painted" / "notes.txt").read_text() == "mine", "--overwrite replaces results, nothing else"
+    assert not list((tmp_path / "painted").glob("*.old"))
+
+
+def test_a_folder_of_something_else_is_refused(painted, tmp_path):
+    (tmp_path / "painted").mkdir()
+    (tmp_path / "painted" / "thesis.txt").write_text("years")
+    with pytest.raises(OutputError, match="something else"):
+        wsi_idc.segment(painted, tmp_path)
+    assert [p.name for p in (tmp_path / "painted").iterdir()] == ["thesis.txt"]
+
+
+def test_half_a_run_is_done_again(painted, result, tmp_path):
+    """What a killed process leaves: results without summary.json, or a partial folder."""
+    (tmp_path / "painted" / ".partial" / "heatmap.zarr").mkdir(parents=True)
+    assert contents(wsi_idc.segment(painted, tmp_path).folder) == contents(result.folder)
+
+
+def test_a_folder_in_use_is_refused(painted, tmp_path):
+    (tmp_path / "painted").mkdir()
+    with FileLock(tmp_path / "painted" / ".lock"), pytest.raises(OutputError, match="another wsi-idc"):
+        wsi_idc.segment(painted, tmp_path)
+
+
+def test_an_undecodable_tile_costs_its_chunk_and_is_reported(damaged, tmp_path):
+    from wsi_idc.run import Runner
+
+    result = Runner(wsi_idc.find_model(), wsi_idc.Settings(chunk=4)).run(damaged, tmp_path / "out")
+    summary = result.summary
+    assert summary["state"] == "incomplete"
+    assert summary["failed_chunks"]
+    assert "cannot be decoded" in summary["failed_chunks"][0]["reason"]
+    heatmap, _ = read_heatmap(result.heatmap)
+    for chunk in summary["failed_chunks"]:
+        assert np.isnan(heatmap[slice(*chunk["rows"]), slice(*chunk["columns"])]).all()
+    assert np.isfinite(heatmap).sum() == summary["patches"] > 0
+    assert "chunk not computed" in (result.folder / "report.html").read_text()
+
+
+def test_a_slide_without_tissue_says_so(tmp_path):
+    glass = np.random.default_rng(0).integers(240, 246, (600, 800, 3), dtype=np.uint8)
+    slide = write_slide(tmp_path / "glass.tif", glass, 4.0, downsamples=(1,), compression="deflate")
+    result = wsi_idc.segment(slide, tmp_path / "out")
+    assert json.loads(result.regions.read_text()) == {"type": "FeatureCollection", "features": []}
+    assert result.summary["message"] == "no tissue found"
+    assert (result.summary["patches"], result.summary["idc_share"]) == (0, None)
+    assert result.overview.is_file()
+
+
+def test_a_slide_coarser_than_the_model_is_refused(section, tmp_path):
+    slide = write_slide(tmp_path / "coarse.tif", section.pixels, 4.5, downsamples=(1,))
+    with pytest.raises(SlideError, match=r"coarser than the 4 um/px"):
+        wsi_idc.segment(slide, tmp_path / "out")
+    assert not (tmp_path / "out" / "coarse").exists()
+    assert wsi_idc.segment(slide, tmp_path / "out", mpp=4.39).summary["slide"]["mpp"]["source"] == "--mpp"
+
+
+def test_no_space_left(painted, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("wsi_idc.run.draw_overview", full)
+    with pytest.raises(OutputError, match="no space left"):
+        wsi_idc.segment(painted, tmp_path)
+    assert [p.name for p in (tmp_path / "painted").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("wrong", [{"threshold": 0.0}, {"threshold": 1.0}, {"min_tissue": 0}, {"smooth_um": -1}])
+def test_settings_out_of_range(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        wsi_idc.Settings(**wrong)
+
+
+def test_segment_does_not_import_tensorflow(painted, tmp_path):
+    code = (
+        f"import sys, wsi_idc; wsi_idc.segment({str(painted)!r}, {str(tmp_path)!r}); "
+        "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=False).returncode == 0
