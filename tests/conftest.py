@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from wsi_idc.painter import PaintedSection, paint_section, write_slide
+from wsi_idc.painter import PaintedSection, paint_section
+from wsi_idc.pyramid import write_slide
 
 
 @pytest.fixture(scope="session")

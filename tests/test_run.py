@@ -15,7 +15,7 @@ import wsi_idc
 from wsi_idc.errors import OutputError, SlideError
 from wsi_idc.heatmap import read_heatmap
 from wsi_idc.output import OUTPUTS
-from wsi_idc.painter import write_slide
+from wsi_idc.pyramid import write_slide
 
 
 def contents(folder):

@@ -8,7 +8,8 @@ import tifffile
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from wsi_idc.errors import SlideError
-from wsi_idc.painter import CLASSES, PaintedSection, paint_section, write_slide
+from wsi_idc.painter import CLASSES, PaintedSection, paint_section
+from wsi_idc.pyramid import write_slide
 from wsi_idc.slide import Slide
 from wsi_idc.tissue import MASK_UM, TissueMap, find_tissue
 

@@ -11,7 +11,8 @@ from wsi_idc.batch import segment
 from wsi_idc.grid import Grid
 from wsi_idc.heatmap import read_heatmap
 from wsi_idc.models.registry import find_model
-from wsi_idc.painter import CLASSES, paint_section, write_slide
+from wsi_idc.painter import CLASSES, paint_section
+from wsi_idc.pyramid import write_slide
 from wsi_idc.run import SegmentResult
 
 

@@ -1,4 +1,4 @@
-"""Paint a stylised H&E breast section, with its true labels, and write it as a pyramidal slide.
+"""Paint a stylised H&E breast section, with its true labels.
 
 Everything is laid out in micrometres from one seed, so that the same seed gives the same anatomy at any scale, and
 coloured by Beer-Lambert mixing of haematoxylin and eosin. No image of any patient is involved.
@@ -6,21 +6,13 @@ coloured by Beer-Lambert mixing of haematoxylin and eosin. No image of any patie
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 from scipy.spatial import cKDTree
-
-from wsi_idc.errors import OutputError
-
-__all__ = ["CLASSES", "PaintedSection", "paint_section", "write_slide"]
 
 CLASSES = ("glass", "fat", "stroma", "duct", "tumour", "ink")  # index = label value
 _GLASS, _FAT, _STROMA, _DUCT, _TUMOUR, _INK = range(len(CLASSES))
@@ -287,46 +279,3 @@ def paint_section(width_mm: float = 8.0, height_mm: float = 6.0, mpp: float = 2.
         light = _WHITE[c] * np.exp(-np.maximum(density, 0)) + rng.standard_normal((h, w), np.float32)
         pixels[..., c] = np.clip(np.rint(light), 0, 255)
     return PaintedSection(pixels, labels, mpp)
-
-
-def write_slide(
-    path: Path,
-    pixels: NDArray[np.uint8],
-    mpp: float,
-    *,
-    downsamples: Sequence[int] = (1, 4, 16),
-    tile: int = 256,
-    compression: str = "jpeg",
-) -> Path:
-    """Write pixels (h, w, 3) uint8 of `mpp` um as a tiled pyramidal TIFF that OpenSlide opens; return the path.
-
-    Every level is the area average of the first one, cropped to whole blocks. `compression` is jpeg (stored as YCbCr),
-    deflate or none. The same pixels give the same bytes.
-    """
-    if downsamples[0] != 1 or compression not in ("jpeg", "deflate", "none"):
-        raise ValueError("the first downsample is 1, and the compression is jpeg, deflate or none")
-    quality = {"level": 90} if compression == "jpeg" else {}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with tifffile.TiffWriter(part) as tiff:
-            for d in downsamples:
-                h, w = pixels.shape[0] // d, pixels.shape[1] // d
-                blocks = pixels[: h * d, : w * d].reshape(h, d, w, d, 3)
-                tiff.write(
-                    pixels if d == 1 else np.rint(blocks.mean((1, 3), dtype=np.float32)).astype(np.uint8),
-                    photometric="rgb",  # of the input: tifffile turns JPEG tiles into YCbCr by itself
-                    compression=None if compression == "none" else compression,
-                    compressionargs=quality,
-                    tile=(tile, tile),
-                    subfiletype=int(d > 1),
-                    resolution=(1e4 / (mpp * d), 1e4 / (mpp * d)),
-                    resolutionunit="CENTIMETER",
-                    metadata=None,
-                    software=False,
-                )
-        part.replace(path)
-    except OSError as e:
-        raise OutputError(f"{path}: cannot write the slide: {e}") from e
-    finally:
-        part.unlink(missing_ok=True)
-    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 from wsi_idc.errors import SlideError
 
 WHITE = (255, 255, 255)
+# Side of the tiles, in pixels of a level, that a level with a fractional downsample is read by.
+_LATTICE = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,11 @@ class Reader(Protocol):
     properties: dict[str, str]
     background: tuple[int, int, int]
 
-    def read(self, level: int, x: int, y: int, width: int, height: int) -> tuple[np.ndarray, tuple[float, float]]:
-        """Read (height, width, 3) uint8 RGB at a level, from about pixel (x, y) of that level.
+    def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """Read (height, width, 3) uint8 RGB at a level, from pixel (x, y) of that level.
 
-        Also returns the exact origin (x, y) of what was read, in pixels of the level. Transparent and missing pixels
-        are background. Raises SlideError where the file cannot be decoded; the reader stays usable.
+        Transparent and missing pixels are background. What is read at a pixel does not depend on where the rectangle
+        begins. Raises SlideError where the file cannot be decoded; the reader stays usable.
         """
         ...
 
@@ -63,22 +66,41 @@ class OpenSlideReader:
         colour = self.properties.get("openslide.background-color", "ffffff")
         self.background = (int(colour[0:2], 16), int(colour[2:4], 16), int(colour[4:6], 16))
 
-    def read(self, level: int, x: int, y: int, width: int, height: int) -> tuple[np.ndarray, tuple[float, float]]:
+    def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Read a rectangle of a level; see `Reader.read`."""
+        downsample = self.levels[level].downsample
+        if downsample == int(downsample):
+            return self._read(level, (x * int(downsample), y * int(downsample)), (width, height))
+        # Between two pixels of level 0 OpenSlide interpolates, so that what it reads depends on where a read begins.
+        # On a lattice that does not: each tile is less than a pixel of level 0 off, and the same for every caller.
+        out = np.empty((height, width, 3), np.uint8)
+        for row in range(y // _LATTICE, -(-(y + height) // _LATTICE)):
+            for col in range(x // _LATTICE, -(-(x + width) // _LATTICE)):
+                left, top = col * _LATTICE, row * _LATTICE
+                at = (int(left * downsample), int(top * downsample))
+                size = (min(_LATTICE, x + width - left), min(_LATTICE, y + height - top))
+                tile = self._read(level, at, size)
+                down, right = max(0, y - top), max(0, x - left)
+                out[top + down - y : top + size[1] - y, left + right - x : left + size[0] - x] = tile[down:, right:]
+        return out
+
+    def _read(self, level: int, location: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+        """Read a rectangle of a level at a location in pixels of level 0."""
         import openslide
 
-        downsample = self.levels[level].downsample
-        location = (round(x * downsample), round(y * downsample))
         try:
-            image = self._slide.read_region(location, level, (width, height))
+            image = self._slide.read_region(location, level, size)
         except openslide.OpenSlideError:
             # One undecodable tile puts the whole handle into an error state, for every thread: read again on a
             # fresh one, which then serves the others, so that only what is really damaged fails.
-            with self._lock:
-                self._slide = openslide.OpenSlide(self._path)
-                fresh = openslide.OpenSlide(self._path)
             try:
-                image = fresh.read_region(location, level, (width, height))
+                with self._lock:
+                    self._slide = openslide.OpenSlide(self._path)
+                    fresh = openslide.OpenSlide(self._path)
+            except (openslide.OpenSlideError, OSError) as error:
+                raise SlideError(f"{self._path}: the file cannot be read any more ({error})") from error
+            try:
+                image = fresh.read_region(location, level, size)
             except openslide.OpenSlideError as error:
                 raise SlideError(
                     f"{self._path}: level {level} at x={location[0]}, y={location[1]} cannot be decoded ({error})"
@@ -86,13 +108,12 @@ class OpenSlideReader:
             finally:
                 fresh.close()
         rgba = np.asarray(image)
-        origin = (location[0] / downsample, location[1] / downsample)
         alpha = rgba[..., 3:]
         if alpha.min() == 255:
-            return rgba[..., :3], origin
+            return rgba[..., :3]
         blend = alpha.astype(np.float32) / 255
         mixed = rgba[..., :3] * blend + np.array(self.background, np.float32) * (1 - blend)
-        return np.rint(mixed).astype(np.uint8), origin
+        return np.rint(mixed).astype(np.uint8)
 
     def close(self) -> None:
         """Give the file back."""
@@ -114,7 +135,7 @@ class TiffReader:
         try:
             self._file = tifffile.TiffFile(path)
             series = self._file.series[0]
-        except (tifffile.TiffFileError, IndexError, ValueError, OSError) as error:
+        except (tifffile.TiffFileError, IndexError, ValueError, OSError, struct.error) as error:
             raise SlideError(f"{path}: not a slide that OpenSlide or tifffile can read ({error})") from error
         self._planar = series.axes[-3:] == "SYX"
         shape = series.shape
@@ -124,6 +145,9 @@ class TiffReader:
                 f"{path}: {series.dtype} with axes {series.axes} {shape} is not 8-bit RGB; "
                 "export the slide as 8-bit brightfield RGB"
             )
+        if any(not level.keyframe.dataoffsets for level in series.levels):
+            self._file.close()
+            raise SlideError(f"{path}: its table of tiles is missing; is the file whole?")
         # The fill value is what a tile that the file leaves out reads as.
         self._levels = [
             zarr.open_array(level.aszarr(level=0, fillvalue=255), mode="r", zarr_format=2) for level in series.levels
@@ -132,7 +156,7 @@ class TiffReader:
         self.levels = [Level(w, h, (sizes[0][0] / w + sizes[0][1] / h) / 2) for w, h in sizes]
         self.properties = _tiff_properties(self._file)
 
-    def read(self, level: int, x: int, y: int, width: int, height: int) -> tuple[np.ndarray, tuple[float, float]]:
+    def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Read a rectangle of a level; see `Reader.read`."""
         out = np.full((height, width, 3), 255, np.uint8)
         at = self.levels[level]
@@ -148,7 +172,7 @@ class TiffReader:
             if self._planar:
                 pixels = np.moveaxis(pixels, 0, -1)
             out[top - y : bottom - y, left - x : right - x] = pixels
-        return out, (float(x), float(y))
+        return out
 
     def close(self) -> None:
         """Give the file back."""
@@ -187,7 +211,16 @@ def open_reader(path: Path) -> Reader:
     import openslide
 
     try:
-        return OpenSlideReader(path)
+        reader = OpenSlideReader(path)
+        if "<OME " not in reader.properties.get("tiff.ImageDescription", ""):
+            return reader
+        # OpenSlide takes a tiled OME-TIFF for a plain TIFF: it knows neither its scale nor its levels in SubIFDs.
+        try:
+            tiff = TiffReader(path)
+        except SlideError:
+            return reader
+        reader.close()
+        return tiff
     except openslide.OpenSlideUnsupportedFormatError:
         return TiffReader(path)
     except openslide.OpenSlideError as error:

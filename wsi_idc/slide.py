@@ -52,7 +52,7 @@ def claim_mpp(path: Path, properties: Mapping[str, str], given: float | None = N
             f"{path}: a scale of {claim.x:.6g} x {claim.y:.6g} um/px ({claim.source}) is outside "
             f"{low} to {high} and cannot be true; {way_out}"
         )
-    if abs(claim.x - claim.y) > MAX_ANISOTROPY * min(claim.x, claim.y):
+    if max(claim.x, claim.y) > (1 + MAX_ANISOTROPY) * min(claim.x, claim.y) * (1 + 1e-9):
         raise SlideError(
             f"{path}: its pixels are not square: {claim.x:.6g} x {claim.y:.6g} um/px ({claim.source}); {way_out}"
         )
@@ -178,20 +178,17 @@ class Slide:
         downsample = self._reader.levels[level].downsample
         height, width = out.shape[:2]
         limit = (self.size[0] / downsample, self.size[1] / downsample)
-        low = [max(0, int(np.floor(s))) for s in start]
-        high = [
-            int(np.ceil(min(end, s + n * k - 1e-6)))
-            for s, n, k, end in zip(start, (width, height), scale, limit, strict=True)
-        ]
-        if high[0] <= low[0] or high[1] <= low[1]:
-            out[:] = self.background
-            return
         offset = [o / downsample for o in self._offset]
-        block, origin = self._reader.read(
-            level, int(low[0] + offset[0]), int(low[1] + offset[1]), high[0] - low[0], high[1] - low[1]
-        )
-        # Where the reader could not begin on the pixel asked for, the weights take up the difference.
-        first = [s - (o - f) for s, o, f in zip(start, origin, offset, strict=True)]
+        low, high = [], []
+        for s, n, k, end, o in zip(start, (width, height), scale, limit, offset, strict=True):
+            first, last = max(0.0, s), min(end, s + n * k - 1e-6)
+            if last <= first:
+                out[:] = self.background
+                return
+            low.append(int(np.floor(first + o)))
+            high.append(int(np.ceil(last + o)))
+        block = self._reader.read(level, low[0], low[1], high[0] - low[0], high[1] - low[1])
+        first = [s + o - begin for s, o, begin in zip(start, offset, low, strict=True)]
         if scale == (1.0, 1.0) and block.shape == out.shape and all(abs(f) < 1e-6 for f in first):
             out[:] = block
             return

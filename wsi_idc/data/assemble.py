@@ -9,7 +9,7 @@ import numpy as np
 
 from wsi_idc.data.kaggle import LabelledPatch, index_patches, read_patch
 from wsi_idc.errors import DataError
-from wsi_idc.painter import write_slide
+from wsi_idc.pyramid import write_slide
 
 # The scale of the Kaggle patches: slides scanned at 0.25 um/px, reduced 16:1.
 PATCH_MPP = 4.0
