@@ -34,6 +34,11 @@ def main(debug: bool) -> None:
 
     For research use only; not a medical device and not for diagnosis.
     """
+    if debug:
+        import logging
+
+        logging.basicConfig(format="%(name)s: %(message)s")
+        logging.getLogger("wsi_idc").setLevel(logging.DEBUG)
 
 
 for _command in (segment, info, demo, predict, models, data):

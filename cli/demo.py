@@ -26,6 +26,12 @@ def demo(output: Path, seed: int, engine: str) -> None:
     result = run_demo(output, seed, engine)
     click.echo(f"painted section: {result.slide}")
     print_outcome(result.slide, result.outcome)
+    for region in result.regions():
+        x, y = (region[f"Centroid {axis} um"] / 1000 for axis in "xy")
+        click.echo(
+            f"  {region['name']:8}{region['Area mm2']:6.2f} mm2 at x {x:.2f} mm, y {y:.2f} mm, "
+            f"mean probability {region['Mean probability']:.2f}"
+        )
     click.echo("share of the patches of each painted class that was found to be IDC:")
     for name, (share, patches) in result.found.items():
         click.echo(f"  {name:8}{share:6.1%} of {patches}")

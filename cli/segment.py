@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wsi_idc.cli.options import chosen_model, engine_option, model_option, mpp_option, threshold_option
+from wsi_idc.errors import DataError, WsiIdcError
 
 if TYPE_CHECKING:
     from wsi_idc.batch import OnSlide
@@ -66,7 +67,6 @@ def segment(
     and parameters is not computed again. Exit status: 0 all done, 1 some slides failed, 2 wrong usage.
     """
     from wsi_idc.batch import find_slides, segment_slides
-    from wsi_idc.errors import DataError
     from wsi_idc.run import Settings
 
     package = chosen_model(model)
@@ -77,16 +77,16 @@ def segment(
         raise _NothingFound(str(error)) from error
     with _progress() as on_slide:
         outcomes = segment_slides(found, output, package, settings, on_slide, print_outcome)
-    bad = [o for o in outcomes.values() if isinstance(o, Exception) or o.summary["state"] != "done"]
+    bad = [o for o in outcomes.values() if isinstance(o, WsiIdcError) or o.summary["state"] != "done"]
     if len(found) > 1:
         click.echo(f"{len(found) - len(bad)} of {len(found)} slides done; {output / 'manifest.csv'}")
     if bad:
         raise click.exceptions.Exit(1)
 
 
-def print_outcome(slide: Path, outcome: SegmentResult | Exception) -> None:
+def print_outcome(slide: Path, outcome: SegmentResult | WsiIdcError) -> None:
     """Print one line for a slide: what was found and where it is, or why it failed."""
-    if isinstance(outcome, Exception):
+    if isinstance(outcome, WsiIdcError):
         click.echo(f"error: {outcome}", err=True)
         return
     s = outcome.summary

@@ -27,7 +27,7 @@ def rates(monkeypatch, **by_engine):
 
 def test_a_short_job_never_waits_for_keras(cache, monkeypatch):
     calls = rates(monkeypatch, onnx=(0.1, 1000), keras=(4, 1e6))
-    assert autotune.choose_engine(find_model(), autotune.WORTH_MEASURING - 1) == "onnx"
+    assert autotune.choose_engine("auto", find_model(), autotune.WORTH_MEASURING - 1) == "onnx"
     assert calls == []
     assert not cache.exists()
 
@@ -39,15 +39,15 @@ def test_a_short_job_never_waits_for_keras(cache, monkeypatch):
 def test_a_long_job_takes_what_is_done_first_start_included(cache, monkeypatch, keras_rate, patches, choice):
     # ONNX Runtime: 0.1 + n / 1000 s; Keras: 4 + n / rate s.
     calls = rates(monkeypatch, onnx=(0.1, 1000), keras=(4, keras_rate))
-    assert autotune.choose_engine(find_model(), patches) == choice
-    assert autotune.choose_engine(find_model(), patches) == choice
+    assert autotune.choose_engine("auto", find_model(), patches) == choice
+    assert autotune.choose_engine("auto", find_model(), patches) == choice
     assert calls == ["onnx", "keras"], "measured once, then kept"
 
 
 def test_a_damaged_cache_is_measured_again(cache, monkeypatch):
     cache.write_text("{")
     rates(monkeypatch, onnx=(0.1, 1000), keras=(4, 20_000))
-    assert autotune.choose_engine(find_model(), 10**6) == "keras"
+    assert autotune.choose_engine("auto", find_model(), 10**6) == "keras"
     assert json.loads(cache.read_text())
 
 
@@ -61,6 +61,6 @@ def test_an_engine_without_weights_or_of_no_name():
     from helpers import numpy_package
 
     with pytest.raises(ModelError, match="no onnx weights"):
-        autotune.make_engine("onnx", numpy_package(), 1)
+        autotune.make_engine("onnx", numpy_package())
     with pytest.raises(ModelError, match="known: auto, onnx, keras"):
-        autotune.make_engine("abacus", find_model(), 1)
+        autotune.make_engine("abacus", find_model())

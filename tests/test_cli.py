@@ -120,6 +120,28 @@ def test_info_as_table_and_json(painted):
     assert (facts["width"], facts["height"], len(facts["levels"])) == (750, 600, 2)
 
 
+def test_info_of_a_slide_without_scale_prints_the_rest(tmp_path, section):
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "bare.tif", section.pixels, photometric="rgb", metadata=None)
+    done = run("info", tmp_path / "bare.tif", "--json")
+    assert done.exit_code == 1
+    facts = json.loads(done.stdout)
+    assert (facts["width"], facts["mpp"], facts["levels"][0]["mpp"]) == (750, None, None)
+    assert "scale" in facts["scale_problem"]
+    assert facts["scale_problem"] in done.stderr
+    assert "scale       not known" in run("info", tmp_path / "bare.tif").stdout
+    assert run("info", tmp_path / "bare.tif", "--mpp", "4").exit_code == 0
+
+
+def test_debug_shows_why_a_slide_failed(tmp_path):
+    (tmp_path / "x.svs").write_text("no")
+    command = [sys.executable, "-m", "wsi_idc", "--debug", "segment", tmp_path / "x.svs", "-o", tmp_path / "out"]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
 def test_info_of_no_slide(tmp_path):
     (tmp_path / "x.svs").write_text("no")
     done = run("info", tmp_path / "x.svs")

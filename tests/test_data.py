@@ -90,7 +90,7 @@ def test_heatmap_of_a_section_is_the_model_on_its_patches(kaggle, tmp_path):
 
     model = wsi_idc.find_model()
     pixels, _, kept = load_patches(index_patches(kaggle, {"7"}))
-    expected = Predictor(model, make_engine("onnx", model, 1)).patches(pixels)
+    expected = Predictor(model, make_engine("onnx", model)).patches(pixels)
     heatmap, _ = read_heatmap(wsi_idc.segment(assemble(kaggle, "7", tmp_path), tmp_path / "out").heatmap)
     found = np.array([heatmap[p.y // 50, p.x // 50] for p in kept])
     computed = np.isfinite(found)

@@ -111,5 +111,5 @@ def test_geopandas_and_pyogrio_read_it(tmp_path):
     frame = geopandas.read_file(path, engine="pyogrio")
     assert len(frame) == len(regions) == pyogrio.read_info(path)["features"]
     assert frame.geometry.is_valid.all()
-    assert frame.geometry.area.tolist() == [r.geometry.area for r in regions]
+    assert shapely.area(frame.geometry.values).tolist() == [r.geometry.area for r in regions]
     assert frame["name"].tolist() == [f"IDC {n}" for n in range(1, len(regions) + 1)]

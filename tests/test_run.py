@@ -151,6 +151,14 @@ def test_an_undecodable_tile_costs_its_chunk_and_is_reported(damaged, tmp_path):
     assert "chunk not computed" in (result.folder / "report.html").read_text()
 
 
+def test_an_incomplete_run_is_done_again(damaged, tmp_path):
+    out = tmp_path / "out"
+    assert wsi_idc.segment(damaged, out).summary["state"] == "incomplete"
+    again = wsi_idc.segment(damaged, out)
+    assert not again.reused
+    assert again.summary["state"] == "incomplete"
+
+
 def test_a_slide_without_tissue_says_so(tmp_path):
     glass = np.random.default_rng(0).integers(240, 246, (600, 800, 3), dtype=np.uint8)
     slide = write_slide(tmp_path / "glass.tif", glass, 4.0, downsamples=(1,), compression="deflate")

@@ -20,13 +20,11 @@ from wsi_idc.models.package import ModelPackage
 WORTH_MEASURING = 20_000
 
 
-def make_engine(name: str, package: ModelPackage, n_patches: int) -> Engine:
-    """Make the engine `name` ("onnx", "keras", or "auto": the faster one here for `n_patches`) for a package.
+def make_engine(name: str, package: ModelPackage) -> Engine:
+    """Make the engine `name` ("onnx" or "keras") for a package.
 
     Raises ModelError where the package has no weights for it or what runs it is not installed.
     """
-    if name == "auto":
-        name = choose_engine(package, n_patches)
     if name not in ENGINES:
         raise ModelError(f"no engine {name!r}; known: auto, {', '.join(ENGINES)}")
     if name not in package.formats():
@@ -37,12 +35,14 @@ def make_engine(name: str, package: ModelPackage, n_patches: int) -> Engine:
         raise ModelError(f"the engine {name} needs the package {error.name}, which is not installed") from error
 
 
-def choose_engine(package: ModelPackage, n_patches: int) -> str:
-    """Choose between ONNX Runtime and Keras for `n_patches`.
+def choose_engine(wanted: str, package: ModelPackage, n_patches: int) -> str:
+    """Return the engine `wanted`, or for "auto" the one of ONNX Runtime and Keras that is done first with `n_patches`.
 
     Start-up counts, so fewer than `WORTH_MEASURING` patches go to ONNX Runtime unmeasured. For more, both are measured
     on this machine, once for each model, and the rates kept in the user's cache, so that later runs choose alike.
     """
+    if wanted != "auto":
+        return wanted
     forms = package.formats()
     usable = [e for e in ENGINES if e in forms and importlib.util.find_spec(_NEEDS[e])]
     if not usable:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import glob
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from wsi_idc.errors import DataError, OutputError, SlideError
+from wsi_idc.errors import DataError, ModelError, OutputError, SlideError, WsiIdcError
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.models.registry import find_model
 from wsi_idc.run import Runner, SegmentResult, Settings
@@ -33,6 +34,7 @@ SUFFIXES = frozenset(
         ".zvi",
     ]  # OpenSlide's and tifffile's
 )
+_log = logging.getLogger(__name__)
 _NUMBERS = ["tissue_mm2", "idc_mm2", "idc_share", "foci", "largest_extent_mm", "patches"]
 _COLUMNS = ["slide", "state", "reason", "output", "seconds", *_NUMBERS, "failed_chunks"]
 
@@ -88,12 +90,12 @@ def segment_slides(
     package: ModelPackage,
     settings: Settings,
     on_slide: OnSlide | None = None,
-    on_done: Callable[[Path, SegmentResult | Exception], None] | None = None,
-) -> dict[Path, SegmentResult | Exception]:
+    on_done: Callable[[Path, SegmentResult | WsiIdcError], None] | None = None,
+) -> dict[Path, SegmentResult | WsiIdcError]:
     """Segment slides one after another into `output/<name>`, and keep `output/manifest.csv` up to date after each.
 
-    A slide that fails (SlideError, or OutputError for its folder) is recorded with its reason and the next one is
-    begun. Returns what became of each slide.
+    A slide that fails is recorded with its reason and the next one is begun; only a ModelError, which all slides would
+    share, is raised. Returns what became of each slide.
     """
     names = output_names(slides)
     manifest = Manifest(output / "manifest.csv")
@@ -101,15 +103,20 @@ def segment_slides(
         manifest.rows[str(slide)] = {"slide": str(slide), "state": "pending", "output": name}
     manifest.write()
     runner = Runner(package, settings)
-    outcomes: dict[Path, SegmentResult | Exception] = {}
+    outcomes: dict[Path, SegmentResult | WsiIdcError] = {}
     for number, (slide, name) in enumerate(zip(slides, names, strict=True), 1):
         started = time.perf_counter()
         row = manifest.rows[str(slide)]
         try:
             result = runner.run(slide, output / name, on_slide(number, len(slides), slide) if on_slide else None)
-        except (SlideError, OutputError) as error:
-            outcomes[slide] = error
-            row |= {"state": "failed", "reason": str(error)}
+        except ModelError:
+            # Every other slide would fail alike.
+            raise
+        except Exception as error:  # noqa: BLE001
+            # Whatever one slide brings up, the other 299 are still to be done.
+            outcomes[slide] = failure = _as_slide_error(slide, error)
+            row |= {"state": "failed", "reason": str(failure)}
+            _log.debug("%s failed", slide, exc_info=error)
         else:
             outcomes[slide] = result
             summary = result.summary
@@ -121,6 +128,14 @@ def segment_slides(
         if on_done:
             on_done(slide, outcomes[slide])
     return outcomes
+
+
+def _as_slide_error(slide: Path, error: Exception) -> WsiIdcError:
+    if isinstance(error, WsiIdcError):
+        return error
+    return SlideError(
+        f"{slide}: {type(error).__name__}: {error}; not foreseen, please report it with what --debug shows"
+    )
 
 
 class Manifest:
@@ -176,6 +191,6 @@ def segment(
     settings = Settings(threshold, min_area_mm2, smooth_um, min_tissue, mpp, engine, overwrite)
     package = find_model(model) if model else find_model()
     outcome = segment_slides([path := Path(slide)], Path(output), package, settings)[path]
-    if isinstance(outcome, Exception):
+    if isinstance(outcome, WsiIdcError):
         raise outcome
     return outcome

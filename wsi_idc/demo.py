@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,11 @@ class DemoResult:
     slide: Path
     outcome: SegmentResult
     found: dict[str, tuple[float, int]]
+
+    def regions(self) -> list[dict[str, Any]]:
+        """Return the measurements of the regions, by name, from the largest down."""
+        features = json.loads(self.outcome.regions.read_text(encoding="utf-8"))["features"]
+        return [{"name": f["properties"]["name"]} | f["properties"]["measurements"] for f in features]
 
 
 def run_demo(output: Path, seed: int = 0, engine: str = "auto") -> DemoResult:

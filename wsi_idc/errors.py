@@ -8,7 +8,11 @@ class WsiIdcError(Exception):
 
 
 class SlideError(WsiIdcError):
-    """A slide that cannot be opened or read, or whose scale cannot be trusted."""
+    """A slide that cannot be opened or read."""
+
+
+class ScaleError(SlideError):
+    """A slide that can be read, but whose um per pixel are not known or cannot be true."""
 
 
 class ModelError(WsiIdcError):

@@ -19,9 +19,10 @@ _PARTIAL, _LOCK = ".partial", ".lock"
 
 
 def previous_run(folder: Path, identity: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
-    """Return the summary of the same run where `folder` holds it whole, None where there is nothing to keep.
+    """Return the summary of the same run where `folder` holds it whole, None where the run is to be done.
 
-    Raises OutputError where the folder holds anything else and `overwrite` is not set.
+    A run with chunks that failed is done again: what failed may have been the network. Raises OutputError where the
+    folder holds anything else and `overwrite` is not set.
     """
     held = [p for p in folder.iterdir() if p.name not in (_PARTIAL, _LOCK)] if folder.is_dir() else []
     if overwrite or not held:
@@ -30,8 +31,9 @@ def previous_run(folder: Path, identity: dict[str, Any], overwrite: bool) -> dic
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise OutputError(f"{folder}: holds files of something else; choose another -o or give --overwrite") from None
-    if summary.get("identity") == identity and all((folder / name).exists() for name in OUTPUTS):
-        return summary
+    if summary.get("identity") == identity:
+        whole = summary.get("state") == "done" and all((folder / name).exists() for name in OUTPUTS)
+        return summary if whole else None
     raise OutputError(
         f"{folder}: holds another run (other slide, model or parameters); choose another -o or give --overwrite"
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from wsi_idc.autotune import make_engine
+from wsi_idc.autotune import choose_engine, make_engine
 from wsi_idc.errors import DataError
 from wsi_idc.inference import Predictor
 from wsi_idc.models.package import ModelPackage
@@ -26,7 +26,8 @@ def predict_images(
     white. Returns a row for each readable image (image, probability: the mean over its patches, max_probability, idc,
     patches) and an error for each of the others.
     """
-    predictor = Predictor(package, make_engine(engine, package, len(images)))
+    name = choose_engine(engine, package, len(images))
+    predictor = Predictor(package, make_engine(name, package))
     threshold = package.threshold if threshold is None else threshold
     rows: list[dict[str, Any]] = []
     errors: list[DataError] = []

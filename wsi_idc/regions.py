@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import shapely
-from scipy.ndimage import label
+from scipy.ndimage import find_objects, label
 from shapely import MultiPolygon, Polygon
 
 from wsi_idc.grid import Grid
@@ -50,24 +50,23 @@ def find_regions(
     Returns the regions from the largest down, and (rows, cols) uint32 with the number of the region (from 1) or 0.
     """
     with np.errstate(invalid="ignore"):
-        components, count = label(heatmap >= threshold)
+        components, _ = label(heatmap >= threshold)
     found = []
-    for number in range(1, count + 1):
-        inside = components == number
-        geometry = _outline(inside, grid, smooth_um)
-        region = _measure(geometry, heatmap[inside], grid, key)
+    for number, window in enumerate(find_objects(components), 1):
+        rows, cols = (i + w.start for i, w in zip(np.nonzero(components[window] == number), window, strict=True))
+        geometry = _outline(rows, cols, grid, smooth_um)
+        region = _measure(geometry, heatmap[rows, cols], grid, key)
         if region.area_mm2 >= min_area_mm2 and not geometry.is_empty:
-            found.append((region, inside))
+            found.append((region, rows, cols))
     found.sort(key=lambda f: (-f[0].area_mm2, f[0].geometry.bounds))
     numbers = np.zeros(heatmap.shape, np.uint32)
-    for number, (_, inside) in enumerate(found, 1):
-        numbers[inside] = number
-    return [region for region, _ in found], numbers
+    for number, (_, rows, cols) in enumerate(found, 1):
+        numbers[rows, cols] = number
+    return [region for region, _, _ in found], numbers
 
 
-def _outline(inside: np.ndarray, grid: Grid, smooth_um: float) -> Polygon | MultiPolygon:
+def _outline(rows: np.ndarray, cols: np.ndarray, grid: Grid, smooth_um: float) -> Polygon | MultiPolygon:
     """Trace the outer edges of patches and round them to whole level-0 pixels within the slide."""
-    rows, cols = np.nonzero(inside)
     # Squares of one grid share their corners exactly, which is what a coverage union needs.
     outline = shapely.coverage_union_all(shapely.box(cols, rows, cols + 1, rows + 1))
     outline = shapely.simplify(outline, smooth_um / grid.patch_um, preserve_topology=True)

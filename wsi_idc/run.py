@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from wsi_idc.annotations.qupath import to_geojson
-from wsi_idc.autotune import make_engine
+from wsi_idc.autotune import choose_engine, make_engine
 from wsi_idc.errors import SlideError
 from wsi_idc.grid import Grid
 from wsi_idc.heatmap import create_heatmap, finish_heatmap
@@ -26,7 +26,7 @@ from wsi_idc.report import draw_overview, write_report
 from wsi_idc.slide import Slide
 from wsi_idc.stream import Progress, StreamReport, stream
 from wsi_idc.summary import summarise, timings
-from wsi_idc.tissue import find_tissue
+from wsi_idc.tissue import TissueMap, find_tissue
 
 MAX_COARSER = 1.10
 
@@ -103,12 +103,11 @@ class Runner:
     _engines: dict[str, Engine] = field(default_factory=dict)
 
     def predictor(self, n_patches: int) -> Predictor:
-        """Return a predictor on the engine that the settings ask for, loading it at the first call."""
-        wanted = self.settings.engine
-        if wanted not in self._engines:
-            engine = make_engine(wanted, self.package, n_patches)
-            self._engines[wanted] = engine
-        return Predictor(self.package, self._engines[wanted])
+        """Return a predictor on the engine that the settings ask for, loaded when first used."""
+        name = choose_engine(self.settings.engine, self.package, n_patches)
+        if name not in self._engines:
+            self._engines[name] = make_engine(name, self.package)
+        return Predictor(self.package, self._engines[name])
 
     def run(self, path: Path, folder: Path, on_plan: Callable[[int], Progress | None] | None = None) -> SegmentResult:
         """Segment the slide at `path` into `folder`; `on_plan` gets the number of patches and may return a callback.
@@ -127,20 +126,21 @@ class Runner:
             if (summary := previous_run(folder, identity, self.settings.overwrite)) is not None:
                 return SegmentResult(folder, summary, reused=True)
             times["open"] = time.perf_counter()
+            tissue = find_tissue(slide)
+            times["tissue"] = time.perf_counter()
             with writing_to(folder) as place:
-                summary = self._compute(slide, place, identity, times, on_plan)
+                summary = self._compute(slide, tissue, place, identity, times, on_plan)
         return SegmentResult(folder, summary)
 
     def _compute(
         self,
         slide: Slide,
+        tissue: TissueMap,
         out: Path,
         identity: dict[str, Any],
         times: dict[str, float],
         on_plan: Callable[[int], Progress | None] | None,
     ) -> dict[str, Any]:
-        tissue = find_tissue(slide)
-        times["tissue"] = time.perf_counter()
         settings, package = self.settings, self.package
         grid = Grid(slide.size, (slide.mpp.x, slide.mpp.y), package.patch_size, package.mpp)
         share = grid.share(tissue.mask, tissue.um)

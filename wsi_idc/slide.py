@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from wsi_idc.errors import SlideError
+from wsi_idc.errors import ScaleError, SlideError
 from wsi_idc.grid import area_weights
 from wsi_idc.readers import Reader, open_reader
 
@@ -39,21 +39,21 @@ class Mpp:
 def claim_mpp(path: Path, properties: Mapping[str, str], given: float | None = None) -> Mpp:
     """Settle the scale of a slide: given by the user, else by the vendor, TIFF tags or objective power, in that order.
 
-    Raises SlideError where there is none, or where it is implausible (outside 0.05 to 20 um/px) or differs by more
+    Raises ScaleError where there is none, or where it is implausible (outside 0.05 to 20 um/px) or differs by more
     than 2 % between the axes: wrong by a factor, a scale makes every later number wrong.
     """
     claim = Mpp(given, given, "--mpp") if given is not None else _find_claim(properties)
     way_out = "give the true scale with --mpp (40x is usually 0.25, 20x 0.5 um/px)"
     if claim is None:
-        raise SlideError(f"{path}: the file does not state its scale in um per pixel; {way_out}")
+        raise ScaleError(f"{path}: the file does not state its scale in um per pixel; {way_out}")
     low, high = PLAUSIBLE_MPP
     if not (low <= claim.x <= high and low <= claim.y <= high):
-        raise SlideError(
+        raise ScaleError(
             f"{path}: a scale of {claim.x:.6g} x {claim.y:.6g} um/px ({claim.source}) is outside "
             f"{low} to {high} and cannot be true; {way_out}"
         )
     if max(claim.x, claim.y) > (1 + MAX_ANISOTROPY) * min(claim.x, claim.y) * (1 + 1e-9):
-        raise SlideError(
+        raise ScaleError(
             f"{path}: its pixels are not square: {claim.x:.6g} x {claim.y:.6g} um/px ({claim.source}); {way_out}"
         )
     return claim
@@ -113,7 +113,7 @@ class Slide:
         properties = self._reader.properties
         try:
             self.mpp = claim_mpp(self.path, properties, mpp)
-        except SlideError:
+        except ScaleError:
             self._reader.close()
             raise
         level0 = self._reader.levels[0]
@@ -181,12 +181,12 @@ class Slide:
         offset = [o / downsample for o in self._offset]
         low, high = [], []
         for s, n, k, end, o in zip(start, (width, height), scale, limit, offset, strict=True):
-            first, last = max(0.0, s), min(end, s + n * k - 1e-6)
-            if last <= first:
+            inside = max(0.0, s), min(end, s + n * k - 1e-6)
+            if inside[1] <= inside[0]:
                 out[:] = self.background
                 return
-            low.append(int(np.floor(first + o)))
-            high.append(int(np.ceil(last + o)))
+            low.append(int(np.floor(inside[0] + o)))
+            high.append(int(np.ceil(inside[1] + o)))
         block = self._reader.read(level, low[0], low[1], high[0] - low[0], high[1] - low[1])
         first = [s + o - begin for s, o, begin in zip(start, offset, low, strict=True)]
         if scale == (1.0, 1.0) and block.shape == out.shape and all(abs(f) < 1e-6 for f in first):
@@ -215,7 +215,7 @@ class Slide:
         return digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:
-        """Return what `wsi-idc info` prints: format, size, scale and its source, bounds, levels."""
+        """Return the facts of the slide: format, size, scale and its source, bounds, levels, fingerprint."""
         properties = self._reader.properties
         return {
             "slide": self.path.name,
@@ -235,6 +235,26 @@ class Slide:
             ],
             "fingerprint": self.fingerprint(),
         }
+
+
+def describe_slide(path: Path, mpp: float | None = None) -> dict[str, Any]:
+    """Return `Slide.describe()`, and for a slide whose scale cannot be trusted what is known without it.
+
+    Then `scale_problem` says why, else it is null; lengths and scales that need it are null. Raises SlideError where
+    the file is not a readable slide.
+    """
+    problem = None
+    try:
+        slide = Slide(path, mpp)
+    except ScaleError as error:
+        problem = str(error)
+        slide = Slide(path, 1.0)
+    with slide:
+        facts = slide.describe() | {"scale_problem": problem}
+    if problem:
+        facts |= {"mpp": None, "width_mm": None, "height_mm": None}
+        facts["levels"] = [level | {"mpp": None} for level in facts["levels"]]
+    return facts
 
 
 def _dicom_file(folder: Path) -> Path:
