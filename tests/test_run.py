@@ -146,9 +146,11 @@ def test_an_undecodable_tile_costs_its_chunk_and_is_reported(damaged, tmp_path):
     assert "cannot be decoded" in summary["failed_chunks"][0]["reason"]
     heatmap, _ = read_heatmap(result.heatmap)
     for chunk in summary["failed_chunks"]:
-        assert np.isnan(heatmap[slice(*chunk["rows"]), slice(*chunk["columns"])]).all()
+        assert np.isnan(heatmap[slice(*chunk["rows"]), slice(*chunk["columns"])]).any()
     assert np.isfinite(heatmap).sum() == summary["patches"] > 0
-    assert "chunk not computed" in (result.folder / "report.html").read_text()
+    # The tile covers 256 pixels: 6 x 6 patches, a few more where it cuts through some.
+    assert 20 <= sum(chunk["patches"] for chunk in summary["failed_chunks"]) <= 49
+    assert "patches not computed" in (result.folder / "report.html").read_text()
 
 
 def test_an_incomplete_run_is_done_again(damaged, tmp_path):

@@ -57,16 +57,16 @@ def test_tiled_is_whole(tmp_path_factory, shape, halo, chunk, workers, batch, se
     np.testing.assert_allclose(found, summed_darkness(pixels, wanted, halo), atol=1e-6)
 
 
-def test_undecodable_chunk_is_reported_and_the_others_are_computed(tmp_path):
+@pytest.mark.parametrize("halo", [0, 2])
+def test_undecodable_patches_are_reported_and_absent_for_their_neighbours(tmp_path, halo):
     pixels = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
     wanted = np.ones((8, 8), bool)
-    found, report = run(tmp_path / "h", pixels, wanted, halo=0, chunk=3, workers=3, damaged=[(170, 20), (399, 399)])
-    assert [block for block, _ in report.failed] == [Block(0, 3, 3, 6), Block(6, 6, 8, 8)]
-    assert "cannot decode" in report.failed[0][1]
-    missing = np.zeros((8, 8), bool)
-    missing[0:3, 3:6] = missing[6:, 6:] = True
-    assert (np.isnan(found) == missing).all()
-    np.testing.assert_allclose(found[~missing], summed_darkness(pixels, wanted, 0)[~missing], atol=1e-6)
+    found, report = run(tmp_path / "h", pixels, wanted, halo=halo, chunk=3, workers=3, damaged=[(170, 20), (399, 399)])
+    assert [(f.block, f.patches) for f in report.failed] == [(Block(0, 3, 3, 6), 1), (Block(6, 6, 8, 8), 1)]
+    assert "cannot decode" in report.failed[0].reason
+    readable = wanted.copy()
+    readable[0, 3] = readable[7, 7] = False
+    np.testing.assert_allclose(found, summed_darkness(pixels, readable, halo), atol=1e-6)
 
 
 @pytest.mark.parametrize("workers", [1, 4])

@@ -157,8 +157,8 @@ class Runner:
             report = stream(slide, grid, wanted, predictor, heatmap, settings.workers, progress)
         times["stream"] = time.perf_counter()
         probabilities = np.asarray(heatmap[:])
-        if n_patches and len(report.failed) and not np.isfinite(probabilities).any():
-            raise SlideError(f"{slide.path}: no chunk of it can be decoded ({report.failed[0][1]})")
+        if report.failed and not np.isfinite(probabilities).any():
+            raise SlideError(f"{slide.path}: no patch of it can be decoded ({report.failed[0].reason})")
         regions, numbers = find_regions(
             probabilities,
             grid,

@@ -52,7 +52,13 @@ def summarise(
         "message": "" if tissue.mask.any() else "no tissue found",
         "warnings": warnings,
         "failed_chunks": [
-            {"rows": [b.top, b.bottom], "columns": [b.left, b.right], "reason": reason} for b, reason in report.failed
+            {
+                "rows": [f.block.top, f.block.bottom],
+                "columns": [f.block.left, f.block.right],
+                "patches": f.patches,
+                "reason": f.reason,
+            }
+            for f in report.failed
         ],
         "slide": slide.describe(),
         "model": {
