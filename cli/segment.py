@@ -100,9 +100,8 @@ def print_outcome(slide: Path, outcome: SegmentResult | WsiIdcError) -> None:
         if note:
             click.echo(f"{slide.name}: {note}", err=True)
     for chunk in s["failed_chunks"]:
-        click.echo(
-            f"{slide.name}: not computed: rows {chunk['rows']}, columns {chunk['columns']}: {chunk['reason']}", err=True
-        )
+        where = f"rows {chunk['rows']}, columns {chunk['columns']}"
+        click.echo(f"{slide.name}: {chunk['patches']} patches in {where} not computed: {chunk['reason']}", err=True)
 
 
 @contextmanager

@@ -109,10 +109,8 @@ def write_report(path: Path, summary: Mapping[str, Any], overview: Path, regions
         "Model": f"{model['name']} {model['version']}, {model['mpp']:g} µm/px, sha256 {model['sha256'][:12]}",
         "Threshold": f"{parameters['threshold']:.3f}",
     }
-    notes = [
-        *summary["warnings"],
-        *(f"{c['patches']} patches not computed: {c['reason']}" for c in summary["failed_chunks"]),
-    ]
+    failed = [f"{c['patches']} patches not computed: {c['reason']}" for c in summary["failed_chunks"]]
+    notes = [*summary["warnings"], *failed]
     heads = ("Region", "Area mm²", "Perimeter mm", "Largest diameter mm", "Mean", "Max", "95 %", "Patches")
     rows = [[f"IDC {number}", *_cells(region)] for number, region in enumerate(regions, 1)]
     title = html.escape(f"wsi-idc: {slide['slide']}")
