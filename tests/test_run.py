@@ -14,8 +14,13 @@ from filelock import FileLock
 import wsi_idc
 from wsi_idc.errors import OutputError, SlideError
 from wsi_idc.heatmap import read_heatmap
+from wsi_idc.inference import OnnxEngine, Predictor
 from wsi_idc.output import OUTPUTS
+from wsi_idc.painter import paint_section
 from wsi_idc.pyramid import write_slide
+from wsi_idc.run import Runner
+
+from helpers import summed_darkness, write_context_package
 
 
 def contents(folder):
@@ -83,8 +88,6 @@ def test_labels_match_regions_and_tissue(result):
 def test_the_same_bytes_again_whatever_the_chunks_and_threads(painted, result, tmp_path):
     package = wsi_idc.find_model()
     for n, (chunk, workers) in enumerate([(16, 1), (16, 4)]):
-        from wsi_idc.run import Runner
-
         folder = tmp_path / str(n)
         Runner(package, wsi_idc.Settings(chunk=chunk, workers=workers)).run(painted, folder)
         assert contents(folder) == contents(result.folder)
@@ -137,8 +140,6 @@ def test_a_folder_in_use_is_refused(painted, tmp_path):
 
 
 def test_an_undecodable_tile_costs_its_chunk_and_is_reported(damaged, tmp_path):
-    from wsi_idc.run import Runner
-
     result = Runner(wsi_idc.find_model(), wsi_idc.Settings(chunk=4)).run(damaged, tmp_path / "out")
     summary = result.summary
     assert summary["state"] == "incomplete"
@@ -187,6 +188,40 @@ def test_no_space_left(painted, tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="no space left"):
         wsi_idc.segment(painted, tmp_path)
     assert [p.name for p in (tmp_path / "painted").iterdir()] == [".lock"]
+
+
+def test_a_model_at_40x_walks_all_of_level_0(tmp_path):
+    """50x50 patches of 0.25 um/px: 12.5 um a side, each cut from level 0 as it is."""
+    model = Path(shutil.copytree(wsi_idc.find_model().folder, tmp_path / "model"))
+    facts = json.loads((model / "model.json").read_text())
+    (model / "model.json").write_text(json.dumps(facts | {"mpp": 0.25, "name": "at-40x"}))
+    section = paint_section(1.0, 1.0, 0.5, seed=2)
+    pixels = section.pixels[600:1600:, 400:1350]
+    slide = write_slide(tmp_path / "40x.tif", pixels, 0.25, downsamples=(1, 4), compression="deflate")
+    result = wsi_idc.segment(slide, tmp_path / "out", model=model, min_tissue=0.5)
+    heatmap, _ = read_heatmap(result.heatmap)
+    assert heatmap.shape == (20, 19)
+    assert result.summary["patch_mm2"] == pytest.approx(0.0125**2)
+    tiles = pixels.reshape(20, 50, 19, 50, 3).swapaxes(1, 2)
+    computed = np.isfinite(heatmap)
+    assert computed.sum() > 20
+    package = wsi_idc.find_model(model)
+    expected = Predictor(package, OnnxEngine(package)).patches(tiles[computed])
+    np.testing.assert_allclose(heatmap[computed], expected, atol=1e-6)
+
+
+def test_a_model_that_sees_neighbours_through_the_whole_run(painted, section, tmp_path):
+    """The same heatmap whatever the chunks: no seam where a neighbour lies in another chunk."""
+    model = write_context_package(tmp_path / "model")
+    heatmaps = []
+    for chunk in (2, 5, 16):
+        folder = tmp_path / str(chunk)
+        Runner(model, wsi_idc.Settings(chunk=chunk)).run(painted, folder)
+        heatmaps.append(read_heatmap(folder / "heatmap.zarr")[0])
+    present = np.isfinite(heatmaps[0])
+    np.testing.assert_allclose(heatmaps[0], summed_darkness(section.pixels, present), atol=1e-5)
+    for other in heatmaps[1:]:
+        np.testing.assert_allclose(other, heatmaps[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("wrong", [{"threshold": 0.0}, {"threshold": 1.0}, {"min_tissue": 0}, {"smooth_um": -1}])
