@@ -6,6 +6,7 @@ import click
 
 from wsi_idc.cli.data import data
 from wsi_idc.cli.demo import demo
+from wsi_idc.cli.evaluate import evaluate
 from wsi_idc.cli.info import info
 from wsi_idc.cli.models import models
 from wsi_idc.cli.predict import predict
@@ -41,5 +42,5 @@ def main(debug: bool) -> None:
         logging.getLogger("wsi_idc").setLevel(logging.DEBUG)
 
 
-for _command in (segment, info, demo, predict, models, data):
+for _command in (segment, info, demo, predict, evaluate, models, data):
     main.add_command(_command)

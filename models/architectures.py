@@ -44,4 +44,47 @@ def separable_residual_cnn(
     return keras.Model(inputs, outputs, name="separable_residual_cnn")
 
 
+def feature_encoder(classifier: keras.Model) -> keras.Model:
+    """Turn a patch classifier into the encoder of a context model.
+
+    Output: (n, f + 1) float32: what the classifier pools before its last layer, and its logit as the last feature.
+    """
+    import keras
+    from keras import layers
+
+    pooled = next(v.output for v in classifier.layers if isinstance(v, layers.GlobalAveragePooling2D))
+    return keras.Model(classifier.input, layers.Concatenate()([pooled, classifier.output]), name="encoder")
+
+
+def context_network(
+    features: int, width: int = 64, dilations: tuple[int, ...] = (1, 2, 4), dropout: float = 0.2
+) -> keras.Model:
+    """Build a network that looks at the neighbours of a patch: dilated convolutions on the grid of patch features.
+
+    Inputs: features (b, r, c, features) float32, the last one the patch's own logit, and present (b, r, c, 1), 1 where
+    there is a patch. Output: (b, r, c, 1) logits. It begins as the patch's own logit and learns what neighbours add;
+    patches that are absent are masked in every layer. It sees sum(dilations) patches in each direction.
+    """
+    import keras
+    import numpy as np
+    from keras import layers
+
+    inputs = keras.Input((None, None, features), name="features")
+    present = keras.Input((None, None, 1), name="present")
+    x = layers.Dense(width)(layers.Dropout(dropout)(inputs))
+    x = layers.Activation("silu")(layers.LayerNormalization()(x))
+    x = layers.Multiply()([x, present])
+    for dilation in dilations:
+        y = layers.Concatenate()([x, present])
+        y = layers.Conv2D(width, 3, padding="same", dilation_rate=dilation)(y)
+        y = layers.Activation("silu")(layers.LayerNormalization()(y))
+        y = layers.Conv2D(width, 1)(layers.Dropout(dropout)(y))
+        x = layers.Multiply()([layers.Add()([x, y]), present])
+    own = layers.Dense(1, use_bias=False, name="own")
+    added = layers.Conv2D(1, 1, kernel_initializer="zeros", name="added")
+    model = keras.Model([inputs, present], layers.Add(name="logits")([own(inputs), added(x)]), name="context")
+    own.set_weights([np.eye(features, dtype=np.float32)[:, -1:]])
+    return model
+
+
 ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {"separable_residual_cnn": separable_residual_cnn}

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsi_idc.training.augment import augment, stain_jitter, symmetries
+from wsi_idc.training.augment import StainChange, augment, change_stain, symmetries
 from wsi_idc.training.calibrate import fit_temperature, fit_threshold, probabilities
 
 
@@ -20,17 +20,18 @@ def test_symmetries_are_the_eight_of_the_square_drawn_evenly():
     assert min(drawn.count(p) for p in eight) > 400
 
 
-def test_stain_jitter_of_nothing_changes_nothing():
+def test_stain_change_of_nothing_changes_nothing():
     pixels = pixels_of(20)
-    same = stain_jitter(pixels, np.random.default_rng(0), scale=0, shift=0)
+    same = change_stain(pixels, StainChange.draw(20, np.random.default_rng(0), scale=0, shift=0))
     assert np.abs(same.astype(int) - pixels).max() <= 1
 
 
-def test_stain_jitter_keeps_white_white_and_changes_stain():
+def test_stain_change_keeps_white_white_and_changes_stain():
     pixels = np.full((50, 4, 4, 3), 255, np.uint8)
-    assert stain_jitter(pixels, np.random.default_rng(0), shift=0).min() >= 254
+    rng = np.random.default_rng(0)
+    assert change_stain(pixels, StainChange.draw(50, rng, shift=0)).min() >= 254
     pink = np.broadcast_to(np.array([220, 140, 180], np.uint8), (50, 4, 4, 3))
-    jittered = stain_jitter(pink, np.random.default_rng(0))
+    jittered = change_stain(pink, StainChange.draw(50, rng))
     assert len({tuple(p[0, 0]) for p in jittered}) > 40
     assert np.abs(jittered.mean((0, 1, 2)) - pink[0, 0, 0]).max() < 12, "on average the stain stays what it was"
 

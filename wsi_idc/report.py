@@ -113,25 +113,27 @@ def write_report(path: Path, summary: Mapping[str, Any], overview: Path, regions
     notes = [*summary["warnings"], *failed]
     heads = ("Region", "Area mm²", "Perimeter mm", "Largest diameter mm", "Mean", "Max", "95 %", "Patches")
     rows = [[f"IDC {number}", *_cells(region)] for number, region in enumerate(regions, 1)]
-    title = html.escape(f"wsi-idc: {slide['slide']}")
-    page = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }}
-table {{ border-collapse: collapse; margin: 1rem 0 }} td, th {{ padding: .2rem .8rem .2rem 0; text-align: left }}
-tr {{ border-bottom: 1px solid #ddd }}
-.regions :is(td, th):not(:first-child) {{ text-align: right }}
-img {{ max-width: 100% }} .note {{ background: #fff3cd; padding: .4rem .8rem }}
-</style></head><body>
-<h1>{title}</h1>
-<p>{RESEARCH_USE}</p>
+    body = f"""<p>{RESEARCH_USE}</p>
 {"".join(f'<p class="note">{html.escape(n)}</p>' for n in notes)}
 <table>{"".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in facts.items())}</table>
 <img alt="The slide with its regions, and its probability of IDC" src="data:image/png;base64,{image}">
 <h2>Regions</h2>
-{_table(heads, rows) if rows else "<p>No region at this threshold.</p>"}
+{_table(heads, rows) if rows else "<p>No region at this threshold.</p>"}"""
+    path.write_text(_page(f"wsi-idc: {slide['slide']}", body), encoding="utf-8")
+
+
+def _page(title: str, body: str) -> str:
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>
+body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }}
+table {{ border-collapse: collapse; margin: 1rem 0 }} td, th {{ padding: .2rem .8rem .2rem 0; text-align: left }}
+tr {{ border-bottom: 1px solid #ddd }} .numbers :is(td, th):not(:first-child) {{ text-align: right }}
+img {{ max-width: 100% }} .figure {{ width: 32% }} .note {{ background: #fff3cd; padding: .4rem .8rem }}
+</style></head><body>
+<h1>{html.escape(title)}</h1>
+{body}
 </body></html>
 """
-    path.write_text(page, encoding="utf-8")
 
 
 def _cells(region: Region) -> list[str]:
@@ -143,4 +145,39 @@ def _cells(region: Region) -> list[str]:
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{h}</th>" for h in heads)
     body = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows)
-    return f'<table class="regions"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<table class="numbers"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def write_evaluation(path: Path, metrics: Mapping[str, Any], figures: Sequence[Path]) -> None:
+    """Write one HTML page with the metrics of an evaluation, its groups, its patients and its figures inside."""
+    names = [name for name, entry in metrics.items() if isinstance(entry, dict) and "ci95" in entry]
+    columns = {"all": metrics, "before calibration": metrics["before_calibration"], **metrics["groups"]}
+    columns = {name.replace("_", " "): group for name, group in columns.items() if names[0] in group}
+    heads = ["metric", *columns]
+    rows = [["patches", *(str(g["n_patches"]) for g in columns.values())]]
+    rows += [["patients", *(str(g["n_patients"]) for g in columns.values())]]
+    rows += [[name.replace("_", " "), *(_interval(group[name]) for group in columns.values())] for name in names]
+    patient_heads = ["patient", "patches", "IDC", *(n.replace("_", " ") for n in names)]
+    patients = [
+        [patient, str(p["n_patches"]), str(p["n_idc"]), *(f"{p[n]:.3f}" for n in names)]
+        for patient, p in metrics["per_patient"].items()
+    ]
+    model = metrics["model"]
+    images = [
+        f'<img class="figure" alt="{f.stem}" src="data:image/png;base64,{base64.b64encode(f.read_bytes()).decode()}">'
+        for f in figures
+    ]
+    body = f"""<p>{RESEARCH_USE}</p>
+<p>{metrics["n_patches"]} patches of {metrics["n_patients"]} patients; threshold {metrics["threshold"]}, the model's
+own: on the patients that it was chosen on, what depends on it is flattered. Intervals: 95 %, bootstrap over patients.
+Patches of another size left out: {metrics["left_out"]}.</p>
+{_table(heads, rows)}
+{"".join(images)}
+<h2>Patients</h2>
+{_table(patient_heads, patients)}"""
+    path.write_text(_page(f"{model['name']} {model['version']}: evaluation", body), encoding="utf-8")
+
+
+def _interval(entry: Mapping[str, Any]) -> str:
+    low, high = entry["ci95"]
+    return f"{entry['value']:.3f} ({low:.3f} to {high:.3f})"

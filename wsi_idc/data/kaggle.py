@@ -13,6 +13,7 @@ from PIL import Image
 
 from wsi_idc.errors import DataError
 
+MISSING = -1
 _NAME = re.compile(r"^(?P<patient>[^_]+)_idx5_x(?P<x>\d+)_y(?P<y>\d+)_class(?P<label>[01])\.png$")
 
 
@@ -69,6 +70,22 @@ def load_patches(
         pixels[row] = decoded[i]
     kept = [patches[i] for i in whole]
     return pixels, np.array([p.label for p in kept], np.uint8), kept
+
+
+def place_patches(patches: Sequence[LabelledPatch], size: int = 50) -> dict[str, np.ndarray]:
+    """Lay the numbers of `patches` out by patient, at the places that their names state.
+
+    Returns for each patient (rows, cols) int: numbers into `patches`, MISSING where there is none.
+    """
+    numbers: dict[str, list[int]] = {}
+    for number, patch in enumerate(patches):
+        numbers.setdefault(patch.patient, []).append(number)
+    grids = {}
+    for patient, own in numbers.items():
+        rows, cols = (np.array([(getattr(patches[n], axis) - 1) // size for n in own]) for axis in "yx")
+        grids[patient] = np.full((rows.max() + 1, cols.max() + 1), MISSING)
+        grids[patient][rows, cols] = own
+    return grids
 
 
 def read_patients(file: Path) -> set[str]:

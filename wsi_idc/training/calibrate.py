@@ -28,3 +28,22 @@ def fit_threshold(probabilities: np.ndarray, labels: np.ndarray) -> float:
 def probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
     """Turn logits into calibrated probabilities: sigmoid(logits / temperature), float32."""
     return expit(logits / temperature).astype(np.float32)
+
+
+def cross_validated(
+    logits: np.ndarray, patients: np.ndarray, labels: np.ndarray, folds: int = 6
+) -> tuple[np.ndarray, np.ndarray]:
+    """Calibrate each patient by temperature and threshold fitted on other patients only.
+
+    Returns probabilities (n,) float32 and decisions (n,) bool: what the choices are worth on patients never seen.
+    """
+    probability = np.empty(len(labels), np.float32)
+    positive = np.empty(len(labels), bool)
+    names = np.unique(patients)
+    for fold in range(min(folds, len(names))):
+        here = np.isin(patients, names[fold::folds])
+        temperature = fit_temperature(logits[~here], labels[~here])
+        threshold = fit_threshold(probabilities(logits[~here], temperature), labels[~here])
+        probability[here] = probabilities(logits[here], temperature)
+        positive[here] = probability[here] >= threshold
+    return probability, positive

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
+from wsi_idc.errors import ModelError
+from wsi_idc.inference import ENGINES, Predictor
 from wsi_idc.models.package import ModelPackage, load_package
 
 
@@ -19,7 +22,7 @@ def write_package(folder: Path, facts: Mapping[str, Any], networks: Mapping[str,
     """Export `networks` ("encoder", maybe "context") as .keras and .onnx into `folder` and describe them.
 
     `facts` are the fields of model.json that the weights do not tell (see models/model.schema.json). The folder
-    appears whole or not at all, and is read back and checked before it does.
+    appears whole or not at all, and only if it can be read back and both engines agree on it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
@@ -50,8 +53,19 @@ def write_package(folder: Path, facts: Mapping[str, Any], networks: Mapping[str,
             "networks": files,
         }
         (place / "model.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        load_package(place)
+        _compare_engines(load_package(place))
         if folder.exists():
             shutil.rmtree(folder)
         place.rename(folder)
     return load_package(folder)
+
+
+def _compare_engines(package: ModelPackage, tolerance: float = 1e-4) -> None:
+    """Raise ModelError where ONNX Runtime and Keras do not agree on what the package computes."""
+    rng = np.random.default_rng(0)
+    side = 2 * package.halo + 3
+    present = rng.random((side, side)) < 0.8
+    pixels = rng.integers(0, 256, (side * package.patch_size, side * package.patch_size, 3), dtype=np.uint8)
+    onnx, keras_ = (Predictor(package, engine(package)).block(pixels, present) for engine in ENGINES.values())
+    if not np.nanmax(np.abs(onnx - keras_)) <= tolerance:
+        raise ModelError(f"{package.name}: exported to ONNX it gives other probabilities than in Keras")

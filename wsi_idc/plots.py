@@ -1,0 +1,85 @@
+"""Figures of an evaluation, each as PNG and SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
+
+from wsi_idc.evaluate import Predictions
+from wsi_idc.metrics import patch_metrics
+
+BINS = 15
+
+
+def draw_figures(folder: Path, predictions: Predictions, threshold: float) -> list[Path]:
+    """Draw confusion matrix, ROC, precision-recall, reliability and threshold curves; return the PNG files."""
+    labels, probability = predictions.labels, predictions.probability
+    positive = probability >= threshold
+
+    def confusion(axes: Axes) -> None:
+        names = ["not IDC", "IDC"]
+        ConfusionMatrixDisplay.from_predictions(
+            labels, positive, labels=[0, 1], display_labels=names, ax=axes, colorbar=False, cmap="Blues"
+        )
+        axes.set_title(f"Patches at threshold {threshold:.3f}")
+
+    def roc(axes: Axes) -> None:
+        RocCurveDisplay.from_predictions(labels, probability, ax=axes, plot_chance_level=True, name="patches")
+        axes.set(title="ROC", xlabel="1 - specificity", ylabel="sensitivity")
+
+    def precision_recall(axes: Axes) -> None:
+        PrecisionRecallDisplay.from_predictions(labels, probability, ax=axes, plot_chance_level=True, name="patches")
+        axes.set(title="Precision and recall", xlabel="recall (sensitivity)", ylabel="precision")
+
+    def reliability(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfect")
+        for values, name in ((predictions.uncalibrated, "before calibration"), (probability, "as shipped")):
+            stated, observed = _observed(labels, values)
+            axes.plot(stated, observed, marker="o", label=name)
+        axes.set(title="Reliability", xlabel="stated probability", ylabel="share of IDC", xlim=(0, 1), ylim=(0, 1))
+        axes.legend()
+
+    def thresholds(axes: Axes) -> None:
+        at = np.linspace(0.01, 0.99, 99)
+        values = [patch_metrics(labels, probability, t) for t in at]
+        for name in ("f1", "balanced_accuracy", "sensitivity", "specificity"):
+            axes.plot(at, [v[name] for v in values], label=name.replace("_", " "))
+        axes.axvline(threshold, color="grey", linestyle="--", label="threshold")
+        axes.set(title="By threshold", xlabel="threshold", xlim=(0, 1), ylim=(0, 1))
+        axes.legend()
+
+    figures: dict[str, Callable[[Axes], None]] = {
+        "confusion_matrix": confusion,
+        "roc": roc,
+        "precision_recall": precision_recall,
+        "reliability": reliability,
+        "threshold_curves": thresholds,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_draw(folder / f"{name}.png", draw) for name, draw in figures.items()]
+
+
+def _observed(labels: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean stated probability and share of IDC for each equal-width bin that is not empty."""
+    place = np.minimum((probability * BINS).astype(int), BINS - 1)
+    count = np.bincount(place, minlength=BINS)
+    filled = count > 0
+    stated = np.bincount(place, probability, BINS)[filled] / count[filled]
+    return stated, np.bincount(place, labels, BINS)[filled] / count[filled]
+
+
+def _draw(path: Path, draw: Callable[[Axes], None]) -> Path:
+    with matplotlib.rc_context({"svg.hashsalt": "wsi-idc"}):
+        figure = Figure(figsize=(5, 4.4), dpi=120, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure.add_subplot())
+        figure.savefig(path, metadata={"Software": None})
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    return path
