@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from wsi_idc.cli.data import data
@@ -20,11 +22,15 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except WsiIdcError as error:
-            if ctx.params.get("debug"):
+        except (WsiIdcError, OSError) as error:
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
                 raise
-            click.echo(f"error: {error}", err=True)
+            is_ours = isinstance(error, WsiIdcError)
+            click.echo(f"error: {error if is_ours else f'{error.filename or sys.argv[0]}: {error.strerror}'}", err=True)
             ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(130)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

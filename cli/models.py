@@ -20,16 +20,19 @@ def list_command(as_json: bool) -> None:
     """List the models that ship and those in the user's model folder."""
     from wsi_idc.models.registry import list_models, user_models
 
-    packages = list_models()
+    packages, errors = list_models()
+    for error in errors:
+        click.echo(f"error: {error}", err=True)
     if as_json:
         keys = ("name", "version", "mpp", "patch_size", "halo", "threshold", "description", "sha256")
         click.echo(json.dumps([{k: getattr(p, k) for k in keys} for p in packages], indent=2))
-        return
+        raise click.exceptions.Exit(bool(errors))
     rows = [("name", "version", "um/px", "patch", "halo", "description")]
     for p in packages:
         rows.append((p.name, p.version, f"{p.mpp:g}", str(p.patch_size), str(p.halo), p.description))
     print_table(rows)
     click.echo(f"Your own go to {user_models()}, one folder each.")
+    raise click.exceptions.Exit(bool(errors))
 
 
 @models.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,18 @@ import click
 
 if TYPE_CHECKING:
     from wsi_idc.models.package import ModelPackage
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers that leaves out nan and infinity, which compare as click does not expect."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert text to a finite float in the range."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -24,13 +37,13 @@ engine_option: Decorator = click.option(
 )
 mpp_option: Decorator = click.option(
     "--mpp",
-    type=click.FloatRange(0.05, 20),
+    type=FiniteRange(0.05, 20),
     metavar="UM",
     help="Scale of level 0 in um per pixel, in place of what the file states.",
 )
 threshold_option: Decorator = click.option(
     "--threshold",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     help="Probability from which a patch is IDC.  [default: the model's]",
 )
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wsi_idc.cli.options import chosen_model, engine_option, model_option, mpp_option, threshold_option
+from wsi_idc.cli.options import FiniteRange, chosen_model, engine_option, model_option, mpp_option, threshold_option
 from wsi_idc.errors import DataError, WsiIdcError
 
 if TYPE_CHECKING:
@@ -30,17 +30,17 @@ class _NothingFound(click.ClickException):
 )
 @model_option
 @threshold_option
-@click.option("--min-area", type=click.FloatRange(0), default=0.0, help="Smallest region in mm2.  [default: 0]")
+@click.option("--min-area", type=FiniteRange(0), default=0.0, help="Smallest region in mm2.  [default: 0]")
 @click.option(
     "--smooth",
-    type=click.FloatRange(0),
+    type=FiniteRange(0, 1000),
     default=0.0,
     metavar="UM",
-    help="Straighten outlines, nowhere off by more than this many um.  [default: 0, along the patches]",
+    help="Straighten outlines, nowhere off by more than this many um; areas follow.  [default: 0, along the patches]",
 )
 @click.option(
     "--min-tissue",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=FiniteRange(0, 1, min_open=True),
     default=0.1,
     show_default=True,
     help="Share of a patch that must be tissue.",
@@ -66,7 +66,8 @@ def segment(
     summary.json, overview.png and report.html; manifest.csv lists the slides. A slide done before with the same model
     and parameters is not computed again. Exit status: 0 all done, 1 some slides failed, 2 wrong usage.
     """
-    from wsi_idc.batch import find_slides, segment_slides
+    from wsi_idc.batch import segment_slides
+    from wsi_idc.discover import find_slides
     from wsi_idc.run import Settings
 
     package = chosen_model(model)

@@ -69,7 +69,7 @@ def load_package(folder: Path) -> ModelPackage:
     path = folder / "model.json"
     try:
         raw = path.read_bytes()
-        facts = json.loads(raw)
+        facts = json.loads(raw, parse_constant=_refuse)
         jsonschema.validate(facts, json.loads(_SCHEMA.read_text(encoding="utf-8")))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); a model is a folder with a model.json") from error
@@ -80,4 +80,10 @@ def load_package(folder: Path) -> ModelPackage:
     for key in ("format", "format_version", "preprocessing"):
         del facts[key]
     facts["classes"] = tuple(facts["classes"])
+    # JSON schema takes 50.0 for an integer.
+    facts |= {key: int(facts[key]) for key in ("patch_size", "halo")}
     return ModelPackage(folder=folder, sha256=hashlib.sha256(raw).hexdigest(), **facts)
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number")

@@ -22,18 +22,36 @@ def user_models() -> Path:
     return Path(platformdirs.user_data_dir("wsi-idc", appauthor=False)) / "models"
 
 
-def list_models() -> list[ModelPackage]:
-    """Load every shipped and user package, in order of name; a damaged one raises ModelError."""
-    folders = [p.parent for root in (SHIPPED, user_models()) for p in root.glob("*/model.json")]
-    return sorted((load_package(f) for f in folders), key=lambda m: m.name)
+def _folders() -> dict[str, Path]:
+    """Return the folders of user and shipped packages by name; a user's own hides a shipped one of the same name."""
+    found = {}
+    for root in (SHIPPED, user_models()):
+        try:
+            found |= {p.parent.name: p.parent for p in root.glob("*/model.json")}
+        except OSError:
+            # In a container the home may belong to somebody else.
+            continue
+    return dict(sorted(found.items()))
+
+
+def list_models() -> tuple[list[ModelPackage], list[ModelError]]:
+    """Load every shipped and user package, in order of name; also returns what is wrong with those that do not load."""
+    packages, errors = [], []
+    for folder in _folders().values():
+        try:
+            packages.append(load_package(folder))
+        except ModelError as error:
+            errors.append(error)
+    return packages, errors
 
 
 def find_model(name: str | Path = DEFAULT_MODEL) -> ModelPackage:
     """Load a package by name, or by the path of its folder; raises UnknownModelError where there is none."""
-    if (Path(name) / "model.json").is_file():
+    folders = _folders()
+    if str(name) in folders:
+        return load_package(folders[str(name)])
+    if Path(name).is_dir():
         return load_package(Path(name))
-    for root in (user_models(), SHIPPED):
-        if (root / name / "model.json").is_file():
-            return load_package(root / name)
-    known = ", ".join(sorted(p.parent.name for r in (SHIPPED, user_models()) for p in r.glob("*/model.json")))
-    raise UnknownModelError(f"no model {str(name)!r}; known: {known}; or give the folder of a model package")
+    raise UnknownModelError(
+        f"no model {str(name)!r}; known: {', '.join(folders)}; or give the folder of a model package"
+    )

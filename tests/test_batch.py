@@ -4,57 +4,13 @@ import shutil
 import pytest
 
 import wsi_idc
-from wsi_idc.batch import Manifest, find_slides, output_names, segment_slides
-from wsi_idc.errors import DataError, ModelError, OutputError, SlideError
-
-
-def touch(*paths):
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+from wsi_idc.batch import segment_slides
+from wsi_idc.errors import ModelError, SlideError
 
 
 def rows(manifest):
     with manifest.open(newline="") as stream:
         return list(csv.DictReader(stream))
-
-
-def test_folders_files_and_patterns(tmp_path):
-    a, b, c, other = (tmp_path / n for n in ("a.svs", "b.TIFF", "c.ndpi", "notes.txt"))
-    dicom = [tmp_path / "series" / n for n in ("1.dcm", "2.dcm")]
-    deep = tmp_path / "folder" / "deep.svs"
-    touch(a, b, c, other, deep, *dicom)
-    assert find_slides([tmp_path]) == [a, b, c, tmp_path / "series"]
-    assert find_slides([dicom[0].parent]) == [dicom[0].parent]
-    assert find_slides([tmp_path / "*.svs", c, a]) == [a, c]
-    assert find_slides([other]) == [other], "named by the user: the reader will say what is wrong with it"
-    assert find_slides([tmp_path / "missing.svs"]) == [tmp_path / "missing.svs"]
-
-
-def test_a_file_whose_name_looks_like_a_pattern(tmp_path):
-    odd = tmp_path / "slide [1].svs"
-    touch(odd, tmp_path / "slide 1.svs")
-    assert find_slides([odd]) == [odd]
-
-
-@pytest.mark.parametrize("name", ["", "nothing/*.svs"])
-def test_an_input_without_slides(tmp_path, name):
-    touch(tmp_path / "notes.txt")
-    (tmp_path / "nothing").mkdir()
-    if name:
-        assert find_slides([tmp_path / name]) == [tmp_path / name]
-    else:
-        with pytest.raises(DataError, match="no slides there"):
-            find_slides([tmp_path])
-
-
-def test_slides_of_one_name_get_folders_of_their_own(tmp_path):
-    slides = [tmp_path / "a" / "1.svs", tmp_path / "b" / "1.svs", tmp_path / "b" / "2.svs"]
-    names = output_names(slides)
-    assert names[2] == "2"
-    assert len(set(names)) == 3
-    assert all(n.startswith("1-") for n in names[:2])
-    assert output_names(slides[::-1]) == names[::-1]
 
 
 def test_a_failing_slide_does_not_stop_the_others(painted, tmp_path):
@@ -107,11 +63,3 @@ def test_manifest_keeps_the_rows_of_earlier_runs(painted, tmp_path):
     segment_slides([one], tmp_path / "out", package, settings)
     segment_slides([two], tmp_path / "out", package, settings)
     assert [r["slide"] for r in rows(tmp_path / "out" / "manifest.csv")] == [str(one), str(two)]
-
-
-def test_a_foreign_manifest_is_not_overwritten(tmp_path):
-    path = tmp_path / "manifest.csv"
-    path.write_text("my,own,table\n1,2,3\n")
-    with pytest.raises(OutputError, match="not a manifest"):
-        Manifest(path)
-    assert path.read_text() == "my,own,table\n1,2,3\n"

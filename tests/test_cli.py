@@ -79,6 +79,9 @@ def test_segment_exit_status_when_some_slides_fail(painted, tmp_path):
         (["--model", "nothing"], "no model 'nothing'"),
         (["--engine", "abacus"], "--engine"),
         (["--min-tissue", "0"], "--min-tissue"),
+        (["--threshold", "nan"], "--threshold"),
+        (["--min-area", "inf"], "--min-area"),
+        (["--smooth", "nan"], "--smooth"),
     ],
 )
 def test_wrong_usage(painted, tmp_path, arguments, message):
@@ -179,13 +182,39 @@ def test_predict_cuts_larger_images_and_reports_unreadable_ones(tmp_path, sectio
     done = run("predict", "--json", tmp_path / "large.png", *names, tmp_path / "text.png", tmp_path / "gone.png")
     assert done.exit_code == 1
     large, *parts = json.loads(done.stdout)
-    assert large["patches"] == 6
-    assert large["probability"] == pytest.approx(np.mean([p["probability"] for p in parts]), abs=1e-5)
-    assert large["max_probability"] == max(p["probability"] for p in parts)
+    # 120 x 90 pixels: the third row of patches is covered by 20 of 50 pixels only, and does not count.
+    assert large["patches"] == 4
+    assert large["probability"] == pytest.approx(np.mean([p["probability"] for p in parts[:4]]), abs=1e-5)
+    assert large["max_probability"] == max(p["probability"] for p in parts[:4])
     assert [line.split(": ")[2] for line in done.stderr.splitlines()] == [
         "not an image that Pillow can read",
         "no such file",
     ]
+
+
+@pytest.mark.parametrize("size", [(51, 51), (51, 50), (50, 74), (60, 60)])
+def test_a_sliver_beyond_a_patch_does_not_change_its_probability(tmp_path, section, size):
+    whole = section.pixels[200:300, 300:400]
+    for name, (height, width) in {"patch": (50, 50), "more": size}.items():
+        Image.fromarray(whole[:height, :width]).save(tmp_path / f"{name}.png")
+    patch, more = json.loads(run("predict", "--json", tmp_path / "patch.png", tmp_path / "more.png").stdout)
+    assert more == patch | {"image": more["image"]}
+
+
+def test_transparent_pixels_are_white_and_grey_images_refused(tmp_path, section):
+    pixels = section.pixels[200:250, 300:350].copy()
+    alpha = np.full((50, 50, 1), 255, np.uint8)
+    alpha[25:] = 0
+    Image.fromarray(np.concatenate([pixels, alpha], axis=2)).save(tmp_path / "clear.png")
+    pixels[25:] = 255
+    Image.fromarray(pixels).save(tmp_path / "white.png")
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "grey.png")
+    Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(tmp_path / "grey16.png")
+    names = ("clear", "white", "grey", "grey16")
+    done = run("predict", "--json", *(tmp_path / f"{n}.png" for n in names))
+    clear, white = json.loads(done.stdout)
+    assert clear["probability"] == white["probability"]
+    assert [line.endswith("not 8-bit colour; export it as RGB") for line in done.stderr.splitlines()] == [True, True]
 
 
 def test_models_list_and_show():

@@ -60,6 +60,17 @@ def test_missing_data_is_named(tmp_path):
         index_patches(tmp_path)
 
 
+def test_damaged_and_misplaced_patches_are_named(tmp_path, section):
+    write_patch(tmp_path, "1", 1, 1, 0, section.pixels[:50, :50])
+    (tmp_path / "1" / "0" / "1_idx5_x51_y1_class0.png").write_bytes(b"\x89PNG damaged")
+    with pytest.raises(DataError, match=r"x51_y1_class0\.png: cannot be read"):
+        load_patches(index_patches(tmp_path))
+    for x in (0, 9_999_999):
+        write_patch(tmp_path / str(x), "2", x, 1, 0, section.pixels[:50, :50])
+        with pytest.raises(DataError, match="is no place on a section"):
+            paste_patches(index_patches(tmp_path / str(x)))
+
+
 def test_split_files_may_be_lines_or_commas(tmp_path):
     (tmp_path / "a").write_text("1\n2\n\n3\n")
     (tmp_path / "b").write_text("1,2, 3")

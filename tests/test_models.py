@@ -68,6 +68,30 @@ def test_the_schema_refuses(copy, changes):
         load_package(copy)
 
 
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("key", ["threshold", "mpp", "temperature"])
+def test_numbers_that_are_none(copy, key, constant):
+    change(copy, **{key: float(constant)})
+    with pytest.raises(ModelError, match="is no number"):
+        load_package(copy)
+
+
+def test_integers_may_be_written_as_floats(copy):
+    change(copy, patch_size=50.0, halo=0.0)
+    package = load_package(copy)
+    assert (package.patch_size, package.halo) == (50, 0)
+    assert isinstance(package.patch_size, int)
+
+
+def test_a_home_of_somebody_else_hides_no_shipped_model(monkeypatch):
+    class Forbidden(type(SHIPPED)):
+        def glob(self, pattern):
+            raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr("wsi_idc.models.registry.user_models", lambda: Forbidden("/root/models"))
+    assert find_model("idc-patch").name == "idc-patch"
+
+
 def test_damaged_json_and_missing_file(copy):
     (copy / "model.json").write_text("{")
     with pytest.raises(ModelError, match="is not JSON"):
@@ -122,6 +146,11 @@ def test_registry_finds_shipped_user_and_path_models(copy, tmp_path, monkeypatch
     shutil.copytree(copy, tmp_path / "user" / "mine")
     change(tmp_path / "user" / "mine", name="mine")
     assert find_model("mine").name == "mine"
-    assert [m.name for m in list_models()] == ["idc-patch", "mine"]
-    with pytest.raises(UnknownModelError, match=r"no model 'other'; known: idc-patch, mine"):
+    (tmp_path / "user" / "broken").mkdir()
+    (tmp_path / "user" / "broken" / "model.json").write_text("{}")
+    packages, errors = list_models()
+    assert {"idc-patch", "mine"} <= {m.name for m in packages}
+    assert len(errors) == 1
+    assert "broken" in str(errors[0])
+    with pytest.raises(UnknownModelError, match=r"no model 'other'; known: broken, .*mine"):
         find_model("other")

@@ -244,3 +244,43 @@ def test_missing_file_and_folder_without_dicom(tmp_path: Path) -> None:
     for path in (tmp_path / "none.svs", tmp_path):
         with pytest.raises(SlideError, match=path.name):
             Slide(path)
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [
+        "<OME><broken",
+        "<OME></OME>",
+        '<OME><Image><Pixels PhysicalSizeX="abc" PhysicalSizeY="1"/></Image></OME>',
+        '<OME><Image><Pixels PhysicalSizeX="1" PhysicalSizeXUnit="parsec" PhysicalSizeY="1"/></Image></OME>',
+    ],
+)
+def test_ome_metadata_that_makes_no_sense_states_no_scale(tmp_path: Path, xml: str) -> None:
+    path = tmp_path / "s.ome.tif"
+    tifffile.imwrite(path, IMAGE, photometric="rgb", description=xml.replace("<OME>", '<OME xmlns="x">'), metadata=None)
+    with pytest.raises(SlideError, match=r"does not state its scale|not a slide|damaged"):
+        Slide(path)
+    try:
+        with Slide(path, 0.5) as slide:
+            assert np.array_equal(slide.read(0, 0, 208, 160, 0.5), IMAGE)
+    except SlideError as error:
+        assert "damaged" in str(error)
+
+
+@pytest.mark.parametrize("photometric", ["cielab", "ycbcr"])
+def test_colours_that_are_not_rgb_are_refused(tmp_path: Path, photometric: str) -> None:
+    path = tmp_path / "s.tif"
+    tifffile.imwrite(path, IMAGE, photometric=photometric, metadata=None)
+    with pytest.raises(SlideError, match="is not 8-bit RGB"):
+        Slide(path, 0.5)
+
+
+def test_a_large_single_strip_reads_like_any_other(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (2400, 2400, 3), dtype=np.uint8)
+    path = tmp_path / "s.tif"
+    tifffile.imwrite(path, image, photometric="rgb", metadata=None, rowsperstrip=2400, compression="lzw")
+    with Slide(path, 0.5) as slide:
+        whole = slide.read(0, 0, 2400, 2400, 0.5)
+        for n in range(20):
+            assert np.array_equal(slide.read(n, n, 8, 8, 0.5), image[n : n + 8, n : n + 8])
+    assert np.array_equal(whole, image)

@@ -130,7 +130,58 @@ def test_a_folder_of_something_else_is_refused(painted, tmp_path):
 def test_half_a_run_is_done_again(painted, result, tmp_path):
     """What a killed process leaves: results without summary.json, or a partial folder."""
     (tmp_path / "painted" / ".partial" / "heatmap.zarr").mkdir(parents=True)
+    (tmp_path / "painted" / ".lock").touch()
     assert contents(wsi_idc.segment(painted, tmp_path).folder) == contents(result.folder)
+
+
+@pytest.mark.parametrize("moved", range(len(OUTPUTS)))
+def test_killed_while_putting_its_outputs_in_place(painted, result, tmp_path, moved):
+    """Whatever was in place already, the next run finishes it rather than refusing or computing again."""
+    folder = tmp_path / "painted"
+    shutil.copytree(result.folder, folder)
+    before = contents(folder)
+    (folder / ".partial").mkdir()
+    for name in OUTPUTS[moved:]:
+        (folder / name).rename(folder / ".partial" / name)
+    again = wsi_idc.segment(painted, tmp_path)
+    assert again.reused
+    assert contents(folder) == before
+    assert not (folder / ".partial").exists()
+
+
+def test_killed_while_replacing_an_older_run(painted, result, tmp_path):
+    folder = tmp_path / "painted"
+    older = wsi_idc.segment(painted, tmp_path, threshold=0.9).folder
+    shutil.copytree(result.folder, folder / ".partial")
+    (folder / "heatmap.zarr").rename(folder / ".partial" / "heatmap.zarr.old")
+    (folder / ".partial" / "heatmap.zarr").rename(folder / "heatmap.zarr")
+    assert wsi_idc.segment(painted, tmp_path).reused, "the new run was whole, and half of it in place"
+    assert contents(older) == contents(result.folder)
+
+
+def test_two_slides_never_share_the_ids_of_their_regions(painted, result, tmp_path):
+    """Equal outlines on two slides: the ids tell them apart when both are imported."""
+    other = tmp_path / "other.tif"
+    other.write_bytes(painted.read_bytes() + b"\0")
+    features = [json.loads(r.regions.read_text())["features"] for r in (result, wsi_idc.segment(other, tmp_path))]
+    assert [f["geometry"] for f in features[0]] == [f["geometry"] for f in features[1]]
+    assert not {f["id"] for f in features[0]} & {f["id"] for f in features[1]}
+
+
+def test_a_scale_that_contradicts_the_file_is_warned_of(painted, tmp_path):
+    warnings = wsi_idc.segment(painted, tmp_path, mpp=2.0).summary["warnings"]
+    assert warnings == ["the file states 4 um/px (TIFF resolution tags), but --mpp 2 was used"]
+
+
+def test_nothing_of_it_reaches_for_the_network_or_the_home(painted, tmp_path):
+    """ONNX Runtime queues telemetry in the home and sends it, unless told not to."""
+    (tmp_path / "home").mkdir()
+    code = f"import wsi_idc; wsi_idc.segment({str(painted)!r}, {str(tmp_path / 'out')!r})"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("ORT_", "XDG_"))}
+    environment["HOME"] = str(tmp_path / "home")
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=True, env=environment)
+    left = [p for p in (tmp_path / "home").rglob("*") if p.is_file() and "matplotlib" not in str(p)]
+    assert left == []
 
 
 def test_a_folder_in_use_is_refused(painted, tmp_path):
@@ -187,7 +238,7 @@ def test_no_space_left(painted, tmp_path, monkeypatch):
     monkeypatch.setattr("wsi_idc.run.draw_overview", full)
     with pytest.raises(OutputError, match="no space left"):
         wsi_idc.segment(painted, tmp_path)
-    assert [p.name for p in (tmp_path / "painted").iterdir()] == [".lock"]
+    assert not (tmp_path / "painted").exists()
 
 
 def test_a_model_at_40x_walks_all_of_level_0(tmp_path):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from wsi_idc import slide as slide_module
 from wsi_idc.errors import SlideError
+from wsi_idc.pyramid import write_slide
 from wsi_idc.readers import Reader, open_reader
 from wsi_idc.slide import Slide, claim_mpp
 
@@ -247,3 +248,24 @@ def test_a_given_scale_is_checked_too(wrong: float) -> None:
 def test_the_limits_themselves_are_accepted(x: float, y: float) -> None:
     claim = claim_mpp(Path("s.svs"), stated(x, y))
     assert (claim.x, claim.y) == (x, y)
+
+
+def test_a_change_anywhere_in_a_file_changes_its_fingerprint(tmp_path: Path) -> None:
+    """Uncompressed slides of equal size whose start, middle and end are glass."""
+    pixels = np.full((400, 600, 3), 240, np.uint8)
+    seen = set()
+    for row in (None, 30, 100, 130, 290):
+        changed = pixels.copy()
+        if row is not None:
+            changed[row, 300] = 90
+        path = write_slide(tmp_path / "s.tif", changed, 1.0, downsamples=(1,), compression="none")
+        with Slide(path) as slide:
+            seen.add(slide.fingerprint())
+    assert len(seen) == 5
+
+
+def test_a_stated_scale_that_mpp_contradicts_is_a_warning(tmp_path: Path) -> None:
+    path = write_slide(tmp_path / "s.tif", np.full((64, 64, 3), 200, np.uint8), 0.5, downsamples=(1,))
+    for mpp, count in ((None, 0), (0.5, 0), (0.51, 0), (0.25, 1)):
+        with Slide(path, mpp) as slide:
+            assert len(slide.warnings) == count

@@ -227,3 +227,20 @@ class TestRealSlides:
             slide = Slide(shared / "slides" / "broken" / name)
             assert name == "unreadable.svs"
             find_tissue(slide)
+
+
+def test_a_pen_line_through_fat_and_stroma_is_never_tissue(tmp_path: Path) -> None:
+    """Closing over fat cells would take a thin line back in."""
+    section = paint_section(3.0, 2.4, 4.0, seed=1)
+    pixels = section.pixels.copy()
+    pixels[296:306] = (30, 60, 160)
+    tissue = look_at(tmp_path, pixels)
+    assert not tissue.mask[149:152].any()
+    assert tissue.ink_mm2 > 0.8 * 3.0 * 0.04
+
+
+def test_a_section_without_colour_is_warned_of(tmp_path: Path) -> None:
+    section = paint_section(3.0, 2.4, 4.0, seed=1)
+    grey = section.pixels.mean(axis=2, keepdims=True).astype(np.uint8).repeat(3, axis=2)
+    assert any("no colour" in w for w in look_at(tmp_path, grey).warnings)
+    assert look_at(tmp_path, section.pixels).warnings == ()

@@ -6,7 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wsi_idc.batch import find_slides, segment, segment_slides
+    from wsi_idc.batch import segment, segment_slides
+    from wsi_idc.discover import find_slides
     from wsi_idc.errors import WsiIdcError
     from wsi_idc.heatmap import read_heatmap
     from wsi_idc.models.registry import find_model, list_models
@@ -20,7 +21,7 @@ _HOME = {
     "Slide": "wsi_idc.slide",
     "WsiIdcError": "wsi_idc.errors",
     "find_model": "wsi_idc.models.registry",
-    "find_slides": "wsi_idc.batch",
+    "find_slides": "wsi_idc.discover",
     "list_models": "wsi_idc.models.registry",
     "read_heatmap": "wsi_idc.heatmap",
     "segment": "wsi_idc.batch",

@@ -30,9 +30,34 @@ def make_engine(name: str, package: ModelPackage) -> Engine:
     if name not in package.formats():
         raise ModelError(f"{package.folder}: the model has no {name} weights; use --engine auto")
     try:
-        return ENGINES[name](package)
+        engine = ENGINES[name](package)
+        _probe(engine, package)
+    except ModelError:
+        raise
     except ImportError as error:
         raise ModelError(f"the engine {name} needs the package {error.name}, which is not installed") from error
+    except Exception as error:  # What an engine raises for weights that do not fit is its own affair.
+        reason = str(error).splitlines()[0] if str(error) else ""
+        raise ModelError(
+            f"{package.folder}: the engine {name} cannot run its weights ({type(error).__name__}: {reason})"
+        ) from error
+    return engine
+
+
+def _probe(engine: Engine, package: ModelPackage) -> None:
+    """Run one patch through a new engine; raises ModelError where what comes out has not the form it must have."""
+    side = package.patch_size
+    features = engine.run("encoder", np.zeros((1, side, side, 3), np.uint8))
+    if features.ndim != 2 or features.shape[0] != 1 or (package.halo == 0 and features.shape[1] != 1):
+        wanted = "(n, features)" if package.halo else "(n, 1), one logit of IDC a patch"
+        raise ModelError(f"{package.folder}: its encoder gives {features.shape} for one patch, not {wanted}")
+    if package.halo:
+        one = np.ones((1, 1, 1, 1), np.float32)
+        logits = engine.run("context", features[:, None, None, :].astype(np.float32), one)
+        if logits.shape != one.shape:
+            raise ModelError(
+                f"{package.folder}: its context network gives {logits.shape} for one patch, not (1, 1, 1, 1)"
+            )
 
 
 def choose_engine(wanted: str, package: ModelPackage, n_patches: int) -> str:
@@ -53,16 +78,24 @@ def choose_engine(wanted: str, package: ModelPackage, n_patches: int) -> str:
         return "onnx"
     key = f"{package.sha256[:16]}-{os.cpu_count()}-{'+'.join(sorted(_providers()))}"
     cache = Path(platformdirs.user_cache_dir("wsi-idc", appauthor=False)) / "engines.json"
-    try:
-        known = json.loads(cache.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = {}
-    if key not in known:
+    known = _read(cache)
+    if set(known.get(key, {})) != set(usable):
         # One after the other, each gone before the next: threads of one engine slow the other.
         known[key] = {name: measure(package, name) for name in usable}
         _keep(cache, known)
     cost = {e: m["start_s"] + n_patches / m["patches_per_s"] for e, m in known[key].items()}
     return min(cost, key=cost.__getitem__)
+
+
+def _read(cache: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """Read the rates measured before; none where the file is missing or not what `_keep` writes."""
+    try:
+        return {
+            key: {e: {n: float(m[n]) for n in ("start_s", "patches_per_s")} for e, m in engines.items()}
+            for key, engines in json.loads(cache.read_text(encoding="utf-8")).items()
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
 
 
 _NEEDS = {"onnx": "onnxruntime", "keras": "keras"}

@@ -13,6 +13,9 @@ import numpy as np
 from wsi_idc.errors import ModelError
 from wsi_idc.models.package import ModelPackage
 
+# Builds of ONNX Runtime send telemetry unless told not to before they are loaded; slides stay where they are.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 
 class Engine(Protocol):
     """Runs the networks of one package. Calls come from one thread at a time."""

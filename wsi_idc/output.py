@@ -14,8 +14,42 @@ from filelock import FileLock, Timeout
 
 from wsi_idc.errors import OutputError
 
+# summary.json is the last to be put in place: where it is, the run is whole.
 OUTPUTS = ("heatmap.zarr", "regions.geojson", "overview.png", "report.html", "summary.json")
 _PARTIAL, _LOCK = ".partial", ".lock"
+
+
+@contextmanager
+def holding(folder: Path, overwrite: bool = False) -> Iterator[None]:
+    """Hold `folder` under an OS lock, which dies with its owner; made if missing, and removed if it ends up empty.
+
+    Finishes what a process killed while putting its outputs in place left undone. Raises OutputError where another
+    process holds the folder, where it cannot be written, or, without `overwrite`, where it is no folder of this tool.
+    """
+    try:
+        if not overwrite and folder.is_dir() and any(folder.iterdir()) and not _ours(folder):
+            raise OutputError(f"{folder}: holds files of something else; choose another -o or give --overwrite")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / _LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise OutputError(f"{folder}: another wsi-idc is writing there; wait for it to end") from None
+    except OSError as error:
+        raise output_error(folder, error) from error
+    try:
+        if (folder / _PARTIAL / OUTPUTS[-1]).exists():
+            _publish(folder)
+        yield
+    finally:
+        # Whoever left a partial folder behind is dead, or we would not hold the lock.
+        shutil.rmtree(folder / _PARTIAL, ignore_errors=True)
+        if [p.name for p in folder.iterdir()] == [_LOCK]:
+            shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+
+def _ours(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (_LOCK, OUTPUTS[-1]))
 
 
 def previous_run(folder: Path, identity: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
@@ -24,7 +58,7 @@ def previous_run(folder: Path, identity: dict[str, Any], overwrite: bool) -> dic
     A run with chunks that failed is done again: what failed may have been the network. Raises OutputError where the
     folder holds anything else and `overwrite` is not set.
     """
-    held = [p for p in folder.iterdir() if p.name not in (_PARTIAL, _LOCK)] if folder.is_dir() else []
+    held = [p for p in folder.iterdir() if p.name not in (_PARTIAL, _LOCK)]
     if overwrite or not held:
         return None
     try:
@@ -41,44 +75,37 @@ def previous_run(folder: Path, identity: dict[str, Any], overwrite: bool) -> dic
 
 @contextmanager
 def writing_to(folder: Path) -> Iterator[Path]:
-    """Hold `folder` under an OS lock, which dies with its owner, and give a fresh place inside it to write to.
+    """Give a fresh place inside a folder that is held; on leaving without an error the outputs move into the folder.
 
-    On leaving without an error the outputs move from there into the folder; else they are removed. Raises OutputError
-    where another process holds the folder or it cannot be written.
+    Raises OutputError where they cannot be written; then nothing of them is left.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / _LOCK)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise OutputError(f"{folder}: another wsi-idc is writing there; wait for it to end") from None
-    except OSError as error:
-        raise _output_error(folder, error) from error
     place = folder / _PARTIAL
     try:
-        # Whoever left this behind is dead, or we would not hold the lock.
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
         yield place
-        _publish(place, folder)
+        _publish(folder)
     except OSError as error:
-        raise _output_error(folder, error) from error
+        raise output_error(folder, error) from error
     finally:
         shutil.rmtree(place, ignore_errors=True)
-        lock.release()
 
 
-def _publish(place: Path, folder: Path) -> None:
-    """Move the outputs into place; summary.json leaves first and comes last, so its presence means a whole run."""
-    (folder / "summary.json").unlink(missing_ok=True)
+def _publish(folder: Path) -> None:
+    """Move the outputs into place. Killed at any point, it can be called again and goes on where it stopped."""
+    place = folder / _PARTIAL
     for name in OUTPUTS:
-        target = folder / name
+        source, target = place / name, folder / name
+        if not source.exists():
+            continue
         if target.is_dir():
+            shutil.rmtree(place / f"{name}.old", ignore_errors=True)
             target.replace(place / f"{name}.old")
-        (place / name).replace(target)
+        source.replace(target)
 
 
-def _output_error(folder: Path, error: OSError) -> OutputError:
+def output_error(path: Path, error: OSError) -> OutputError:
+    """Turn an OSError of writing into the line that a user can act on."""
     if error.errno == errno.ENOSPC:
-        return OutputError(f"{folder}: no space left on the device; nothing was kept, free some space and run again")
-    return OutputError(f"{folder}: cannot be written ({error.strerror or error})")
+        return OutputError(f"{path}: no space left on the device; nothing was kept, free some space and run again")
+    return OutputError(f"{path}: cannot be written ({error.strerror or error})")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import struct
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from wsi_idc.errors import SlideError
 WHITE = (255, 255, 255)
 # Side of the tiles, in pixels of a level, that a level with a fractional downsample is read by.
 _LATTICE = 512
+# A TIFF level of fewer strips than this and more samples than that is decoded whole, once.
+_FEW_STRIPS, _LARGE = 8, 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,34 +129,58 @@ class TiffReader:
     background = WHITE
 
     def __init__(self, path: Path) -> None:
-        """Open `path`; raises SlideError where it is not an 8-bit RGB TIFF."""
+        """Open `path`; raises SlideError where it is not a whole 8-bit RGB TIFF."""
         import tifffile
-        import zarr
 
         self._path = path
         try:
             self._file = tifffile.TiffFile(path)
-            series = self._file.series[0]
-        except (tifffile.TiffFileError, IndexError, ValueError, OSError, struct.error) as error:
+        except Exception as error:
             raise SlideError(f"{path}: not a slide that OpenSlide or tifffile can read ({error})") from error
-        self._planar = series.axes[-3:] == "SYX"
-        shape = series.shape
-        if series.dtype != np.uint8 or series.axes not in ("YXS", "SYX") or 3 not in (shape[0], shape[-1]):
+        try:
+            self._open_levels()
+            self.properties = _tiff_properties(self._file)
+        except SlideError:
             self._file.close()
+            raise
+        except Exception as error:
+            # Whatever a damaged file makes of the parser: ValueError, KeyError, ZeroDivisionError, MemoryError, ...
+            self._file.close()
+            raise SlideError(f"{path}: damaged or unusual TIFF ({type(error).__name__}: {error})") from error
+
+    def _open_levels(self) -> None:
+        import zarr
+
+        series = self._file.series[0]
+        shape, frame = series.shape, series.keyframe
+        self._planar = series.axes[-3:] == "SYX"
+        # JPEG stores YCbCr, and is decoded to RGB; without JPEG the numbers are what they say.
+        is_rgb = frame.photometric.name == "RGB" or (
+            frame.photometric.name == "YCBCR" and "JPEG" in frame.compression.name
+        )
+        if (
+            series.dtype != np.uint8
+            or series.axes not in ("YXS", "SYX")
+            or 3 not in (shape[0], shape[-1])
+            or not is_rgb
+        ):
             raise SlideError(
-                f"{path}: {series.dtype} with axes {series.axes} {shape} is not 8-bit RGB; "
-                "export the slide as 8-bit brightfield RGB"
+                f"{self._path}: {series.dtype} {frame.photometric.name} with axes {series.axes} {shape} is not 8-bit "
+                "RGB; export the slide as 8-bit brightfield RGB"
             )
         if any(not level.keyframe.dataoffsets for level in series.levels):
-            self._file.close()
-            raise SlideError(f"{path}: its table of tiles is missing; is the file whole?")
-        # The fill value is what a tile that the file leaves out reads as.
-        self._levels = [
-            zarr.open_array(level.aszarr(level=0, fillvalue=255), mode="r", zarr_format=2) for level in series.levels
-        ]
+            raise SlideError(f"{self._path}: its table of tiles is missing; is the file whole?")
+        self._levels = []
+        for level in series.levels:
+            if len(level.keyframe.dataoffsets) < _FEW_STRIPS and level.size > _LARGE:
+                # Every read would decode a large part of the file: decode it once, into a temporary file.
+                self._levels.append(level.asarray(out="memmap"))
+            else:
+                # The fill value is what a tile that the file leaves out reads as.
+                store = level.aszarr(level=0, fillvalue=255)
+                self._levels.append(zarr.open_array(store, mode="r", zarr_format=2))
         sizes = [(s.shape[-1], s.shape[-2]) if self._planar else (s.shape[1], s.shape[0]) for s in self._levels]
         self.levels = [Level(w, h, (sizes[0][0] / w + sizes[0][1] / h) / 2) for w, h in sizes]
-        self.properties = _tiff_properties(self._file)
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Read a rectangle of a level; see `Reader.read`."""
@@ -165,7 +191,8 @@ class TiffReader:
             index: tuple[Any, ...] = (slice(top, bottom), slice(left, right))
             try:
                 pixels = np.asarray(self._levels[level][(slice(None), *index) if self._planar else index])
-            except (ValueError, RuntimeError, OSError) as error:
+            except Exception as error:
+                # Each codec has errors of its own.
                 raise SlideError(
                     f"{self._path}: level {level} at x={left}, y={top} cannot be decoded ({error})"
                 ) from error
@@ -192,18 +219,23 @@ def _tiff_properties(file: Any) -> dict[str, str]:
         elif tag == "ResolutionUnit":
             value = {2: "inch", 3: "centimeter"}.get(int(value), "none")
         properties[f"tiff.{tag}"] = str(value)
-    if file.is_ome:
-        import tifffile
+    return properties | (_ome_mpp(file.ome_metadata) if file.is_ome else {})
 
-        image = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
-        image = image[0] if isinstance(image, list) else image
-        for axis in "XY":
-            size = image["Pixels"].get(f"PhysicalSize{axis}")
-            unit = image["Pixels"].get(f"PhysicalSize{axis}Unit", "µm")
-            factor = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}.get(unit)
-            if size is not None and factor is not None:
-                properties[f"ome.mpp-{axis.lower()}"] = str(float(size) * factor)
-    return properties
+
+def _ome_mpp(xml: str) -> dict[str, str]:
+    """Return the physical pixel size that OME-XML states, in um; nothing where the XML makes no sense."""
+    try:
+        pixels = ElementTree.fromstring(xml).find("{*}Image/{*}Pixels")
+    except ElementTree.ParseError:
+        return {}
+    found = {}
+    for axis in "XY" if pixels is not None else "":
+        unit = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        try:
+            found[f"ome.mpp-{axis.lower()}"] = str(float(pixels.get(f"PhysicalSize{axis}", "")) * unit)
+        except (ValueError, TypeError):
+            return {}
+    return found
 
 
 def open_reader(path: Path) -> Reader:

@@ -65,7 +65,7 @@ def draw_overview(
         bar.set_label("probability of IDC")
         for axes in panels:
             _outlines(axes, regions, grid)
-        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", parse_math=False)
         # No software name and no date: the same run gives the same bytes.
         figure.savefig(path, format="png", metadata={"Software": None})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -20,13 +21,13 @@ from wsi_idc.grid import Grid
 from wsi_idc.heatmap import create_heatmap, finish_heatmap
 from wsi_idc.inference import Engine, Predictor
 from wsi_idc.models.package import ModelPackage
-from wsi_idc.output import previous_run, writing_to
+from wsi_idc.output import holding, previous_run, writing_to
 from wsi_idc.regions import find_regions
 from wsi_idc.report import draw_overview, write_report
 from wsi_idc.slide import Slide
 from wsi_idc.stream import Progress, StreamReport, stream
 from wsi_idc.summary import summarise, timings
-from wsi_idc.tissue import TissueMap, find_tissue
+from wsi_idc.tissue import find_tissue
 
 MAX_COARSER = 1.10
 
@@ -47,7 +48,7 @@ class Settings:
     mpp: float | None = None
     engine: str = "auto"
     overwrite: bool = False
-    workers: int = max(2, os.cpu_count() or 2)
+    workers: int = field(default_factory=lambda: max(2, len(os.sched_getaffinity(0))))
     chunk: int | None = None
 
     def __post_init__(self) -> None:
@@ -56,8 +57,9 @@ class Settings:
             raise ValueError(f"threshold {self.threshold} is not between 0 and 1")
         if not 0 < self.min_tissue <= 1:
             raise ValueError(f"min_tissue {self.min_tissue} is not above 0 and at most 1")
-        if self.min_area_mm2 < 0 or self.smooth_um < 0:
-            raise ValueError("min_area_mm2 and smooth_um cannot be negative")
+        for name in ("min_area_mm2", "smooth_um"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} {getattr(self, name)} is not a length or area")
 
     def parameters(self, package: ModelPackage) -> dict[str, Any]:
         """Return what, with the slide and the model, decides the result."""
@@ -124,24 +126,24 @@ class Runner:
                 "parameters": self.settings.parameters(self.package),
                 "wsi_idc": version("wsi-idc"),
             }
-            if (summary := previous_run(folder, identity, self.settings.overwrite)) is not None:
-                return SegmentResult(folder, summary, reused=True)
-            times["open"] = time.perf_counter()
-            tissue = find_tissue(slide)
-            times["tissue"] = time.perf_counter()
-            with writing_to(folder) as place:
-                summary = self._compute(slide, tissue, place, identity, times, on_plan)
+            with holding(folder, self.settings.overwrite):
+                if (summary := previous_run(folder, identity, self.settings.overwrite)) is not None:
+                    return SegmentResult(folder, summary, reused=True)
+                times["open"] = time.perf_counter()
+                with writing_to(folder) as place:
+                    summary = self._compute(slide, place, identity, times, on_plan)
         return SegmentResult(folder, summary)
 
     def _compute(
         self,
         slide: Slide,
-        tissue: TissueMap,
         out: Path,
         identity: dict[str, Any],
         times: dict[str, float],
         on_plan: Callable[[int], Progress | None] | None,
     ) -> dict[str, Any]:
+        tissue = find_tissue(slide)
+        times["tissue"] = time.perf_counter()
         settings, package = self.settings, self.package
         grid = Grid(slide.size, (slide.mpp.x, slide.mpp.y), package.patch_size, package.mpp)
         share = grid.share(tissue.mask, tissue.um)
@@ -174,12 +176,15 @@ class Runner:
         provenance = identity | {"model": package.name, "engine": engine, "patch_um": grid.patch_um}
         finish_heatmap(out / "heatmap.zarr", grid, labels, provenance)
         (out / "regions.geojson").write_text(to_geojson(regions), encoding="utf-8")
-        draw_overview(out / "overview.png", slide.path.name, tissue, probabilities, grid, regions)
+        draw_overview(out / "overview.png", slide.name, tissue, probabilities, grid, regions)
         summary = summarise(slide, package, identity, tissue, grid, regions, report, probabilities, engine)
         write_report(out / "report.html", summary, out / "overview.png", regions)
         times["write"] = time.perf_counter()
         summary["timings"] = timings(times, report)
-        (out / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        # Under another name first: summary.json, once there, means that all the others are whole.
+        unnamed = out / "summary.json.part"
+        unnamed.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        unnamed.replace(out / "summary.json")
         return summary
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from wsi_idc.discover import dicom_series, given_name
 from wsi_idc.errors import ScaleError, SlideError
 from wsi_idc.grid import area_weights
 from wsi_idc.readers import Reader, open_reader
@@ -21,6 +23,8 @@ MAX_ANISOTROPY = 0.02
 LEVEL_TOLERANCE = 1.01
 # Level pixels decoded at once, a side: bounds the memory of a read whatever the downsample.
 _READ_SIDE = 2048
+# A fingerprint reads this much of a file, in samples of this size.
+_WHOLE, _SAMPLE = 1 << 28, 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ def claim_mpp(path: Path, properties: Mapping[str, str], given: float | None = N
     Raises ScaleError where there is none, or where it is implausible (outside 0.05 to 20 um/px) or differs by more
     than 2 % between the axes: wrong by a factor, a scale makes every later number wrong.
     """
-    claim = Mpp(given, given, "--mpp") if given is not None else _find_claim(properties)
+    claim = Mpp(given, given, "--mpp") if given is not None else find_claim(properties)
     way_out = "give the true scale with --mpp (40x is usually 0.25, 20x 0.5 um/px)"
     if claim is None:
         raise ScaleError(f"{path}: the file does not state its scale in um per pixel; {way_out}")
@@ -59,7 +63,8 @@ def claim_mpp(path: Path, properties: Mapping[str, str], given: float | None = N
     return claim
 
 
-def _find_claim(properties: Mapping[str, str]) -> Mpp | None:
+def find_claim(properties: Mapping[str, str]) -> Mpp | None:
+    """Return the scale that the properties of a file state, unchecked, from the best source; None without any."""
     vendor = properties.get("openslide.vendor", "")
     tags = _resolution_tags(properties)
     stated = _pair(properties, "openslide.mpp-x", "openslide.mpp-y")
@@ -111,6 +116,10 @@ class Slide:
         file = _dicom_file(self.path) if self.path.is_dir() else self.path
         self._reader: Reader = open_reader(file)
         properties = self._reader.properties
+        stated = find_claim(properties)
+        self.warnings: tuple[str, ...] = ()
+        if mpp and stated and not stated.estimated and abs(stated.x - mpp) > 0.05 * stated.x:
+            self.warnings = (f"the file states {stated.x:.4g} um/px ({stated.source}), but --mpp {mpp:g} was used",)
         try:
             self.mpp = claim_mpp(self.path, properties, mpp)
         except ScaleError:
@@ -137,6 +146,11 @@ class Slide:
     def close(self) -> None:
         """Give the file back."""
         self._reader.close()
+
+    @property
+    def name(self) -> str:
+        """Name of the file or folder, fit to print: what is not valid UTF-8 in it is replaced."""
+        return os.fsencode(given_name(self.path)).decode("utf-8", "replace")
 
     @property
     def area_mm2(self) -> float:
@@ -202,23 +216,32 @@ class Slide:
         out[:] = np.clip(np.rint(averaged), 0, 255)
 
     def fingerprint(self) -> str:
-        """Identify the slide by content in milliseconds: sha256 over name-free facts and samples of its files."""
+        """Identify the slide by content, not name: sha256 over its files, of large ones over evenly spread parts.
+
+        Files up to 256 MiB are read whole; of larger ones, which would take longer to read than to segment, 4,096 parts
+        of 64 KiB.
+        """
         digest = hashlib.sha256(self._reader.properties.get("openslide.quickhash-1", "").encode())
-        files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
-        for file in (f for f in files if f.is_file()):
+        # An MRXS slide is a file and a folder of the same name.
+        folder = self.path if self.path.is_dir() else self.path.with_suffix("")
+        files = [] if self.path.is_dir() else [self.path]
+        if self.path.is_dir() or (self.path.suffix.lower() == ".mrxs" and folder.is_dir()):
+            files += sorted(f for f in folder.iterdir() if f.is_file())
+        for file in files:
             size = file.stat().st_size
             digest.update(str(size).encode())
+            step = _SAMPLE if size <= _WHOLE else (size - _SAMPLE) // (_WHOLE // _SAMPLE - 1)
             with file.open("rb") as stream:
-                for position in (0, size // 2, max(0, size - 65536)):
+                for position in range(0, size, step):
                     stream.seek(position)
-                    digest.update(stream.read(65536))
+                    digest.update(stream.read(_SAMPLE))
         return digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:
         """Return the facts of the slide: format, size, scale and its source, bounds, levels, fingerprint."""
         properties = self._reader.properties
         return {
-            "slide": self.path.name,
+            "slide": self.name,
             "reader": self._reader.name,
             "vendor": properties.get("openslide.vendor", ""),
             "width": self.size[0],
@@ -259,7 +282,8 @@ def describe_slide(path: Path, mpp: float | None = None) -> dict[str, Any]:
 
 def _dicom_file(folder: Path) -> Path:
     """Return one file of the DICOM slide in `folder`; OpenSlide finds the others of its series beside it."""
-    files = sorted(folder.glob("*.dcm"))
-    if not files:
-        raise SlideError(f"{folder}: a folder without DICOM files is not a slide; give the slide files in it")
-    return files[0]
+    series = dicom_series(folder)
+    if len(series) != 1:
+        reason = "holds several DICOM series" if series else "a folder without DICOM files is not a slide"
+        raise SlideError(f"{folder}: {reason}; give the slide files in it")
+    return series[0][0]

@@ -32,7 +32,7 @@ def summarise(
 ) -> dict[str, Any]:
     """Gather what summary.json states but the timings; areas in mm2, lengths in mm, `idc_share` null without tissue."""
     idc = sum(r.area_mm2 for r in regions)
-    warnings = list(tissue.warnings)
+    warnings = [*slide.warnings, *tissue.warnings]
     if slide.mpp.estimated:
         warnings.append(f"the scale is an estimate from the {slide.mpp.source}; areas may be off by a tenth")
     if tissue.out_of_focus_share > 0.2:

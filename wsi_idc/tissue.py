@@ -27,6 +27,7 @@ _SMALLEST_MM2 = 0.02
 _FOCUS_WINDOW = 32
 _SHARP = 0.5
 _DARK = "no bright background: not a brightfield H&E slide, nothing was looked at"
+_GREY = "the tissue has no colour: not H&E in RGB, and the model cannot judge it"
 _CAST = "the palest parts are coloured, not white: check the colours of the file before trusting the result"
 
 
@@ -83,7 +84,7 @@ def find_tissue(slide: Slide) -> TissueMap:
         float(mask.sum() * mm2),
         float(ink.sum() * mm2),
         _out_of_focus(mask, pixels[..., 1], detail),
-        _doubts(pixels[~unreadable]),
+        _doubts(pixels[~unreadable], pixels[mask]),
     )
 
 
@@ -134,8 +135,10 @@ def _glass_colour(pixels: np.ndarray) -> np.ndarray | None:
     return np.median(pixels[brightness >= bright - 12], axis=0)
 
 
-def _doubts(pixels: np.ndarray) -> tuple[str, ...]:
-    """Warn of a colour cast that no glass has, as when a file mistakes YCbCr for RGB."""
+def _doubts(pixels: np.ndarray, tissue: np.ndarray) -> tuple[str, ...]:
+    """Warn of a colour cast that no glass has, as when a file mistakes YCbCr for RGB, and of tissue without colour."""
+    if len(tissue) and np.ptp(tissue, axis=1).mean() < 3:
+        return (_GREY,)
     brightness = pixels @ np.full(3, 1 / 3, np.float32)
     palest = np.median(pixels[brightness >= np.percentile(brightness, 95)], axis=0)
     return (_CAST,) if palest.max() - palest.min() > 60 else ()

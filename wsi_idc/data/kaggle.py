@@ -50,9 +50,15 @@ def index_patches(folder: Path, patients: Collection[str] | None = None) -> list
 
 
 def read_patch(path: Path) -> np.ndarray:
-    """Read one patch as (h, w, 3) uint8 RGB; a few at the section's edge are not 50x50."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+    """Read one patch as (h, w, 3) uint8 RGB; a few at the section's edge are not 50x50.
+
+    Raises DataError where the file is damaged.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as an image; get the file again or remove it") from error
 
 
 def load_patches(

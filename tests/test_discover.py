@@ -1,0 +1,87 @@
+import pytest
+
+from wsi_idc.discover import find_slides, output_names
+from wsi_idc.errors import DataError
+
+
+def touch(*paths):
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def dicom(path, series):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\0" * 128 + b"DICM" + b"\x20\x00\x0e\x00UI" + bytes([len(series), 0]) + series.encode())
+
+
+def test_folders_files_and_patterns(tmp_path):
+    a, b, c, other = (tmp_path / n for n in ("a.svs", "b.TIFF", "c.ndpi", "notes.txt"))
+    files = [tmp_path / "series" / n for n in ("1.dcm", "2.dcm")]
+    deep = tmp_path / "folder" / "deep.svs"
+    touch(a, b, c, other, deep)
+    for path in files:
+        dicom(path, "1.2.3")
+    assert find_slides([tmp_path]) == [a, b, c, tmp_path / "series"]
+    assert find_slides([files[0].parent]) == [files[0].parent]
+    assert find_slides([tmp_path / "*.svs", c, a]) == [a, c]
+    assert find_slides([other]) == [other], "named by the user: the reader will say what is wrong with it"
+    assert find_slides([tmp_path / "missing.svs"]) == [tmp_path / "missing.svs"]
+
+
+def test_a_file_whose_name_looks_like_a_pattern(tmp_path):
+    odd = tmp_path / "slide [1].svs"
+    touch(odd, tmp_path / "slide 1.svs")
+    assert find_slides([odd]) == [odd]
+
+
+def test_a_folder_without_slides(tmp_path):
+    touch(tmp_path / "notes.txt")
+    with pytest.raises(DataError, match="no slides there"):
+        find_slides([tmp_path])
+
+
+def test_slides_of_one_name_get_folders_of_their_own(tmp_path):
+    slides = [tmp_path / "a" / "1.svs", tmp_path / "b" / "1.svs", tmp_path / "b" / "2.svs"]
+    names = output_names(slides)
+    assert names[2] == "2"
+    assert len(set(names)) == 3
+    assert all(n.startswith("1-") for n in names[:2])
+    assert output_names(slides[::-1]) == names[::-1]
+
+
+def test_hidden_files_and_repeated_ones_are_no_further_slides(tmp_path, monkeypatch):
+    slide, hidden = tmp_path / "a.svs", tmp_path / "._a.svs"
+    touch(slide, hidden, tmp_path / "manifest.csv")
+    monkeypatch.chdir(tmp_path)
+    assert find_slides(["a.svs", "./a.svs", slide, tmp_path, "*"]) == [type(slide)("a.svs")]
+
+
+def test_a_pattern_without_match(tmp_path):
+    with pytest.raises(DataError, match="no slides there"):
+        find_slides([tmp_path / "*.svs"])
+
+
+def test_each_dicom_series_is_one_slide(tmp_path):
+    one, two, mixed = tmp_path / "one", tmp_path / "two", tmp_path / "mixed"
+    for n in range(3):
+        dicom(one / f"{n}.DCM", "1.2.3")
+        dicom(two / f"{n}.dcm", f"1.2.{n % 2}")
+        dicom(mixed / f"{n}.dcm", "1.2.3")
+    touch(mixed / "other.svs")
+    assert find_slides([one]) == [one]
+    assert find_slides([two]) == [two / "0.dcm", two / "1.dcm"]
+    assert find_slides([mixed]) == [mixed / "0.dcm", mixed / "other.svs"]
+    assert find_slides([tmp_path]) == sorted([mixed / "0.dcm", mixed / "other.svs", one, two / "0.dcm", two / "1.dcm"])
+
+
+def test_output_names_stay_inside_the_output_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "case 7"
+    dicom(folder / "1.dcm", "1.2")
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder)
+    assert output_names(find_slides(["."])) == ["case 7"]
+    monkeypatch.chdir(folder / "below")
+    assert output_names(find_slides([".."])) == ["case 7"]
+    (name,) = output_names([tmp_path / "manifest.csv.tif"])
+    assert name.startswith("manifest.csv-")
