@@ -109,6 +109,7 @@ def print_outcome(slide: Path, outcome: SegmentResult | WsiIdcError) -> None:
 def _progress() -> Iterator[OnSlide]:
     """Show a bar with rate and time left on a terminal, nothing elsewhere."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
@@ -122,13 +123,16 @@ def _progress() -> Iterator[OnSlide]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
 
         def on_slide(number: int, count: int, path: Path) -> Callable[[int], Callable[[int], None]]:
+            for task in bar.task_ids:
+                bar.remove_task(task)
+            name = f"[{number}/{count}] {path.name}"
+            task = bar.add_task(escape(f"{name}: finding tissue"), total=None, rate="")
+
             def on_plan(patches: int) -> Callable[[int], None]:
-                for task in bar.task_ids:
-                    bar.remove_task(task)
-                task = bar.add_task(f"[{number}/{count}] {path.name}", total=patches, rate="")
+                bar.reset(task, total=patches, description=escape(name))
 
                 def advance(done: int) -> None:
-                    speed = bar.tasks[-1].speed
+                    speed = bar.tasks[0].speed
                     bar.update(task, advance=done, rate=f"{speed:.0f}/s" if speed else "")
 
                 return advance

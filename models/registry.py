@@ -9,7 +9,7 @@ import platformdirs
 from wsi_idc.errors import ModelError
 from wsi_idc.models.package import ModelPackage, load_package
 
-DEFAULT_MODEL = "idc-patch"
+DEFAULT_MODEL = "idc-context"
 SHIPPED = Path(__file__).with_name("shipped")
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from wsi_idc.cli import main
-from wsi_idc.models.registry import SHIPPED
+from wsi_idc.models.registry import SHIPPED, find_model
 
 HEAVY = {"tensorflow", "keras", "numpy", "zarr", "dask", "skimage", "scipy", "shapely", "onnxruntime", "matplotlib"}
 
@@ -159,7 +159,7 @@ def test_predict_in_three_forms(patch):
             "image": str(patch),
             "probability": rows[0]["max_probability"],
             "max_probability": rows[0]["max_probability"],
-            "idc": rows[0]["probability"] >= 0.3615,
+            "idc": rows[0]["probability"] >= find_model().threshold,
             "patches": 1,
         }
     ]
@@ -179,7 +179,8 @@ def test_predict_cuts_larger_images_and_reports_unreadable_ones(tmp_path, sectio
             names.append(tmp_path / f"{r}{c}.png")
             Image.fromarray(padded[r * 50 : r * 50 + 50, c * 50 : c * 50 + 50]).save(names[-1])
     (tmp_path / "text.png").write_text("text")
-    done = run("predict", "--json", tmp_path / "large.png", *names, tmp_path / "text.png", tmp_path / "gone.png")
+    images = (tmp_path / "large.png", *names, tmp_path / "text.png", tmp_path / "gone.png")
+    done = run("predict", "--json", "--model", "idc-patch", *images)
     assert done.exit_code == 1
     large, *parts = json.loads(done.stdout)
     # 120 x 90 pixels: the third row of patches is covered by 20 of 50 pixels only, and does not count.

@@ -99,10 +99,12 @@ def test_heatmap_of_a_section_is_the_model_on_its_patches(kaggle, tmp_path):
     from wsi_idc.autotune import make_engine
     from wsi_idc.inference import Predictor
 
-    model = wsi_idc.find_model()
+    model = wsi_idc.find_model("idc-patch")
     pixels, _, kept = load_patches(index_patches(kaggle, {"7"}))
     expected = Predictor(model, make_engine("onnx", model)).patches(pixels)
-    heatmap, _ = read_heatmap(wsi_idc.segment(assemble(kaggle, "7", tmp_path), tmp_path / "out").heatmap)
+    heatmap, _ = read_heatmap(
+        wsi_idc.segment(assemble(kaggle, "7", tmp_path), tmp_path / "out", model="idc-patch").heatmap
+    )
     found = np.array([heatmap[p.y // 50, p.x // 50] for p in kept])
     computed = np.isfinite(found)
     assert computed.mean() > 0.9

@@ -23,12 +23,26 @@ def patches(section):
     return np.concatenate([tiles, noise])
 
 
-def test_both_engines_give_the_same_probabilities(patches):
-    package = find_model()
+@pytest.mark.parametrize("model", ["idc-patch", "idc-context"])
+def test_both_engines_give_the_same_probabilities(patches, model):
+    package = find_model(model)
     onnx, keras = (Predictor(package, ENGINES[name](package)).patches(patches) for name in ("onnx", "keras"))
     assert onnx.dtype == keras.dtype == np.float32
     assert np.abs(onnx - keras).max() <= 1e-4
     assert onnx.max() - onnx.min() > 0.5, "a model that always says the same would agree too"
+
+
+def test_both_engines_agree_on_a_section_and_on_any_block_of_it(section):
+    """The shipped model with its neighbours: ONNX Runtime, Keras, and blocks with the halo around them."""
+    package = find_model()
+    pixels = section.pixels[:600, :750]
+    present = pixels.reshape(12, 50, 15, 50, 3).mean((1, 3, 4)) < 225
+    onnx, keras = (Predictor(package, ENGINES[name](package)).block(pixels, present) for name in ("onnx", "keras"))
+    np.testing.assert_allclose(onnx, keras, atol=1e-4)
+    assert np.nanmax(onnx) > 0.9
+    assert np.nanmin(onnx) < 0.1
+    part = Predictor(package, ENGINES["onnx"](package)).block(pixels[:, : 9 * 50], present[:, :9])
+    np.testing.assert_allclose(part[:, :2], onnx[:, :2], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ENGINES)

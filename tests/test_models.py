@@ -25,21 +25,27 @@ def change(folder, **changes):
     path.write_text(json.dumps({k: v for k, v in (facts | changes).items() if v is not None}))
 
 
-def test_shipped_model_states_what_it_must():
-    model = find_model()
-    assert (model.mpp, model.patch_size, model.halo) == (4.0, 50, 0)
+@pytest.mark.parametrize(("name", "halo", "auc", "f1"), [("idc-patch", 0, 0.94, 0.75), ("idc-context", 7, 0.97, 0.82)])
+def test_shipped_models_state_what_they_must(name, halo, auc, f1):
+    model = find_model(name)
+    assert (model.mpp, model.patch_size, model.halo) == (4.0, 50, halo)
     assert model.formats() == {"keras", "onnx"}
-    assert model.metrics["val"]["auc"] >= 0.94
-    assert model.metrics["val"]["f1"] >= 0.75
     assert model.metrics["val"]["patches"] == 16209
+    assert model.metrics["val"]["auc"] >= auc
+    assert model.metrics["val"]["f1"] >= f1
     assert 0 < model.threshold < 1
 
 
-@pytest.mark.parametrize("form", ["keras", "onnx"])
-def test_checksums_of_the_shipped_weights(form):
-    model = find_model()
-    data = model.read_weights("encoder", form)
-    assert hashlib.sha256(data).hexdigest() == model.networks["encoder"][form]["sha256"]
+def test_the_model_by_default_is_the_one_that_sees_neighbours():
+    assert find_model().name == "idc-context"
+
+
+@pytest.mark.parametrize("name", ["idc-patch", "idc-context"])
+def test_checksums_of_the_shipped_weights(name):
+    model = find_model(name)
+    for network, forms in model.networks.items():
+        for form, entry in forms.items():
+            assert hashlib.sha256(model.read_weights(network, form)).hexdigest() == entry["sha256"]
 
 
 @pytest.mark.parametrize(
