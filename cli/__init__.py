@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from wsi_idc.cli.data import data
@@ -25,8 +23,8 @@ class _Group(click.Group):
         except (WsiIdcError, OSError) as error:
             if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
                 raise
-            is_ours = isinstance(error, WsiIdcError)
-            click.echo(f"error: {error if is_ours else f'{error.filename or sys.argv[0]}: {error.strerror}'}", err=True)
+            reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            click.echo(f"error: {reason}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)

@@ -30,7 +30,12 @@ def evaluate(
     """
     if (split is None) == (patients is None):
         raise click.UsageError("say which patients: --split, or --patients FILE")
-    from wsi_idc.evaluate import evaluate_model
+    try:
+        from wsi_idc.evaluate import evaluate_model
+    except ImportError as error:
+        raise click.ClickException(
+            f'evaluate needs {error.name}; install it with: pip install "wsi-idc[train]"'
+        ) from error
 
     metrics = evaluate_model(data, chosen_model(model), output, split=split, patients_file=patients, engine=engine)
     click.echo(f"{metrics['n_patches']} patches of {metrics['n_patients']} patients, threshold {metrics['threshold']}")

@@ -24,7 +24,7 @@ def user_models() -> Path:
 
 def _folders() -> dict[str, Path]:
     """Return the folders of user and shipped packages by name; a user's own hides a shipped one of the same name."""
-    found = {}
+    found: dict[str, Path] = {}
     for root in (SHIPPED, user_models()):
         try:
             found |= {p.parent.name: p.parent for p in root.glob("*/model.json")}

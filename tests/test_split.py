@@ -1,7 +1,10 @@
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsi_idc.cli import main
+from wsi_idc.data.kaggle import read_patients
 from wsi_idc.data.split import check_split, fold_split, hospital_split, official_split, random_split
 from wsi_idc.errors import DataError
 
@@ -52,6 +55,29 @@ def test_hospital_held_back():
 def test_a_patient_on_two_sides_is_an_error():
     with pytest.raises(DataError, match="patient 7 is in train and in test"):
         check_split({"train": ["6", "7"], "test": ["7"]})
+
+
+@pytest.mark.parametrize("how", ["official", "random", "fold", "hospital"])
+def test_lists_of_the_command_part_the_patients(tmp_path, how):
+    patients = {"10274", "9078", "8865", "8863", "10253", "10254", "8914", "8867", "9036", "10277"}
+    for patient in patients:
+        (tmp_path / "data" / patient).mkdir(parents=True)
+    (tmp_path / "data" / "IDC_regular_ps50_idx5").mkdir()
+    arguments = ["data", "split", str(tmp_path / "data"), "-o", str(tmp_path / "lists"), "--how", how]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    lists = [read_patients(f) for f in sorted((tmp_path / "lists").iterdir())]
+    assert set().union(*lists) == patients
+    assert sum(len(part) for part in lists) == len(patients)
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 1
+    assert "already there" in again.stderr
+
+
+@pytest.mark.parametrize("shares", ["72,8", "a,b,c", "0,50,50"])
+def test_shares_that_are_none(tmp_path, shares):
+    arguments = ["data", "split", str(tmp_path), "-o", str(tmp_path / "o"), "--how", "random", "--shares", shares]
+    assert CliRunner().invoke(main, arguments).exit_code == 2
 
 
 @pytest.mark.parametrize(("folds", "fold"), [(5, 5), (5, -1), (2, 0), (20, 0)])

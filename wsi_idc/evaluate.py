@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,8 +191,13 @@ def evaluate_model(
     predictions = predict_patches(data, Predictor(package, make_engine(name, package)), patients)
     metrics = measure(predictions, package.threshold)
     metrics["model"] = {"name": package.name, "version": package.version, "sha256": package.sha256}
-    figures = draw_figures(output / "figures", predictions, package.threshold)
-    write_predictions(output / "predictions.parquet", predictions, package.threshold)
-    write_evaluation(output / "report.html", metrics, figures)
-    write_metrics(output / "metrics.json", metrics)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as temporary:
+        place = Path(temporary) / output.name
+        figures = draw_figures(place / "figures", predictions, package.threshold)
+        write_predictions(place / "predictions.parquet", predictions, package.threshold)
+        write_evaluation(place / "report.html", metrics, figures)
+        write_metrics(place / "metrics.json", metrics)
+        # An empty folder may be replaced by rename, another one was refused above.
+        place.rename(output)
     return metrics

@@ -53,7 +53,8 @@ class OnnxEngine:
     def run(self, network: str, *inputs: np.ndarray) -> np.ndarray:
         """Run a network; see `Engine.run`."""
         session = self._sessions[network]
-        names = [i.name for i in session.get_inputs()]
+        # By name: an exporter need not keep the order of the inputs.
+        names = ["features", "present"] if network == "context" else [session.get_inputs()[0].name]
         return session.run(None, dict(zip(names, inputs, strict=True)))[0]
 
 

@@ -55,7 +55,7 @@ class Manifest:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self._path.with_name(".manifest.lock"), timeout=60):
                 held = self._read()
-                merged = held | rows if replace else {**rows, **held}
+                merged = {**held, **rows} if replace else {**rows, **held}
                 # Old rows keep their places, new ones follow.
                 order = [*held, *(slide for slide in rows if slide not in held)]
                 with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:

@@ -149,15 +149,15 @@ class TiffReader:
             raise SlideError(f"{path}: damaged or unusual TIFF ({type(error).__name__}: {error})") from error
 
     def _open_levels(self) -> None:
+        import tifffile
         import zarr
 
         series = self._file.series[0]
-        shape, frame = series.shape, series.keyframe
+        shape, frame = series.shape, self._file.pages.first
         self._planar = series.axes[-3:] == "SYX"
+        colours, codec = tifffile.PHOTOMETRIC(frame.photometric).name, tifffile.COMPRESSION(frame.compression).name
         # JPEG stores YCbCr, and is decoded to RGB; without JPEG the numbers are what they say.
-        is_rgb = frame.photometric.name == "RGB" or (
-            frame.photometric.name == "YCBCR" and "JPEG" in frame.compression.name
-        )
+        is_rgb = colours == "RGB" or (colours == "YCBCR" and "JPEG" in codec)
         if (
             series.dtype != np.uint8
             or series.axes not in ("YXS", "SYX")
@@ -165,12 +165,12 @@ class TiffReader:
             or not is_rgb
         ):
             raise SlideError(
-                f"{self._path}: {series.dtype} {frame.photometric.name} with axes {series.axes} {shape} is not 8-bit "
+                f"{self._path}: {series.dtype} {colours} with axes {series.axes} {shape} is not 8-bit "
                 "RGB; export the slide as 8-bit brightfield RGB"
             )
         if any(not level.keyframe.dataoffsets for level in series.levels):
             raise SlideError(f"{self._path}: its table of tiles is missing; is the file whole?")
-        self._levels = []
+        self._levels: list[Any] = []
         for level in series.levels:
             if len(level.keyframe.dataoffsets) < _FEW_STRIPS and level.size > _LARGE:
                 # Every read would decode a large part of the file: decode it once, into a temporary file.
@@ -228,14 +228,18 @@ def _ome_mpp(xml: str) -> dict[str, str]:
         pixels = ElementTree.fromstring(xml).find("{*}Image/{*}Pixels")
     except ElementTree.ParseError:
         return {}
-    found = {}
-    for axis in "XY" if pixels is not None else "":
-        unit = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-        try:
-            found[f"ome.mpp-{axis.lower()}"] = str(float(pixels.get(f"PhysicalSize{axis}", "")) * unit)
-        except (ValueError, TypeError):
-            return {}
-    return found
+    if pixels is None:
+        return {}
+    units = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
+    try:
+        return {
+            f"ome.mpp-{axis.lower()}": str(
+                float(pixels.get(f"PhysicalSize{axis}", "")) * units[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
+            )
+            for axis in "XY"
+        }
+    except (ValueError, KeyError):
+        return {}
 
 
 def open_reader(path: Path) -> Reader:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dask.system import CPU_COUNT
 
 from wsi_idc.annotations.qupath import to_geojson
 from wsi_idc.autotune import choose_engine, make_engine
@@ -48,7 +48,7 @@ class Settings:
     mpp: float | None = None
     engine: str = "auto"
     overwrite: bool = False
-    workers: int = field(default_factory=lambda: max(2, len(os.sched_getaffinity(0))))
+    workers: int = max(2, CPU_COUNT)
     chunk: int | None = None
 
     def __post_init__(self) -> None:

@@ -96,4 +96,4 @@ def place_patches(patches: Sequence[LabelledPatch], size: int = 50) -> dict[str,
 
 def read_patients(file: Path) -> set[str]:
     """Read a split file: patient ids separated by white space or commas."""
-    return set(re.split(r"[\s,]+", file.read_text(encoding="utf-8").strip()))
+    return {p for p in re.split(r"[\s,]+", file.read_text(encoding="utf-8")) if p}

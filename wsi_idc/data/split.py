@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsi_idc.errors import DataError
+from wsi_idc.errors import DataError, OutputError
 
 _OFFICIAL = Path(__file__).with_name("official_split.json")
 # Probably one hospital (CINJ), the others another (HUP): inferred from the ids, not documented by the authors.
@@ -69,3 +69,18 @@ def check_split(split: Split) -> None:
             if patient in seen:
                 raise DataError(f"patient {patient} is in {seen[patient]} and in {name}; a patient has one side only")
             seen[patient] = name
+
+
+def write_split(folder: Path, split: Split) -> list[Path]:
+    """Write `folder/<part>.txt` for each part of a split, a patient a line; return the files.
+
+    Raises DataError where a patient is on two sides, OutputError where a list is there already.
+    """
+    check_split(split)
+    files = [folder / f"{name}.txt" for name in split]
+    if there := [str(f) for f in files if f.exists()]:
+        raise OutputError(f"{', '.join(there)}: already there; choose another -o")
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, patients in zip(files, split.values(), strict=True):
+        file.write_text("".join(f"{p}\n" for p in patients), encoding="utf-8")
+    return files

@@ -1,0 +1,158 @@
+import keras
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from wsi_idc.data.kaggle import MISSING, LabelledPatch, place_patches
+from wsi_idc.models.architectures import context_network, feature_encoder, separable_residual_cnn
+from wsi_idc.training.augment import symmetry
+from wsi_idc.training.context import (
+    ContextConfig,
+    SectionFeatures,
+    SectionWindows,
+    context_logits,
+    encode_sections,
+    fit_context,
+)
+
+HALO = 7
+
+
+def patch(patient, row, col, label=0):
+    return LabelledPatch(None, patient, col * 50 + 1, row * 50 + 1, label)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A context network whose added part is no longer zero, as after training."""
+    keras.utils.set_random_seed(0)
+    model = context_network(5, width=8)
+    added = model.get_layer("added")
+    added.set_weights([np.random.default_rng(0).normal(size=w.shape) for w in added.get_weights()])
+    return model
+
+
+def section(seed=0, rows=21, cols=19):
+    rng = np.random.default_rng(seed)
+    present = (rng.random((1, rows, cols, 1)) > 0.3).astype(np.float32)
+    return rng.normal(size=(1, rows, cols, 5)).astype(np.float32) * present, present
+
+
+def test_it_begins_as_the_patches_own_logit():
+    features, present = section()
+    found = context_network(5).predict_on_batch([features, present])
+    np.testing.assert_allclose(found[..., 0], features[..., -1], atol=1e-6)
+
+
+def test_absent_neighbours_are_masked(network):
+    features, present = section()
+    before = network.predict_on_batch([features, present])
+    noise = np.random.default_rng(1).normal(size=features.shape).astype(np.float32)
+    after = network.predict_on_batch([np.where(present == 0, noise, features), present])
+    here = present[..., 0] == 1
+    np.testing.assert_allclose(after[here], before[here], atol=1e-5)
+
+
+def test_it_sees_as_far_as_its_halo_and_no_farther(network):
+    features, present = section()
+    present[0, 10, :, 0] = present[0, :, 9, 0] = 1
+    before = network.predict_on_batch([features, present])[0, ..., 0]
+    changed = features.copy()
+    changed[0, 10, 9] += 3
+    difference = np.abs(network.predict_on_batch([changed, present])[0, ..., 0] - before) > 1e-5
+    rows, cols = np.nonzero(difference)
+    assert max(np.abs(rows - 10).max(), np.abs(cols - 9).max()) == HALO
+
+
+def test_the_encoder_gives_features_and_the_logit_last():
+    classifier = separable_residual_cnn(widths=(4, 8))
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 50, 50, 3), dtype=np.uint8)
+    encoder = feature_encoder(classifier)
+    features = encoder.predict_on_batch(pixels)
+    assert features.shape == (6, 9)
+    np.testing.assert_allclose(features[:, -1], classifier.predict_on_batch(pixels)[:, 0], atol=1e-5)
+
+
+def test_patches_are_placed_where_their_names_say():
+    patches = [patch("a", 2, 3), patch("b", 0, 0), patch("a", 0, 1)]
+    grids = place_patches(patches)
+    assert grids["a"].tolist() == [[MISSING, 2, MISSING, MISSING], [MISSING] * 4, [MISSING, MISSING, MISSING, 0]]
+    assert grids["b"].tolist() == [[1]]
+
+
+def test_the_first_view_is_the_patches_as_they_are_and_the_others_differ():
+    encoder = feature_encoder(separable_residual_cnn(widths=(4, 8)))
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 50, 50, 3), dtype=np.uint8)
+    patches = [patch("a", 0, n, n % 2) for n in range(4)]
+    found = encode_sections(encoder, pixels, patches, variants=3, seed=0)
+    np.testing.assert_allclose(found.variants[0], encoder.predict_on_batch(pixels), rtol=1e-2, atol=1e-3)
+    assert np.abs(found.variants[0] - found.variants[1]).max() > 1e-3
+    assert found.labels.tolist() == [0, 1, 0, 1]
+
+
+@pytest.fixture(scope="module")
+def numbered():
+    """Sections whose one feature is the number of the patch, whose label is the parity of its row, in two views."""
+    patches = [patch("big", r, c, r % 2) for r in range(12) for c in range(9) if (r, c) != (4, 4)]
+    patches += [patch("few", 3 * n, n, 1) for n in range(4)]
+    numbers = np.arange(1, len(patches) + 1, dtype=np.float16)[:, None]
+    return SectionFeatures(place_patches(patches), np.array([p.label for p in patches]), [numbers, -numbers])
+
+
+def test_windows_hold_patches_with_their_own_labels(numbered):
+    windows = SectionWindows(numbered, ContextConfig(steps=12, batch_size=6, side=5))
+    assert len(windows) == 12
+    seen = set()
+    for index in range(12):
+        (features, present), labels, weights = windows[index]
+        assert features.shape == (6, 5, 5, 1)
+        assert (weights == present[..., 0]).all()
+        assert (features[present == 0] == 0).all()
+        here = present[..., 0] == 1
+        numbers = np.abs(features[here][:, 0]).astype(int) - 1
+        assert (labels[here][:, 0] == numbered.labels[numbers]).all()
+        seen |= set(numbers.tolist())
+    assert len(seen) > 90
+    again = SectionWindows(numbered, ContextConfig(steps=12, batch_size=6, side=5))[7]
+    np.testing.assert_array_equal(again[0][0], windows[7][0][0])
+
+
+def test_a_view_of_a_section_is_turned_as_its_patches_were(numbered):
+    """In view 1 patches are turned by symmetry 1; their places must be as well, or neighbours would not fit."""
+    windows = SectionWindows(numbered, ContextConfig(steps=40, batch_size=4, side=5))
+    turned = symmetry(numbered.grids["big"], 1)
+    checked = 0
+    for index in range(40):
+        (features, _), _, _ = windows[index]
+        for window in features[..., 0]:
+            row, col = np.nonzero((window[:, :-1] < 0) & (window[:, 1:] < 0))
+            for r, c in zip(row, col, strict=True):
+                left, right = int(-window[r, c]) - 1, int(-window[r, c + 1]) - 1
+                place = np.argwhere(turned == left)
+                if len(place):
+                    y, x = place[0]
+                    assert turned[y, x + 1] == right
+                    checked += 1
+    assert checked > 50
+
+
+def test_fitting_learns_what_neighbours_tell():
+    """Own features are noise and the label is what most neighbours show: only the context can tell."""
+    rng = np.random.default_rng(0)
+    patches, values = [], []
+    for n in range(12):
+        middle = rng.integers(4, 12, 2)
+        for r in range(16):
+            for c in range(16):
+                label = int(np.hypot(r - middle[0], c - middle[1]) < 4)
+                patches.append(patch(str(n), r, c, label))
+                values.append([label + rng.normal(0, 1.5), 0.0])
+    features = SectionFeatures(
+        place_patches(patches), np.array([p.label for p in patches]), [np.array(values, np.float16)]
+    )
+    config = ContextConfig(steps=100, batch_size=8, side=16, learning_rate=5e-3)
+    fitted = fit_context(context_network(2, width=8, dropout=0.0), features, config)
+    logits = context_logits(fitted, features)
+    alone = roc_auc_score(features.labels, np.array(values)[:, 0])
+    assert alone < 0.75
+    assert roc_auc_score(features.labels, logits) > alone + 0.1
