@@ -91,7 +91,6 @@ def test_a_40x_slide_under_a_4_um_model() -> None:
     assert grid.origin(Block(3, 7, 4, 8)) == (5600, 2400)
     assert grid.patch_um == 200
     assert grid.patch_mm2 == pytest.approx(0.04)
-    assert grid.whole == Block(0, 0, 51, 100)
     assert grid.pixel_size(Block(0, 0, 2, 3)) == (150, 100)
     assert grid.to_level0(np.array([[0, 0], [1, 2], [0.5, 50]])).tolist() == [[0, 0], [800, 1600], [400, 40_000]]
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from wsi_idc.errors import DataError
 
 # What OpenSlide and tifffile read.
-SUFFIXES = frozenset({".svs", ".tif", ".tiff", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".svslide", ".bif", ".dcm"})
+SUFFIXES = frozenset(
+    {".svs", ".tif", ".tiff", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".svslide", ".bif", ".czi", ".dcm"}
+)
 # Series Instance UID (0020,000E) in explicit little endian, which every DICOM file that OpenSlide reads is written in.
 _SERIES = re.compile(rb"\x20\x00\x0e\x00UI(..)([0-9.]+)", re.DOTALL)
 _DICOM_HEAD = 1 << 20

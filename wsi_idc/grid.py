@@ -71,11 +71,6 @@ class Grid:
         cols, rows = (max(1, math.ceil(s / d - 1e-3)) for s, d in zip(self.slide_size, self.step, strict=True))
         return rows, cols
 
-    @property
-    def whole(self) -> Block:
-        """The block of all patches."""
-        return Block(0, 0, *self.shape)
-
     def origin(self, block: Block) -> tuple[float, float]:
         """Return the top-left corner (x, y) of a block in level-0 pixels."""
         return block.left * self.step[0], block.top * self.step[1]

@@ -152,11 +152,6 @@ class Slide:
         """Name of the file or folder, fit to print: what is not valid UTF-8 in it is replaced."""
         return os.fsencode(given_name(self.path)).decode("utf-8", "replace")
 
-    @property
-    def area_mm2(self) -> float:
-        """Area of the whole image in mm2."""
-        return self.size[0] * self.mpp.x * self.size[1] * self.mpp.y / 1e6
-
     def best_level(self, mpp: float) -> int:
         """Return the coarsest level that is not coarser than `mpp` um/px, or 0 where all are."""
         fits = [
