@@ -36,14 +36,6 @@ def by_hand(values: np.ndarray, n_out: int, start: float, step: float) -> list[f
     return out
 
 
-@st.composite
-def blocks_of(draw: st.DrawFn) -> tuple[Grid, Block]:
-    grid = draw(grids)
-    rows, cols = grid.shape
-    top, left = draw(st.integers(0, rows - 1)), draw(st.integers(0, cols - 1))
-    return grid, Block(top, left, draw(st.integers(top + 1, rows)), draw(st.integers(left + 1, cols)))
-
-
 @quick
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=20), st.integers(1, 8), starts, steps)
 def test_area_weights_average_exactly_by_area(values: list[int], n_out: int, start: float, step: float) -> None:
@@ -137,33 +129,6 @@ def test_every_patch_is_in_one_chunk(grid: Grid, size: int) -> None:
             assert seen[block.slices].shape == block.shape
             seen[block.slices] += 1
     assert (seen == 1).all()
-
-
-@quick
-@given(blocks_of(), st.integers(0, 6))
-def test_halo_grows_on_every_side_as_far_as_the_grid_goes(made: tuple[Grid, Block], halo: int) -> None:
-    grid, block = made
-    grown = grid.with_halo(block, halo)
-    rows, cols = grid.shape
-    assert 0 <= grown.top <= block.top and block.bottom <= grown.bottom <= rows
-    assert 0 <= grown.left <= block.left and block.right <= grown.right <= cols
-    assert block.top - grown.top == min(halo, block.top)
-    assert block.left - grown.left == min(halo, block.left)
-    assert grown.bottom - block.bottom == min(halo, rows - block.bottom)
-    assert grown.right - block.right == min(halo, cols - block.right)
-
-
-@quick
-@given(blocks_of(), st.integers(0, 6))
-def test_within_finds_a_block_in_its_surroundings(made: tuple[Grid, Block], halo: int) -> None:
-    grid, block = made
-    outer = grid.with_halo(block, halo)
-    # Each cell holds its row and column in the grid: what `within` cuts out must be the block's own.
-    row, col = np.ogrid[outer.top : outer.bottom, outer.left : outer.right]
-    assert np.broadcast_to(row, outer.shape)[block.within(outer)].shape == block.shape
-    cut = block.within(outer)
-    assert row[cut[0], 0].tolist() == list(range(block.top, block.bottom))
-    assert col[0, cut[1]].tolist() == list(range(block.left, block.right))
 
 
 @quick

@@ -69,6 +69,27 @@ def test_undecodable_patches_are_reported_and_absent_for_their_neighbours(tmp_pa
     np.testing.assert_allclose(found, summed_darkness(pixels, readable, halo), atol=1e-6)
 
 
+@pytest.mark.parametrize("halo", [0, 3])
+def test_each_patch_is_encoded_once_though_chunks_see_each_other(tmp_path, halo):
+    class Counting(NumpyEngine):
+        encoded = 0
+
+        def run(self, network, *inputs):
+            self.encoded += len(inputs[0]) if network == "encoder" else 0
+            return super().run(network, *inputs)
+
+    engine = Counting(halo)
+    predictor = Predictor(numpy_package(halo=halo), engine)
+    engine.encoded = 0
+    pixels = np.random.default_rng(0).integers(0, 256, (600, 550, 3), dtype=np.uint8)
+    grid = Grid((550, 600), (4.0, 4.0), 50, 4.0)
+    wanted = np.random.default_rng(1).random(grid.shape) > 0.2
+    heatmap = create_heatmap(tmp_path / "h", grid, 4)
+    stream(ArraySlide(pixels), grid, wanted, predictor, heatmap, 2)
+    assert engine.encoded == wanted.sum()
+    np.testing.assert_allclose(heatmap[:], summed_darkness(pixels, wanted, halo), atol=1e-6)
+
+
 @pytest.mark.parametrize("workers", [1, 4])
 def test_progress_counts_every_wanted_patch_once(tmp_path, workers):
     wanted = np.zeros((10, 10), bool)

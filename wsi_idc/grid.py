@@ -28,13 +28,6 @@ class Block:
         """The index of this block in an array over the grid."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
-    def within(self, outer: Block) -> tuple[slice, slice]:
-        """Return the index of this block in an array over `outer`."""
-        return (
-            slice(self.top - outer.top, self.bottom - outer.top),
-            slice(self.left - outer.left, self.right - outer.left),
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Grid:
@@ -88,16 +81,6 @@ class Grid:
         """Cut the grid into blocks of at most `size` patches a side, in Dask's form: row heights, column widths."""
         rows, cols = self.shape
         return tuple(_cut(rows, size)), tuple(_cut(cols, size))
-
-    def with_halo(self, block: Block, halo: int) -> Block:
-        """Grow a block by `halo` patches on each side, as far as the grid goes."""
-        rows, cols = self.shape
-        return Block(
-            max(0, block.top - halo),
-            max(0, block.left - halo),
-            min(rows, block.bottom + halo),
-            min(cols, block.right + halo),
-        )
 
     def share(self, mask: np.ndarray, mask_um: float) -> np.ndarray:
         """Average a mask over each patch, exactly by area.

@@ -109,51 +109,45 @@ class Predictor:
         self.package, self.engine = package, engine
         # One owner of the device at a time: readers go on while a batch is computed.
         self._lock = threading.Lock()
+        self.n_features = self._encode(np.zeros((1, package.patch_size, package.patch_size, 3), np.uint8)).shape[1]
 
     def patches(self, pixels: np.ndarray) -> np.ndarray:
         """Return the probability (n,) float32 of patches (n, s, s, 3) uint8, each alone, with no neighbours present."""
-        features = self._encode(pixels)
-        if self.package.halo:
-            side = 2 * self.package.halo + 1
-            logits = np.empty(len(pixels), np.float32)
-            for i, feature in enumerate(features):
-                block = np.zeros((side, side, features.shape[1]), np.float32)
-                present = np.zeros((side, side), bool)
-                block[side // 2, side // 2], present[side // 2, side // 2] = feature, True
-                logits[i] = self._context(block, present)[side // 2, side // 2]
-        else:
-            logits = features[:, 0]
-        return self._calibrate(logits)
+        alone = self._encode(pixels)[:, None, None] if len(pixels) else np.empty((0, 1, 1, self.n_features), np.float32)
+        return np.array([self.probabilities(features)[0, 0] for features in alone], np.float32)
 
     def block(self, pixels: np.ndarray, present: np.ndarray) -> np.ndarray:
         """Return the probabilities (r, c) float32 of a block of the grid, NaN where no patch is present.
 
-        `pixels` is (r * s, c * s, 3) uint8, `present` (r, c) bool. Neighbours outside the block count as missing, so
-        the outermost `halo` patches are right only at the border of the grid.
+        `pixels` is (r * s, c * s, 3) uint8, `present` (r, c) bool. Neighbours outside the block count as missing.
         """
+        return self.probabilities(self.features(pixels, present))
+
+    def features(self, pixels: np.ndarray, present: np.ndarray) -> np.ndarray:
+        """Encode the patches of a block, each for itself: (r, c, n_features) float32, NaN where none is present."""
         size = self.package.patch_size
         rows, cols = present.shape
-        tiles = pixels.reshape(rows, size, cols, size, 3).transpose(0, 2, 1, 3, 4)
-        features = self._encode(tiles[present])
-        logits = np.full((rows, cols), np.nan, np.float32)
+        found = np.full((rows, cols, self.n_features), np.nan, np.float32)
+        if present.any():
+            tiles = pixels.reshape(rows, size, cols, size, 3).transpose(0, 2, 1, 3, 4)
+            found[present] = self._encode(tiles[present])
+        return found
+
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """Turn the features of a block into probabilities (r, c) float32; they depend on `halo` patches around each."""
+        present = np.isfinite(features[..., 0])
+        logits = features[..., 0]
         if self.package.halo and present.any():
-            grid = np.zeros((rows, cols, features.shape[1]), np.float32)
-            grid[present] = features
-            logits[present] = self._context(grid, present)[present]
-        else:
-            logits[present] = features[:, 0]
-        return self._calibrate(logits)
+            inputs = np.where(present[..., None], features, 0)[None], present[None, ..., None].astype(np.float32)
+            with self._lock:
+                found = self.engine.run("context", *inputs)[0, ..., 0]
+            logits = np.where(present, found, np.nan)
+        with np.errstate(over="ignore"):
+            return (1 / (1 + np.exp(-logits / np.float32(self.package.temperature)))).astype(np.float32)
 
     def _encode(self, pixels: np.ndarray) -> np.ndarray:
         batches = range(0, len(pixels), size := self.engine.batch_size)
         with self._lock:
-            parts = [self.engine.run("encoder", np.ascontiguousarray(pixels[i : i + size])) for i in batches]
-        return np.concatenate(parts) if parts else np.empty((0, 1), np.float32)
-
-    def _context(self, grid: np.ndarray, present: np.ndarray) -> np.ndarray:
-        with self._lock:
-            return self.engine.run("context", grid[None], present[None, ..., None].astype(np.float32))[0, ..., 0]
-
-    def _calibrate(self, logits: np.ndarray) -> np.ndarray:
-        with np.errstate(over="ignore"):
-            return (1 / (1 + np.exp(-logits / np.float32(self.package.temperature)))).astype(np.float32)
+            return np.concatenate(
+                [self.engine.run("encoder", np.ascontiguousarray(pixels[i : i + size])) for i in batches]
+            )

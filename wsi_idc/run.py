@@ -37,8 +37,7 @@ class Settings:
     """How to run; the fields of `parameters()` decide the result, the others only how it is reached.
 
     `threshold` None means the model's own. `mpp` in um per level-0 pixel overrides the slide's claim. `min_tissue` is
-    the share of a patch that must be tissue for it to be computed. `chunk` is in patches a side, chosen from the
-    model's halo by default.
+    the share of a patch that must be tissue for it to be computed. `chunk` is in patches a side.
     """
 
     threshold: float | None = None
@@ -49,7 +48,7 @@ class Settings:
     engine: str = "auto"
     overwrite: bool = False
     workers: int = max(2, CPU_COUNT)
-    chunk: int | None = None
+    chunk: int = 16
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be meant, with ValueError."""
@@ -151,9 +150,7 @@ class Runner:
         wanted = (share >= settings.min_tissue) | (grid.share(tissue.unreadable, tissue.um) > 0)
         n_patches = int(wanted.sum())
         progress = on_plan(n_patches) if on_plan else None
-        # A chunk is read with its halo around it: eight times the halo, and that costs little more than half again.
-        chunk = settings.chunk or max(16, 8 * package.halo)
-        heatmap = create_heatmap(out / "heatmap.zarr", grid, chunk)
+        heatmap = create_heatmap(out / "heatmap.zarr", grid, settings.chunk)
         report, engine = StreamReport(), None
         if n_patches:
             predictor = self.predictor(n_patches)

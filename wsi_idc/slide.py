@@ -118,7 +118,9 @@ class Slide:
         properties = self._reader.properties
         stated = find_claim(properties)
         self.warnings: tuple[str, ...] = ()
-        if mpp and stated and not stated.estimated and abs(stated.x - mpp) > 0.05 * stated.x:
+        low, high = PLAUSIBLE_MPP
+        believable = stated is not None and not stated.estimated and low <= stated.x <= high
+        if mpp and stated and believable and abs(stated.x - mpp) > 0.05 * stated.x:
             self.warnings = (f"the file states {stated.x:.4g} um/px ({stated.source}), but --mpp {mpp:g} was used",)
         try:
             self.mpp = claim_mpp(self.path, properties, mpp)
