@@ -81,7 +81,8 @@ def context_network(
         y = layers.Conv2D(width, 1)(layers.Dropout(dropout)(y))
         x = layers.Multiply()([layers.Add()([x, y]), present])
     own = layers.Dense(1, use_bias=False, name="own")
-    added = layers.Conv2D(1, 1, kernel_initializer="zeros", name="added")
+    # Not a 1x1 convolution, which would be the same: tf2onnx at times exports one of a single channel wrongly.
+    added = layers.Dense(1, kernel_initializer="zeros", name="added")
     model = keras.Model([inputs, present], layers.Add(name="logits")([own(inputs), added(x)]), name="context")
     own.set_weights([np.eye(features, dtype=np.float32)[:, -1:]])
     return model

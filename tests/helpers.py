@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import convolve
 
-from wsi_idc.models.package import ModelPackage
+from wsi_idc.models.package import ModelPackage, load_package
+
+if TYPE_CHECKING:
+    import keras
 
 FACTS = {
     "name": "test",
@@ -34,15 +40,32 @@ def write_context_package(folder: Path, halo: int = 2) -> ModelPackage:
 
     pixels = keras.Input((50, 50, 3), dtype="uint8", name="pixels")
     x = layers.GlobalAveragePooling2D()(layers.Rescaling(-2 / 255, offset=1.0)(pixels))
-    mean = layers.Dense(1, use_bias=False)
+    mean = layers.Dense(2, use_bias=False)
     encoder = keras.Model(pixels, mean(x))
-    mean.set_weights([np.full((3, 1), 1 / 3, np.float32)])
+    # The second feature is always 0: tf2onnx may export convolutions of a single channel wrongly.
+    mean.set_weights([np.array([[1 / 3, 0]] * 3, np.float32)])
 
-    features = keras.Input(batch_shape=(1, None, None, 1), name="features")
-    present = keras.Input(batch_shape=(1, None, None, 1), name="present")
-    total = layers.Conv2D(1, 2 * halo + 1, padding="same", use_bias=False, kernel_initializer="ones")
-    context = keras.Model([features, present], total(layers.Multiply()([features, present])))
+    features = keras.Input((None, None, 2), name="features")
+    present = keras.Input((None, None, 1), name="present")
+    total = layers.Conv2D(2, 2 * halo + 1, padding="same", use_bias=False, kernel_initializer="ones")
+    half = layers.Dense(1, use_bias=False, kernel_initializer=keras.initializers.Constant(0.5))
+    context = keras.Model([features, present], half(total(layers.Multiply()([features, present]))))
     return write_package(folder, FACTS | {"name": "context", "halo": halo}, {"encoder": encoder, "context": context})
+
+
+def write_unchecked_package(folder: Path, network: keras.Model) -> ModelPackage:
+    """Write a package around a Keras network of patches, without the checks of the exporter."""
+    folder.mkdir()
+    network.save(folder / "encoder.keras")
+    digest = hashlib.sha256((folder / "encoder.keras").read_bytes()).hexdigest()
+    facts = FACTS | {
+        "format": "wsi-idc-model",
+        "format_version": 1,
+        "preprocessing": {"input": "uint8 RGB, NHWC", "scaling": "inside the network"},
+        "networks": {"encoder": {"keras": {"file": "encoder.keras", "sha256": digest}}},
+    }
+    (folder / "model.json").write_text(json.dumps(facts))
+    return load_package(folder)
 
 
 def summed_darkness(pixels: np.ndarray, present: np.ndarray, halo: int = 2) -> np.ndarray:

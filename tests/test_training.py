@@ -95,3 +95,26 @@ def test_batches_of_an_epoch_are_the_same_for_the_same_seed_and_cover_the_data()
     assert (order != np.concatenate([first[i][1][:, 0] for i in range(5)])).any()
     later = AugmentedPatches(pixels, labels, FitConfig(batch_size=8), epoch=1)
     assert (later[0][1] == first[0][1]).all(), "resuming at an epoch gives that epoch's batches"
+
+
+@pytest.mark.parametrize(("shift", "extra"), [(0.01, False), (0.0, True)])
+def test_a_package_whose_engines_disagree_is_refused(monkeypatch, shift, extra):
+    """In values, or in form: an exporter that adds a dimension would pass a comparison that broadcasts."""
+    from wsi_idc.errors import ModelError
+    from wsi_idc.training import package
+
+    from helpers import NumpyEngine, numpy_package
+
+    class Exported(NumpyEngine):
+        def run(self, network, *inputs):
+            found = super().run(network, *inputs)
+            if network == "context":
+                found = found[:, None] if extra else found + shift
+            return found
+
+    engines = {"onnx": lambda p: Exported(p.halo), "keras": lambda p: NumpyEngine(p.halo)}
+    monkeypatch.setattr(package, "ENGINES", engines | {"onnx": engines["keras"]})
+    package._compare_engines(numpy_package(halo=2))
+    monkeypatch.setattr(package, "ENGINES", engines)
+    with pytest.raises(ModelError, match="other probabilities"):
+        package._compare_engines(numpy_package(halo=2))
