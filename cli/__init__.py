@@ -20,10 +20,14 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
         except (WsiIdcError, OSError) as error:
-            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
+            if ctx.params.get("debug"):
                 raise
-            reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            reason = str(error)
+            if isinstance(error, OSError) and error.filename is not None:
+                reason = f"{error.filename}: {error.strerror}"
             click.echo(f"error: {reason}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:

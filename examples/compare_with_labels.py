@@ -13,10 +13,10 @@ from pathlib import Path
 
 import click
 import numpy as np
-from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from wsi_idc import read_heatmap
 from wsi_idc.data.kaggle import index_patches
+from wsi_idc.metrics import patch_metrics
 
 
 @click.command()
@@ -31,13 +31,8 @@ def main(data: Path, results: tuple[Path, ...]) -> None:
         values = np.array([heatmap[(p.y - 1) // 50, (p.x - 1) // 50] for p in patches])
         labels = np.array([p.label for p in patches])
         probability = np.nan_to_num(values)
-        positive = probability >= provenance["parameters"]["threshold"]
-        scores = (
-            roc_auc_score(labels, probability),
-            f1_score(labels, positive),
-            balanced_accuracy_score(labels, positive),
-        )
-        numbers = " ".join(f"{s:7.3f}" for s in scores)
+        found = patch_metrics(labels, probability, provenance["parameters"]["threshold"])
+        numbers = " ".join(f"{found[name]:7.3f}" for name in ("auc", "f1", "balanced_accuracy"))
         click.echo(f"{folder.name:>8} {len(labels):8} {int(np.isnan(values).sum()):8} {numbers}")
 
 

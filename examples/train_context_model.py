@@ -11,11 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import keras
 import numpy as np
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from wsi_idc.data.kaggle import index_patches, load_patches, read_patients
+from wsi_idc.inference import load_keras
 from wsi_idc.models.architectures import context_network, feature_encoder
 from wsi_idc.models.registry import find_model
 from wsi_idc.training.calibrate import cross_validated, fit_temperature, fit_threshold, probabilities
@@ -50,10 +50,7 @@ def measure(logits: np.ndarray, patients: np.ndarray, labels: np.ndarray) -> dic
 def main(data: Path, val: Path, test: Path, output: Path, patch_model: str, variants: int) -> None:
     """Encode, train, calibrate, measure on the validation patients, and package."""
     patch_package = find_model(patch_model)
-    classifier = keras.models.load_model(
-        patch_package.folder / patch_package.networks["encoder"]["keras"]["file"], compile=False
-    )
-    encoder = feature_encoder(classifier)
+    encoder = feature_encoder(load_keras(patch_package, "encoder"))
     held_back = read_patients(test)
     val_patients = read_patients(val) - held_back
     patches = [p for p in index_patches(data) if p.patient not in held_back]

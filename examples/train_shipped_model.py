@@ -11,10 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import numpy as np
-from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from wsi_idc.data.kaggle import index_patches, load_patches, read_patients
+from wsi_idc.metrics import patch_metrics
 from wsi_idc.models.architectures import ARCHITECTURES
 from wsi_idc.training.calibrate import fit_temperature, fit_threshold, probabilities
 from wsi_idc.training.fit import FitConfig, fit
@@ -43,14 +42,9 @@ def main(data: Path, val: Path, test: Path, output: Path, run: Path, epochs: int
     temperature = fit_temperature(logits, labels)
     probability = probabilities(logits, temperature)
     threshold = round(fit_threshold(probability, labels), 4)
-    metrics = {
-        "patches": len(labels),
-        "patients": len({p.patient for p in kept}),
-        "auc": round(float(roc_auc_score(labels, probability)), 4),
-        "f1": round(float(f1_score(labels, probability >= threshold)), 4),
-        "balanced_accuracy": round(float(balanced_accuracy_score(labels, probability >= threshold)), 4),
-        "accuracy": round(float(np.mean((probability >= threshold) == labels)), 4),
-    }
+    measured = patch_metrics(labels, probability, threshold)
+    metrics = {"patches": len(labels), "patients": len({p.patient for p in kept})}
+    metrics |= {name: round(measured[name], 4) for name in ("auc", "f1", "balanced_accuracy", "accuracy")}
     facts = {
         "name": output.name,
         "version": "1.0.0",

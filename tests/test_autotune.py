@@ -6,6 +6,8 @@ from wsi_idc import autotune
 from wsi_idc.errors import ModelError
 from wsi_idc.models.registry import find_model
 
+from helpers import numpy_package, write_unchecked_package
+
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
@@ -68,25 +70,6 @@ def test_a_damaged_entry_of_the_cache_is_measured_again(cache, monkeypatch):
         assert calls == ["onnx", "keras"]
 
 
-def package_of(folder, network, **changes):
-    """Write a package around a Keras network of patches, without the checks of the exporter."""
-    import hashlib
-
-    from helpers import FACTS
-
-    folder.mkdir()
-    network.save(folder / "encoder.keras")
-    digest = hashlib.sha256((folder / "encoder.keras").read_bytes()).hexdigest()
-    facts = FACTS | {
-        "format": "wsi-idc-model",
-        "format_version": 1,
-        "preprocessing": {"input": "uint8 RGB, NHWC", "scaling": "inside the network"},
-        "networks": {"encoder": {"keras": {"file": "encoder.keras", "sha256": digest}}},
-    }
-    (folder / "model.json").write_text(json.dumps(facts | changes))
-    return find_model(folder)
-
-
 def test_a_network_of_another_form_is_refused_before_it_computes(tmp_path):
     """Two classes where one logit belongs, or another patch size: wrong numbers otherwise, without a word."""
     import keras
@@ -96,16 +79,14 @@ def test_a_network_of_another_form_is_refused_before_it_computes(tmp_path):
         x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
         return keras.Model(inputs, keras.layers.Dense(outputs)(x))
 
-    autotune.make_engine("keras", package_of(tmp_path / "good", network(1, 50)))
+    autotune.make_engine("keras", write_unchecked_package(tmp_path / "good", network(1, 50)))
     with pytest.raises(ModelError, match=r"gives \(1, 2\) for one patch, not \(n, 1\)"):
-        autotune.make_engine("keras", package_of(tmp_path / "two", network(2, 50)))
+        autotune.make_engine("keras", write_unchecked_package(tmp_path / "two", network(2, 50)))
     with pytest.raises(ModelError, match="cannot run its weights"):
-        autotune.make_engine("keras", package_of(tmp_path / "size", network(1, 64)))
+        autotune.make_engine("keras", write_unchecked_package(tmp_path / "size", network(1, 64)))
 
 
 def test_an_engine_without_weights_or_of_no_name():
-    from helpers import numpy_package
-
     with pytest.raises(ModelError, match="no onnx weights"):
         autotune.make_engine("onnx", numpy_package())
     with pytest.raises(ModelError, match="known: auto, onnx, keras"):

@@ -43,7 +43,7 @@ def data(tmp_path_factory):
 
 @pytest.mark.parametrize("halo", [0, 2])
 def test_each_patch_is_predicted_with_its_neighbours_of_the_same_patient(data, halo):
-    found = predict_patches(data, Predictor(numpy_package(halo=halo), NumpyEngine(halo)))
+    found = predict_patches(index_patches(data), Predictor(numpy_package(halo=halo), NumpyEngine(halo)))
     assert found.left_out == 1
     for patient in ("100", "200"):
         own = index_patches(data, {patient})
@@ -59,7 +59,7 @@ def test_each_patch_is_predicted_with_its_neighbours_of_the_same_patient(data, h
 
 
 def test_borders_sections_and_samples_are_told_apart(data):
-    found = predict_patches(data, Predictor(numpy_package(), NumpyEngine(0)))
+    found = predict_patches(index_patches(data), Predictor(numpy_package(), NumpyEngine(0)))
     at = {(p.patient, p.y // 50, p.x // 50): i for i, p in enumerate(found.patches)}
     assert found.border[at["100", 2, 4]], "IDC with not IDC above"
     assert found.border[at["100", 1, 4]]
@@ -69,14 +69,14 @@ def test_borders_sections_and_samples_are_told_apart(data):
 
 
 def test_temperature_is_undone_for_the_comparison(data):
-    cool = predict_patches(data, Predictor(numpy_package(temperature=2.0), NumpyEngine(0)))
-    plain = predict_patches(data, Predictor(numpy_package(temperature=1.0), NumpyEngine(0)))
+    cool = predict_patches(index_patches(data), Predictor(numpy_package(temperature=2.0), NumpyEngine(0)))
+    plain = predict_patches(index_patches(data), Predictor(numpy_package(temperature=1.0), NumpyEngine(0)))
     np.testing.assert_allclose(cool.uncalibrated, plain.probability, atol=1e-4)
     assert np.abs(cool.probability - plain.probability).max() > 0.01
 
 
 def test_groups_add_up(data):
-    found = predict_patches(data, Predictor(numpy_package(), NumpyEngine(0)))
+    found = predict_patches(index_patches(data), Predictor(numpy_package(), NumpyEngine(0)))
     metrics = measure(found, 0.5, resamples=20)
     assert metrics["n_patches"] == len(found.patches)
     groups = metrics["groups"]
@@ -118,4 +118,4 @@ def test_wrong_usage_and_no_patients(data, tmp_path):
     assert done.exit_code == 1
     assert "no patient of the test part" in done.stderr
     with pytest.raises(DataError, match="no patch is 64x64"):
-        predict_patches(data, Predictor(numpy_package(patch_size=64), NumpyEngine(0)))
+        predict_patches(index_patches(data), Predictor(numpy_package(patch_size=64), NumpyEngine(0)))

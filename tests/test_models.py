@@ -10,7 +10,7 @@ from wsi_idc.inference import ENGINES
 from wsi_idc.models.package import load_package
 from wsi_idc.models.registry import SHIPPED, UnknownModelError, find_model, list_models
 
-from helpers import FACTS
+from helpers import write_unchecked_package
 
 
 @pytest.fixture
@@ -124,17 +124,9 @@ def test_code_in_keras_weights_is_refused_even_with_the_right_checksum(tmp_path)
 
     inputs = keras.Input((50, 50, 3), dtype="uint8")
     network = keras.Model(inputs, keras.layers.Lambda(lambda x: x)(inputs))
-    network.save(tmp_path / "encoder.keras")
-    digest = hashlib.sha256((tmp_path / "encoder.keras").read_bytes()).hexdigest()
-    facts = FACTS | {
-        "format": "wsi-idc-model",
-        "format_version": 1,
-        "preprocessing": {"input": "uint8 RGB, NHWC", "scaling": "inside the network"},
-        "networks": {"encoder": {"keras": {"file": "encoder.keras", "sha256": digest}}},
-    }
-    (tmp_path / "model.json").write_text(json.dumps(facts))
+    package = write_unchecked_package(tmp_path / "code", network)
     with pytest.raises(ModelError, match="Keras refuses"):
-        ENGINES["keras"](load_package(tmp_path))
+        ENGINES["keras"](package)
 
 
 def test_identity_covers_the_weights(copy):

@@ -222,13 +222,13 @@ def test_a_slide_that_vanishes_is_a_slide_error(tmp_path: Path) -> None:
 
 
 def test_fingerprint_is_of_the_content_alone(painted: Path, tmp_path: Path) -> None:
-    value = Slide(painted).fingerprint()
-    assert Slide(shutil.copy(painted, tmp_path / "other-name.tif")).fingerprint() == value
+    value = Slide(painted).fingerprint
+    assert Slide(shutil.copy(painted, tmp_path / "other-name.tif")).fingerprint == value
     rng = np.random.default_rng(0)
     prints = {value}
     for i in range(3):
         pixels = rng.integers(0, 256, (300, 300, 3), np.uint8)
-        prints.add(Slide(write_slide(tmp_path / f"{i}.tif", pixels, 4.0, downsamples=(1,))).fingerprint())
+        prints.add(Slide(write_slide(tmp_path / f"{i}.tif", pixels, 4.0, downsamples=(1,))).fingerprint)
     assert len(prints) == 4
 
 
@@ -236,7 +236,7 @@ def test_fingerprint_is_of_the_content_alone(painted: Path, tmp_path: Path) -> N
 def test_fingerprint_sees_one_changed_pixel(tmp_path: Path, options: dict[str, Any]) -> None:
     changed = IMAGE.copy()
     changed[20, 20, 1] ^= 1
-    prints = {Slide(write(tmp_path / "s.tif", image, **options)).fingerprint() for image in (IMAGE, changed, IMAGE)}
+    prints = {Slide(write(tmp_path / "s.tif", image, **options)).fingerprint for image in (IMAGE, changed, IMAGE)}
     assert len(prints) == 2
 
 

@@ -260,7 +260,7 @@ def test_a_change_anywhere_in_a_file_changes_its_fingerprint(tmp_path: Path) -> 
             changed[row, 300] = 90
         path = write_slide(tmp_path / "s.tif", changed, 1.0, downsamples=(1,), compression="none")
         with Slide(path) as slide:
-            seen.add(slide.fingerprint())
+            seen.add(slide.fingerprint)
     assert len(seen) == 5
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,16 +46,15 @@ class Predictions:
         return np.array([p.patient for p in self.patches])
 
 
-def predict_patches(folder: Path, predictor: Predictor, patients: Collection[str] | None = None) -> Predictions:
-    """Predict the patches under `folder` (Kaggle's layout), each with its neighbours of the same patient.
+def predict_patches(patches: Sequence[LabelledPatch], predictor: Predictor) -> Predictions:
+    """Predict patches, each with its neighbours of the same patient.
 
     Patches of another size than the model's are left out and counted. Raises DataError where nothing is left.
     """
     size = predictor.package.patch_size
     probability, border, whole, kept, left_out = [], [], [], [], 0
-    everything = index_patches(folder, patients)
-    for patient in sorted({p.patient for p in everything}):
-        pixels, labels, own = load_patches(listed := [p for p in everything if p.patient == patient], size)
+    for patient in sorted({p.patient for p in patches}):
+        pixels, labels, own = load_patches(listed := [p for p in patches if p.patient == patient], size)
         left_out += len(listed) - len(own)
         if not own:
             continue
@@ -74,7 +73,7 @@ def predict_patches(folder: Path, predictor: Predictor, patients: Collection[str
         whole.append(np.full(len(own), np.median((same + other)[present]) >= 3))
         kept += [own[n] for n in numbers[order]]
     if not kept:
-        raise DataError(f"{folder}: no patch is {size}x{size} pixels, which is what {predictor.package.name} takes")
+        raise DataError(f"no patch is {size}x{size} pixels, which is what {predictor.package.name} takes")
     joined = np.concatenate(probability)
     temperature = predictor.package.temperature
     odds = np.log(np.clip(joined, 1e-7, 1 - 1e-7)) - np.log1p(-np.clip(joined, 1e-7, 1 - 1e-7))
@@ -187,8 +186,9 @@ def evaluate_model(
         patients = set(official_split({p.name for p in data.iterdir() if p.is_dir()})[split or "test"])
     if not patients:
         raise DataError(f"{data}: has no patient of the {split} part; give --patients FILE")
-    name = choose_engine(engine, package, len(index_patches(data, patients)))
-    predictions = predict_patches(data, Predictor(package, make_engine(name, package)), patients)
+    patches = index_patches(data, patients)
+    name = choose_engine(engine, package, len(patches))
+    predictions = predict_patches(patches, Predictor(package, make_engine(name, package)))
     metrics = measure(predictions, package.threshold)
     metrics["model"] = {"name": package.name, "version": package.version, "sha256": package.sha256}
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -66,30 +66,32 @@ class KerasEngine:
 
     def __init__(self, package: ModelPackage) -> None:
         """Load the package's Keras weights safely; raises ModelError where they are damaged or hold code."""
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        import keras
-
-        self._models: dict[str, Any] = {}
-        for network, forms in package.networks.items():
-            data = package.read_weights(network, "keras")
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "verified.keras"
-                path.write_bytes(data)
-                try:
-                    # Safe mode refuses Lambda layers and anything else that would run code from the file.
-                    model = keras.saving.load_model(path, compile=False, safe_mode=True)
-                except (ValueError, TypeError, OSError) as error:
-                    raise ModelError(
-                        f"{package.folder / forms['keras']['file']}: Keras refuses these weights "
-                        f"({str(error).splitlines()[0]})"
-                    ) from error
-            self._models[network] = model
+        self._models = {network: load_keras(package, network) for network in package.networks}
 
     def run(self, network: str, *inputs: np.ndarray) -> np.ndarray:
         """Run a network; see `Engine.run`."""
         model = self._models[network]
         outputs = model.predict_on_batch(inputs[0] if len(inputs) == 1 else list(inputs))
         return np.asarray(outputs, np.float32)
+
+
+def load_keras(package: ModelPackage, network: str) -> Any:
+    """Load a network of a package as a `keras.Model`; raises ModelError where its weights are damaged or hold code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import keras
+
+    data = package.read_weights(network, "keras")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "verified.keras"
+        path.write_bytes(data)
+        try:
+            # Safe mode refuses Lambda layers and anything else that would run code from the file.
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+        except (ValueError, TypeError, OSError) as error:
+            raise ModelError(
+                f"{package.folder / package.networks[network]['keras']['file']}: Keras refuses these weights "
+                f"({str(error).splitlines()[0]})"
+            ) from error
 
 
 ENGINES: dict[str, type[OnnxEngine] | type[KerasEngine]] = {"onnx": OnnxEngine, "keras": KerasEngine}

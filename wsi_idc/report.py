@@ -39,7 +39,7 @@ def draw_overview(
     wide = width_mm > 1.2 * height_mm
     aspect = width_mm / height_mm
     size = (10.0, min(20.0, 2 * 9.0 / aspect + 1.4)) if wide else (13.0, min(20.0, 6.0 / aspect + 1.4))
-    with matplotlib.rc_context({"font.size": 9, "svg.hashsalt": "wsi-idc"}):
+    with matplotlib.rc_context({"font.size": 9}):
         figure = Figure(figsize=size, dpi=120, layout="constrained")
         FigureCanvasAgg(figure)
         panels: list[Axes] = [figure.add_subplot(*((2, 1) if wide else (1, 2)), n) for n in (1, 2)]

@@ -120,7 +120,7 @@ class Runner:
         with Slide(path, self.settings.mpp) as slide:
             _check_scale(slide, self.package)
             identity = {
-                "slide_fingerprint": slide.fingerprint(),
+                "slide_fingerprint": slide.fingerprint,
                 "model_sha256": self.package.sha256,
                 "parameters": self.settings.parameters(self.package),
                 "wsi_idc": version("wsi-idc"),

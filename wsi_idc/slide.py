@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -212,6 +213,7 @@ class Slide:
         averaged = averaged + (1 - covered) * np.array(self.background, np.float32)
         out[:] = np.clip(np.rint(averaged), 0, 255)
 
+    @cached_property
     def fingerprint(self) -> str:
         """Identify the slide by content, not name: sha256 over its files, of large ones over evenly spread parts.
 
@@ -253,7 +255,7 @@ class Slide:
                 {"width": v.width, "height": v.height, "downsample": v.downsample, "mpp": v.downsample * self.mpp.x}
                 for v in self._reader.levels
             ],
-            "fingerprint": self.fingerprint(),
+            "fingerprint": self.fingerprint,
         }
 
 
