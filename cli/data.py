@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
 
 import click
+
+from wsi_idc.cli.options import json_option, print_table
+from wsi_idc.errors import DataError
+
+if TYPE_CHECKING:
+    from wsi_idc.data.audit_report import Audit
 
 
 @click.group()
@@ -26,32 +37,130 @@ def assemble(folder: Path, patients: tuple[str, ...], output: Path) -> None:
 
 @data.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="New folder for audit.json, patients.csv and charts (PNG and SVG).",
+)
+@json_option
+def audit(folder: Path, output: Path | None, as_json: bool) -> None:
+    """Look at every patch in FOLDER and report what is there, and what would spoil a training or a measurement.
+
+    Counts classes, patients and sizes; names files that cannot be read, names that contradict their folders, labels
+    that contradict each other, identical pixels, and patches that show nothing. Exit status: 0, whatever is found; 1
+    where there are no patches to look at.
+    """
+    import json
+    from dataclasses import asdict
+
+    from wsi_idc.data.audit import audit_folder
+
+    with _progress() as on_progress:
+        found = audit_folder(folder, output, on_progress)
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=2))
+    else:
+        _print_audit(found)
+        click.echo(f"each patient: {output / 'patients.csv'}" if output else "each patient: with --json or -o")
+
+
+def _print_audit(audit: Audit) -> None:
+    """Print what is there, and what was found in it: how many, and the first few by name."""
+    patients = audit.per_patient
+    rows = [
+        ("patches", f"{audit.patches:,}: {audit.not_idc:,} not IDC, {audit.idc:,} IDC ({audit.idc_share:.1%})"),
+        ("patients", f"{audit.patients:,}: {audit.whole_sections:,} whole sections, {audit.random_samples:,} samples"),
+        ("  patches of each", _spread([p.patches for p in patients], ",.0f")),
+        ("  IDC of each", _spread([p.idc_share for p in patients], ".1%")),
+        ("  of one class only", f"{audit.patients_without_idc:,} not IDC, {audit.patients_with_idc_only:,} IDC"),
+        ("missing neighbours", ""),
+        ("  of whole sections", _spread([p.missing_neighbours for p in patients if p.whole_section], ".1%")),
+        ("  of samples", _spread([p.missing_neighbours for p in patients if not p.whole_section], ".1%")),
+    ]
+    if audit.one_class_only:
+        rows.append(("one class only", f"no patch is {'not IDC' if audit.idc else 'IDC'}: nothing can be learnt here"))
+    for tree in audit.nested:
+        copies = f"{tree.patches:,} patches in it, not counted; {tree.only_there:,} of them only there"
+        rows.append(("nested tree", f"{tree.folder}: {copies}"))
+    if audit.sizes:
+        first = ", ".join(f"{size} ({n:,})" for size, n in list(audit.sizes.items())[:5])
+        rows.append(("other sizes", f"{first}{f', and {len(audit.sizes) - 5} more' if len(audit.sizes) > 5 else ''}"))
+    print_table(rows)
+    click.echo()
+    table = [("found", "count", "what it is, and the first of them")]
+    for name, finding in audit.findings.items():
+        table.append((name, f"{finding.count:,}", audit.definitions[name]))
+        table += [("", "", f"  {', '.join(paths)}") for paths in finding.examples[:3]]
+    print_table(table)
+    for name in ("whole_section", "missing_neighbours"):
+        click.echo(f"{name}: {audit.definitions[name]}")
+
+
+def _spread(values: Sequence[float | None], form: str) -> str:
+    """Give the least, the median and the largest of the values that are known."""
+    known = [v for v in values if v is not None]
+    if not known:
+        return "none"
+    return f"{min(known):{form}} to {max(known):{form}}, median {median(known):{form}}"
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Show a bar with the time left on a terminal, nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TextColumn("patches"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@data.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the lists.")
 @click.option(
     "--how",
-    type=click.Choice(["official", "random", "fold", "hospital"]),
+    type=click.Choice(["official", "random", "fold", "hospital", "leaky-patches"]),
     default="official",
     show_default=True,
-    help="Cruz-Roa's lists; random shares; one fold of several; one hospital held back.",
+    help="Cruz-Roa's lists; random shares; one fold of several; one hospital held back; or, to see what leakage adds, "
+    "random shares of the patches, each patient on all sides.",
 )
-@click.option("--shares", default="72,8,20", show_default=True, help="Of train, val and test, for random.")
+@click.option("--shares", default="72,8,20", show_default=True, help="Of train, val and test, for the random ones.")
 @click.option("--folds", type=click.IntRange(3), default=5, show_default=True, help="How many, for fold.")
 @click.option("--fold", type=click.IntRange(0), default=0, show_default=True, help="Which is the test part, from 0.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def split(folder: Path, output: Path, how: str, shares: str, folds: int, fold: int, seed: int) -> None:
     """Part the patients in FOLDER into train, val and test; writes a list of patients for each.
 
-    Patients are parted, never patches. The lists go to `evaluate --patients` and to the training scripts.
+    Patients are parted, never patches, unless --how leaky-patches asks for that: it writes lists of patches, as CSV.
+    The lists of patients go to `evaluate --patients`, and the folder with all of them to `train`.
     """
     from wsi_idc.data import split as splits
+    from wsi_idc.data.kaggle import LAYOUT, folder_hint, index_patches
 
-    patients = [p.name for p in folder.iterdir() if p.is_dir() and p.name.isdigit()]
     try:
         parts = [float(s) for s in shares.split(",")]
     except ValueError:
         parts = []
-    if how == "random" and (len(parts) != 3 or min(parts) <= 0):
+    if how in ("random", "leaky-patches") and not (len(parts) == 3 and all(0 < p < math.inf for p in parts)):
         raise click.BadParameter(f"{shares}: give three positive shares, such as 72,8,20", param_hint="--shares")
+    if how == "leaky-patches":
+        drawn = splits.leaky_patch_split(index_patches(folder), parts, seed)
+        for path in splits.write_leaky_split(output, drawn, folder):
+            click.echo(f"{path}: {len(drawn[path.stem])} patches")
+        click.echo(
+            "warning: patches of one patient are on several sides; numbers measured on these lists are flattered by "
+            "leakage and not comparable with those of a split by patient",
+            err=True,
+        )
+        return
+    patients = [p.name for p in folder.iterdir() if p.is_dir() and p.name.isdigit()]
+    if not patients:
+        raise DataError(f"{folder}: no patients, in folders named {LAYOUT}{folder_hint(folder)}")
     found = {
         "official": lambda: splits.official_split(patients),
         "random": lambda: splits.random_split(patients, parts, seed),

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
 
-from wsi_idc.cli.options import chosen_model, engine_option, model_option, print_table
+from wsi_idc.cli.options import chosen_model, engine_option, needs_extra, print_table
 
 
 @click.command()
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@model_option
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME|DIR",
+    help="Model package, by name or folder; several times for an ensemble.  [default: the shipped one]",
+)
+@click.option("--tta", is_flag=True, help="Look at the patches turned and flipped in all eight ways.")
 @engine_option
 @click.option(
     "--split",
@@ -21,27 +29,41 @@ from wsi_idc.cli.options import chosen_model, engine_option, model_option, print
 @click.option("--patients", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File of patient ids.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder.")
 def evaluate(
-    data: Path, model: str | None, engine: str, split: str | None, patients: Path | None, output: Path
+    data: Path,
+    models: tuple[str, ...],
+    tta: bool,
+    engine: str,
+    split: str | None,
+    patients: Path | None,
+    output: Path,
 ) -> None:
     """Measure a model on the labelled patches in DATA (Kaggle's layout), with intervals over patients.
 
-    Writes metrics.json, predictions.parquet, figures (PNG and SVG) and report.html. The threshold is the model's own:
-    nothing is chosen on the patients that are measured.
+    Writes metrics.json, predictions.parquet, classification_report.txt and .json, figures (PNG and SVG) and
+    report.html. The threshold is the model's own: nothing is chosen on the patients that are measured.
+
+    Several models are one ensemble: its probability is the sigmoid of the mean of their calibrated logits, its
+    threshold the mean, as logits, of theirs. --tta averages the eight views of each model likewise. With either, the
+    standard deviation of the probability over models and views is the uncertainty of a patch.
     """
     if (split is None) == (patients is None):
         raise click.UsageError("say which patients: --split, or --patients FILE")
-    try:
+    with needs_extra("train"):
         from wsi_idc.evaluate import evaluate_model
-    except ImportError as error:
-        raise click.ClickException(
-            f'evaluate needs {error.name}; install it with: pip install "wsi-idc[train]"'
-        ) from error
 
-    metrics = evaluate_model(data, chosen_model(model), output, split=split, patients_file=patients, engine=engine)
+    packages = [chosen_model(name) for name in models or [None]]
+    metrics = evaluate_model(data, packages, output, split=split, patients_file=patients, tta=tta, engine=engine)
+    for note in metrics["notes"]:
+        click.echo(note, err=True)
     click.echo(f"{metrics['n_patches']} patches of {metrics['n_patients']} patients, threshold {metrics['threshold']}")
     rows = [("metric", "value", "95 % interval")]
     for name, entry in metrics.items():
         if isinstance(entry, dict) and "ci95" in entry:
-            rows.append((name, f"{entry['value']:.4f}", f"{entry['ci95'][0]:.4f} to {entry['ci95'][1]:.4f}"))
+            low, high = map(_number, entry["ci95"])
+            rows.append((name, _number(entry["value"]), f"{low} to {high}" if low != "-" else "-"))
     print_table(rows)
     click.echo(output / "report.html")
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
-from wsi_idc.cli.options import chosen_model, json_option, print_table
+from wsi_idc.cli.options import FiniteRange, chosen_model, json_option, needs_extra, print_table
 
 
 @click.group()
 def models() -> None:
-    """List the models, or show one."""
+    """List the models, show one, or make one of a training."""
 
 
 @models.command("list")
@@ -50,3 +51,18 @@ def show(name: str, as_json: bool) -> None:
     for key, value in facts.items():
         text = json.dumps(value) if isinstance(value, dict) else str(value)
         click.echo(f"{key:14}{text}")
+
+
+@models.command()
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder; its name is the model's.")
+@click.option("--version", default="1.0.0", show_default=True)
+@click.option("--mpp", type=FiniteRange(0.05, 20), default=4.0, show_default=True, help="um per pixel of the patches.")
+@click.option("--licence", default="Apache-2.0", show_default=True)
+def package(run: Path, output: Path, version: str, mpp: float, licence: str) -> None:
+    """Make a model package of RUN, the folder of `wsi-idc train`: weights for every engine, and a model card."""
+    with needs_extra("train"):
+        from wsi_idc.training.package import package_run
+
+    made = package_run(run, output, version=version, mpp=mpp, licence=licence)
+    click.echo(f"{made.folder}: threshold {made.threshold}, temperature {made.temperature}, halo {made.halo}")

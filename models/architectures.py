@@ -6,8 +6,13 @@ preprocessing wrong, and ends in logits, so that a temperature can be fitted and
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from wsi_idc.errors import ModelError
+from wsi_idc.models.efficientnet_lite import efficientnet_lite0
+from wsi_idc.models.published import cancernet, plain_cnn, resnet50, vgg16
 
 if TYPE_CHECKING:
     import keras
@@ -44,6 +49,35 @@ def separable_residual_cnn(
     return keras.Model(inputs, outputs, name="separable_residual_cnn")
 
 
+def residual_cnn(
+    patch_size: int = 50, widths: tuple[int, ...] = (32, 64, 128, 256), dropout: float = 0.3
+) -> keras.Model:
+    """Build a small patch classifier of plain residual blocks (after ResNet-10, He et al. 2016).
+
+    Input: (n, patch_size, patch_size, 3) uint8. Output: (n, 1) float32 logits of IDC. The stem and every block but the
+    first halve the sides. On a CPU its dense convolutions train about twice as fast as separable ones of that depth.
+    """
+    import keras
+    from keras import layers
+
+    def convolution(x: keras.KerasTensor, width: int, side: int = 3, strides: int = 1) -> keras.KerasTensor:
+        x = layers.Conv2D(width, side, strides=strides, padding="same", use_bias=False)(x)
+        return layers.BatchNormalization()(x)
+
+    inputs = keras.Input((patch_size, patch_size, 3), dtype="uint8", name="pixels")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
+    x = layers.Activation("relu")(convolution(x, widths[0], side=5, strides=2))
+    for number, width in enumerate(widths):
+        strides = 2 if number else 1
+        shortcut = convolution(x, width, side=1, strides=strides) if number else x
+        y = layers.Activation("relu")(convolution(x, width, strides=strides))
+        x = layers.Activation("relu")(layers.Add()([convolution(y, width), shortcut]))
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(dropout)(x)
+    outputs = layers.Dense(1, dtype="float32", name="logits")(x)
+    return keras.Model(inputs, outputs, name="residual_cnn")
+
+
 def feature_encoder(classifier: keras.Model) -> keras.Model:
     """Turn a patch classifier into the encoder of a context model.
 
@@ -52,8 +86,10 @@ def feature_encoder(classifier: keras.Model) -> keras.Model:
     import keras
     from keras import layers
 
-    pooled = next(v.output for v in classifier.layers if isinstance(v, layers.GlobalAveragePooling2D))
-    return keras.Model(classifier.input, layers.Concatenate()([pooled, classifier.output]), name="encoder")
+    pooled = [v.output for v in classifier.layers if isinstance(v, layers.GlobalAveragePooling2D)]
+    if len(pooled) != 1:
+        raise ModelError(f"{classifier.name}: pools no features; a context network needs an architecture that does")
+    return keras.Model(classifier.input, layers.Concatenate()([*pooled, classifier.output]), name="encoder")
 
 
 def context_network(
@@ -88,4 +124,41 @@ def context_network(
     return model
 
 
-ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {"separable_residual_cnn": separable_residual_cnn}
+def context_halo(model: keras.Model) -> int:
+    """Return how many patches in each direction a context network looks at."""
+    from keras import layers
+
+    reach = [v.dilation_rate[0] * (v.kernel_size[0] // 2) for v in model.layers if isinstance(v, layers.Conv2D)]
+    return sum(reach)
+
+
+ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
+    "separable_residual_cnn": separable_residual_cnn,
+    "residual_cnn": residual_cnn,
+    "plain_cnn": plain_cnn,
+    "cancernet": cancernet,
+    "vgg16": vgg16,
+    "resnet50": resnet50,
+    "efficientnet_lite0": efficientnet_lite0,
+}
+
+
+def build(name: str, weights: str = "none", **options: Any) -> keras.Model:
+    """Build a patch classifier by name; `options` are what its builder takes.
+
+    Raises ModelError, naming what there is, for an unknown name or option, and where `weights` cannot be had.
+    """
+    if name not in ARCHITECTURES:
+        raise ModelError(f"{name}: no such architecture; there are {', '.join(ARCHITECTURES)}")
+    builder = ARCHITECTURES[name]
+    known = list(inspect.signature(builder).parameters)
+    if weights != "none":
+        if "weights" not in known:
+            raise ModelError(f"{name}: has no published weights; take weights none")
+        options["weights"] = weights
+    if unknown := set(options) - set(known):
+        raise ModelError(f"{name}: has no option {', '.join(sorted(unknown))}, but {', '.join(known)}")
+    try:
+        return builder(**options)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{name}: cannot be built with {options} ({error})") from error

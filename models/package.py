@@ -34,7 +34,7 @@ class ModelPackage:
     temperature: float
     networks: dict[str, dict[str, dict[str, str]]]
     training_data: dict[str, Any]
-    metrics: dict[str, dict[str, float]]
+    metrics: dict[str, dict[str, Any]]
     sha256: str
 
     def formats(self) -> set[str]:

@@ -71,6 +71,35 @@ def test_damaged_and_misplaced_patches_are_named(tmp_path, section):
             paste_patches(index_patches(tmp_path / str(x)))
 
 
+def test_a_place_in_both_classes_is_refused(kaggle, section):
+    write_patch(kaggle, "70", 1, 1, 0, section.pixels[:50, :50])
+    with pytest.raises(
+        DataError, match=r"70_idx5_x1_y1_class\d\.png: the same place is in the other class as .*keep one"
+    ):
+        index_patches(kaggle)
+    # Another patient's are not looked at, and another place is no conflict.
+    assert index_patches(kaggle, {"7"})
+    (kaggle / "70" / "0" / "70_idx5_x1_y1_class0.png").unlink()
+    write_patch(kaggle, "70", 51, 1, 0, section.pixels[:50, :50])
+    assert [p.label for p in index_patches(kaggle, {"70"})] == [1, 0]
+
+
+def test_the_folder_to_give_is_named(kaggle, tmp_path):
+    with pytest.raises(DataError, match=f"they are in {kaggle}, give that folder"):
+        index_patches(tmp_path)
+    with pytest.raises(DataError, match=f"the folder of one patient, give {kaggle}"):
+        index_patches(kaggle / "7")
+    with pytest.raises(DataError, match=r"class<0\|1>\.png$"):
+        index_patches(kaggle, {"8"})
+
+
+def test_a_picture_too_large_for_any_patch_is_damage(tmp_path, section, monkeypatch):
+    write_patch(tmp_path, "1", 1, 1, 0, section.pixels[:50, :50])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(DataError, match="cannot be read as an image"):
+        load_patches(index_patches(tmp_path))
+
+
 def test_split_files_may_be_lines_or_commas(tmp_path):
     (tmp_path / "a").write_text("1\n2\n\n3\n")
     (tmp_path / "b").write_text("1,2, 3")

@@ -6,31 +6,50 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+from sklearn.metrics import classification_report
 
 from wsi_idc.autotune import choose_engine, make_engine
-from wsi_idc.data.kaggle import MISSING, LabelledPatch, index_patches, load_patches, place_patches, read_patients
+from wsi_idc.data.kaggle import (
+    MISSING,
+    LabelledPatch,
+    count_neighbours,
+    folder_hint,
+    index_patches,
+    is_whole_section,
+    load_patches,
+    place_patches,
+    read_patients,
+)
 from wsi_idc.data.split import official_split
+from wsi_idc.ensemble import Ensemble
 from wsi_idc.errors import DataError, OutputError
 from wsi_idc.inference import Predictor
-from wsi_idc.metrics import Metrics, patch_metrics, patient_bootstrap
+from wsi_idc.metrics import Metrics, patch_metrics, patient_bootstrap, resampled_metrics, uncertainty_metrics
 from wsi_idc.models.package import ModelPackage
+
+CLASSES = ["not IDC", "IDC"]
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Patches with the probability that a model gave them, and that before its temperature was applied.
+    """Patches with the probability of IDC that was found for them, and that before calibration.
 
+    `uncertainty` (n,) is the standard deviation of the probability over models and views, None where there is one.
     `border` (n,) bool: a neighbour has the other label. `whole_section` (n,) bool: the patches of this patient form a
-    section, rather than being a random sample of one.
+    section, rather than being a random sample of one, so that its neighbours are known.
     """
 
     patches: list[LabelledPatch]
     probability: np.ndarray
     uncalibrated: np.ndarray
+    uncertainty: np.ndarray | None
     border: np.ndarray
     whole_section: np.ndarray
     left_out: int
@@ -46,16 +65,16 @@ class Predictions:
         return np.array([p.patient for p in self.patches])
 
 
-def predict_patches(patches: Sequence[LabelledPatch], predictor: Predictor) -> Predictions:
+def predict_patches(patches: Sequence[LabelledPatch], ensemble: Ensemble) -> Predictions:
     """Predict patches, each with its neighbours of the same patient.
 
-    Patches of another size than the model's are left out and counted. Raises DataError where nothing is left.
+    Patches of another size than the models' are left out and counted, and so is a second one at a place. Raises
+    DataError where nothing is left.
     """
-    size = predictor.package.patch_size
-    probability, border, whole, kept, left_out = [], [], [], [], 0
-    for patient in sorted({p.patient for p in patches}):
-        pixels, labels, own = load_patches(listed := [p for p in patches if p.patient == patient], size)
-        left_out += len(listed) - len(own)
+    size = ensemble.patch_size
+    found, kept = [], []
+    for patient, listed in groupby(sorted(patches, key=lambda p: p.patient), key=lambda p: p.patient):
+        pixels, _, own = load_patches(list(listed), size)
         if not own:
             continue
         grid = place_patches(own, size)[patient]
@@ -63,75 +82,90 @@ def predict_patches(patches: Sequence[LabelledPatch], predictor: Predictor) -> P
         canvas = np.zeros((*grid.shape, size, size, 3), np.uint8)
         canvas[present] = pixels[grid[present]]
         rows, cols = grid.shape
-        found = predictor.block(canvas.swapaxes(1, 2).reshape(rows * size, cols * size, 3), present)
-        numbers = grid[present]
-        order = np.argsort(numbers)
-        same, other = _neighbours(present, np.where(present, labels[grid].astype(int), MISSING))
-        probability.append(found[present][order])
-        border.append((other[present] > 0)[order])
-        # Most patches of a section have a neighbour on at least three sides; a sample of one in five has hardly any.
-        whole.append(np.full(len(own), np.median((same + other)[present]) >= 3))
-        kept += [own[n] for n in numbers[order]]
+        block = canvas.swapaxes(1, 2).reshape(rows * size, cols * size, 3)
+        combined = ensemble.combine(ensemble.features(block, present))
+        idc = present & (np.array([p.label for p in own])[grid] == 1)
+        border = np.where(idc, count_neighbours(present & ~idc), count_neighbours(idc)) > 0
+        whole = np.full(grid.shape, is_whole_section(present))
+        columns = (combined.probability, combined.uncalibrated, combined.uncertainty, border, whole)
+        found.append([column[present] for column in columns])
+        kept += [own[n] for n in grid[present]]
     if not kept:
-        raise DataError(f"no patch is {size}x{size} pixels, which is what {predictor.package.name} takes")
-    joined = np.concatenate(probability)
-    temperature = predictor.package.temperature
-    odds = np.log(np.clip(joined, 1e-7, 1 - 1e-7)) - np.log1p(-np.clip(joined, 1e-7, 1 - 1e-7))
-    uncalibrated = 1 / (1 + np.exp(-odds * temperature))
-    return Predictions(kept, joined, uncalibrated, np.concatenate(border), np.concatenate(whole), left_out)
-
-
-def _neighbours(present: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Count for each place its four neighbours of the same label, and those of the other."""
-    padded = np.pad(labels, 1, constant_values=MISSING)
-    same, other = np.zeros(present.shape, int), np.zeros(present.shape, int)
-    for dy, dx in ((0, 1), (2, 1), (1, 0), (1, 2)):
-        beside = padded[dy : dy + present.shape[0], dx : dx + present.shape[1]]
-        same += (beside != MISSING) & (beside == labels)
-        other += (beside != MISSING) & (beside != labels)
-    return same, other
+        names = " and ".join(p.name for p in ensemble.packages)
+        raise DataError(f"no patch is {size}x{size} pixels, which is what {names} takes")
+    probability, uncalibrated, uncertainty, border, whole = (np.concatenate(c) for c in zip(*found, strict=True))
+    spread = uncertainty if ensemble.n_views > 1 else None
+    return Predictions(kept, probability, uncalibrated, spread, border, whole, len(patches) - len(kept))
 
 
 def measure(predictions: Predictions, threshold: float, resamples: int = 1000) -> dict[str, Any]:
-    """Compute what metrics.json holds: all patches, then groups of them, then each patient."""
+    """Compute what metrics.json holds: all patches, calibration, uncertainty, then groups of patches, then patients.
+
+    What is not defined is NaN. Border and interior are told apart in whole sections only: in a random sample of patches
+    most neighbours are not there to be compared.
+    """
     labels, probability, patients = predictions.labels, predictions.probability, predictions.patients
 
-    def group(rows: np.ndarray, values: np.ndarray = probability) -> dict[str, Any]:
-        own_labels, own_values = labels[rows], values[rows]
+    def group(rows: np.ndarray) -> dict[str, Any]:
+        counts = {"n_patches": int(rows.sum()), "n_patients": len(np.unique(patients[rows]))}
+        if not rows.any():
+            return counts
+        compute = resampled_metrics(labels[rows], probability[rows], probability[rows] >= threshold)
+        return counts | patient_bootstrap(patients[rows], compute, resamples)
 
-        def compute(draw: np.ndarray) -> Metrics:
-            return patch_metrics(own_labels[draw], own_values[draw], threshold)
-
-        counts = {"n_patches": int(rows.sum()), "n_patients": len(set(patients[rows].tolist()))}
-        return counts | patient_bootstrap(patients[rows], compute, resamples) if rows.any() else counts
-
-    everything = np.ones(len(labels), bool)
+    whole, border = predictions.whole_section, predictions.border
     groups = {
-        "whole_sections": predictions.whole_section,
-        "sampled_patients": ~predictions.whole_section,
-        "border": predictions.border,
-        "interior": ~predictions.border,
+        "whole_sections": whole,
+        "sampled_patients": ~whole,
+        "border": whole & border,
+        "interior": whole & ~border,
     }
+    everything = group(np.ones(len(labels), bool))
+    raw = resampled_metrics(labels, predictions.uncalibrated, predictions.uncalibrated >= threshold)
+
+    def calibration(weights: np.ndarray) -> Metrics:
+        values = raw(weights)
+        return {name: values[name] for name in ("brier", "ece")}
+
+    before = patient_bootstrap(patients, calibration, resamples)
     per_patient = {}
-    for patient in sorted(set(patients.tolist())):
+    for patient in np.unique(patients).tolist():
         own = patients == patient
         values = patch_metrics(labels[own], probability[own], threshold)
         per_patient[patient] = {"n_patches": int(own.sum()), "n_idc": int(labels[own].sum())} | values
-    return {
+    metrics = {
         "threshold": threshold,
-        **group(everything),
-        "before_calibration": group(everything, predictions.uncalibrated),
+        **everything,
+        "calibration": {"before": before, "after": {name: everything[name] for name in before}},
+    }
+    if predictions.uncertainty is not None:
+        wrong = (probability >= threshold) != labels
+        metrics["uncertainty"] = uncertainty_metrics(wrong, predictions.uncertainty, patients, resamples)
+    return metrics | {
         "groups": {name: group(rows) for name, rows in groups.items()},
         "per_patient": per_patient,
         "left_out": predictions.left_out,
+        "notes": _notes(everything, labels, predictions.left_out),
     }
+
+
+def _notes(everything: dict[str, Any], labels: np.ndarray, left_out: int) -> list[str]:
+    """Say what a reader of the numbers would otherwise stumble over."""
+    notes = []
+    if left_out:
+        notes.append(f"patches left out: {left_out} (of another size, or a second one at a place)")
+    if len(np.unique(labels)) == 1:
+        notes.append(f"every patch is labelled {CLASSES[labels[0]]}: what compares the two classes is not defined")
+    entries = {name: entry for name, entry in everything.items() if isinstance(entry, dict)}
+    if undefined := [name for name, entry in entries.items() if np.isnan(entry["value"])]:
+        notes.append(f"not defined on these patches: {', '.join(undefined)}")
+    if everything["n_patients"] == 1:
+        notes.append("one patient only: no intervals")
+    return notes
 
 
 def write_predictions(path: Path, predictions: Predictions, threshold: float) -> None:
     """Write a Parquet table with a row for each patch."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
     patches: Sequence[LabelledPatch] = predictions.patches
     columns = {
         "patient": [p.patient for p in patches],
@@ -139,16 +173,29 @@ def write_predictions(path: Path, predictions: Predictions, threshold: float) ->
         "y": [p.y for p in patches],
         "label": [p.label for p in patches],
         "probability": predictions.probability,
-        "uncalibrated": predictions.uncalibrated.astype(np.float32),
+        "uncalibrated": predictions.uncalibrated,
         "idc": predictions.probability >= threshold,
         "border": predictions.border,
         "whole_section": predictions.whole_section,
     }
+    if predictions.uncertainty is not None:
+        columns["uncertainty"] = predictions.uncertainty
     parquet.write_table(pa.table(columns), path)
 
 
-def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
-    """Write metrics.json; what is not defined becomes null."""
+def write_classification_report(folder: Path, predictions: Predictions, threshold: float) -> str:
+    """Write scikit-learn's classification report as classification_report.txt and .json; return the text."""
+    labels, positive = predictions.labels, (predictions.probability >= threshold).astype(int)
+    settings = {"labels": [0, 1], "target_names": CLASSES, "zero_division": np.nan}
+    text: str = classification_report(labels, positive, digits=3, **settings)
+    (folder / "classification_report.txt").write_text(text, encoding="utf-8")
+    values = classification_report(labels, positive, output_dict=True, **settings)
+    write_json(folder / "classification_report.json", values)
+    return text
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write numbers as JSON, to six decimals; what is not defined becomes null."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -156,48 +203,70 @@ def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
         if isinstance(value, list):
             return [plain(v) for v in value]
         if isinstance(value, float):
-            return round(value, 6) if np.isfinite(value) else None
+            return round(float(value), 6) if np.isfinite(value) else None
         return value
 
-    path.write_text(json.dumps(plain(metrics), indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(plain(values), indent=2) + "\n", encoding="utf-8")
 
 
 def evaluate_model(
     data: Path,
-    package: ModelPackage,
+    packages: Sequence[ModelPackage],
     output: Path,
     *,
     split: str | None = None,
     patients_file: Path | None = None,
+    tta: bool = False,
     engine: str = "auto",
 ) -> dict[str, Any]:
-    """Measure `package` on patients of the official `split`, or of a file, and write the results into `output`.
+    """Measure models, several as an ensemble, on labelled patches and write the results into `output`.
 
-    The folder must be new or empty (OutputError), so that two evaluations are never mixed. Returns the metrics.
+    The patients are those of a part of the official split (test, unless said) that `data` holds, or all that a file
+    lists. The folder must be new or empty (OutputError), so that two evaluations are never mixed. Returns the metrics.
     """
     from wsi_idc.plots import draw_figures
     from wsi_idc.report import write_evaluation
 
     if output.exists() and any(output.iterdir()):
         raise OutputError(f"{output}: is not empty; choose another -o")
-    if patients_file:
-        patients = read_patients(patients_file)
-    else:
-        patients = set(official_split({p.name for p in data.iterdir() if p.is_dir()})[split or "test"])
-    if not patients:
-        raise DataError(f"{data}: has no patient of the {split} part; give --patients FILE")
-    patches = index_patches(data, patients)
-    name = choose_engine(engine, package, len(patches))
-    predictions = predict_patches(patches, Predictor(package, make_engine(name, package)))
-    metrics = measure(predictions, package.threshold)
-    metrics["model"] = {"name": package.name, "version": package.version, "sha256": package.sha256}
+    patches = _index(data, split, patients_file)
+    views = 8 if tta else 1
+    engines = [make_engine(choose_engine(engine, p, views * len(patches)), p) for p in packages]
+    ensemble = Ensemble([Predictor(p, e) for p, e in zip(packages, engines, strict=True)], tta=tta)
+    predictions = predict_patches(patches, ensemble)
+    facts = ("name", "version", "sha256", "threshold", "temperature")
+    metrics = {
+        "models": [{fact: getattr(p, fact) for fact in facts} for p in packages],
+        "tta": tta,
+        **measure(predictions, ensemble.threshold),
+    }
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as temporary:
         place = Path(temporary) / output.name
-        figures = draw_figures(place / "figures", predictions, package.threshold)
-        write_predictions(place / "predictions.parquet", predictions, package.threshold)
-        write_evaluation(place / "report.html", metrics, figures)
-        write_metrics(place / "metrics.json", metrics)
+        figures = draw_figures(place / "figures", predictions, ensemble.threshold)
+        write_predictions(place / "predictions.parquet", predictions, ensemble.threshold)
+        text = write_classification_report(place, predictions, ensemble.threshold)
+        write_evaluation(place / "report.html", metrics, text, figures)
+        write_json(place / "metrics.json", metrics)
         # An empty folder may be replaced by rename, another one was refused above.
         place.rename(output)
     return metrics
+
+
+def _index(data: Path, split: str | None, patients_file: Path | None) -> list[LabelledPatch]:
+    """List the patches to measure on; raises DataError, naming the patients, where some have none."""
+    if patients_file:
+        patients = read_patients(patients_file)
+        if not patients:
+            raise DataError(f"{patients_file}: lists no patient")
+    else:
+        part = split or "test"
+        patients = set(official_split({p.name for p in data.iterdir() if p.is_dir()})[part])
+        if not patients:
+            hint = folder_hint(data) or "; give the folder that holds one folder a patient, or --patients FILE"
+            raise DataError(f"{data}: has no patient of the {part} part{hint}")
+    patches = index_patches(data, patients)
+    if missing := sorted(patients - {p.patient for p in patches}):
+        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise DataError(f"{data}: has no patches of {shown}; take them off the list or get their folders")
+    return patches

@@ -137,6 +137,10 @@ class Predictor:
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Turn the features of a block into probabilities (r, c) float32; they depend on `halo` patches around each."""
+        return sigmoid(self.logits(features) / np.float32(self.package.temperature))
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Turn the features of a block into logits (r, c) float32, not yet divided by the temperature."""
         present = np.isfinite(features[..., 0])
         logits = features[..., 0]
         if self.package.halo and present.any():
@@ -144,8 +148,7 @@ class Predictor:
             with self._lock:
                 found = self.engine.run("context", *inputs)[0, ..., 0]
             logits = np.where(present, found, np.nan)
-        with np.errstate(over="ignore"):
-            return (1 / (1 + np.exp(-logits / np.float32(self.package.temperature)))).astype(np.float32)
+        return logits
 
     def _encode(self, pixels: np.ndarray) -> np.ndarray:
         batches = range(0, len(pixels), size := self.engine.batch_size)
@@ -153,3 +156,9 @@ class Predictor:
             return np.concatenate(
                 [self.engine.run("encoder", np.ascontiguousarray(pixels[i : i + size])) for i in batches]
             )
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Turn logits into probabilities, float32."""
+    with np.errstate(over="ignore"):
+        return (1 / (1 + np.exp(-logits))).astype(np.float32)

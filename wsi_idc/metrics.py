@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, confusion_matrix, roc_auc_score
 
 Metrics = dict[str, float]
+# Takes how often each patch counts, (n,), and gives the metrics of that resample.
+Compute = Callable[[np.ndarray], Metrics]
 
 
 def patch_metrics(labels: np.ndarray, probability: np.ndarray, threshold: float) -> Metrics:
@@ -16,63 +19,108 @@ def patch_metrics(labels: np.ndarray, probability: np.ndarray, threshold: float)
     F1, sensitivity and precision are of the IDC class; `weighted_f1` averages both classes by their size, and is the
     figure that some publications call F1. A metric that is not defined (one class only) is NaN.
     """
-    tn, fp, fn, tp = confusion_matrix(labels, probability >= threshold, labels=[0, 1]).ravel().tolist()
-    both = 0 < labels.sum() < len(labels)
-    sensitivity, specificity = _share(tp, fn), _share(tn, fp)
-    # F1 of each class, 2 TP / (2 TP + FP + FN); a class that neither occurs nor is found weighs nothing.
-    f1, f1_other = _share(2 * tp, fp + fn), _share(2 * tn, fp + fn)
-    weighted = np.nansum([f1 * (tp + fn), f1_other * (tn + fp)]) / len(labels)
-    return {
-        "auc": float(roc_auc_score(labels, probability)) if both else np.nan,
-        "average_precision": float(average_precision_score(labels, probability)) if both else np.nan,
-        "f1": f1,
-        "weighted_f1": float(weighted),
-        "balanced_accuracy": (sensitivity + specificity) / 2,
-        "accuracy": (tp + tn) / len(labels),
-        "sensitivity": sensitivity,
-        "specificity": specificity,
-        "precision": _share(tp, fp),
-        "npv": _share(tn, fn),
-        "brier": float(np.mean((probability - labels) ** 2)),
-        "ece": expected_calibration_error(labels, probability),
-    }
+    return resampled_metrics(labels, probability, probability >= threshold)(np.ones(len(labels), int))
 
 
-def _share(hits: int, misses: int) -> float:
+def resampled_metrics(labels: np.ndarray, probability: np.ndarray, positive: np.ndarray) -> Compute:
+    """Make the function that computes `patch_metrics` of a resample, given how often each patch counts.
+
+    `positive` (n,) bool are the patches that were decided to be IDC.
+    """
+
+    def compute(weights: np.ndarray) -> Metrics:
+        counts = confusion_matrix(labels, positive, labels=[0, 1], sample_weight=weights)
+        tn, fp, fn, tp = counts.ravel().tolist()
+        total = tn + fp + fn + tp
+        sensitivity, specificity = _share(tp, fn), _share(tn, fp)
+        # F1 of each class, 2 TP / (2 TP + FP + FN); a class that neither occurs nor is found weighs nothing.
+        f1, f1_other = _share(2 * tp, fp + fn), _share(2 * tn, fp + fn)
+        return {
+            "auc": _ranked(roc_auc_score, labels, probability, weights),
+            "average_precision": _ranked(average_precision_score, labels, probability, weights),
+            "f1": f1,
+            "weighted_f1": float(np.nansum([f1 * (tp + fn), f1_other * (tn + fp)]) / total),
+            "balanced_accuracy": (sensitivity + specificity) / 2,
+            "accuracy": (tp + tn) / total,
+            "sensitivity": sensitivity,
+            "specificity": specificity,
+            "precision": _share(tp, fp),
+            "npv": _share(tn, fn),
+            "brier": brier_score_loss(labels, probability, sample_weight=weights, pos_label=1),
+            "ece": expected_calibration_error(labels, probability, weights),
+        }
+
+    return compute
+
+
+def _ranked(score: Callable[..., float], labels: np.ndarray, values: np.ndarray, weights: np.ndarray) -> float:
+    """Compute a score of ranking, NaN where only one class is drawn."""
+    drawn = labels[weights > 0]
+    return float(score(labels, values, sample_weight=weights)) if drawn.min() != drawn.max() else np.nan
+
+
+def _share(hits: float, misses: float) -> float:
     return hits / (hits + misses) if hits + misses else np.nan
 
 
-def expected_calibration_error(labels: np.ndarray, probability: np.ndarray, bins: int = 15) -> float:
+def calibration_bins(probability: np.ndarray, bins: int = 15) -> np.ndarray:
+    """Return the bin (n,) of each probability among `bins` of equal width."""
+    return np.minimum((probability * bins).astype(int), bins - 1)
+
+
+def expected_calibration_error(labels: np.ndarray, probability: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Average the gap between stated and observed probability over equal-width bins, by patches (Guo et al. 2017)."""
-    place = np.minimum((probability * bins).astype(int), bins - 1)
-    gap = np.bincount(place, weights=probability - labels, minlength=bins)
-    return float(np.abs(gap).sum() / len(labels))
+    counts = np.ones(len(labels), int) if weights is None else weights
+    gap = np.bincount(calibration_bins(probability), (probability - labels) * counts)
+    return float(np.abs(gap).sum() / counts.sum())
 
 
 def patient_bootstrap(
-    patients: np.ndarray,
-    compute: Callable[[np.ndarray], Metrics],
-    resamples: int = 1000,
-    seed: int = 0,
-) -> dict[str, dict[str, float | list[float]]]:
+    patients: np.ndarray, compute: Compute, resamples: int = 1000, seed: int = 0
+) -> dict[str, dict[str, Any]]:
     """Give each metric with its 95 % interval: {"value", "ci95": [low, high]}.
 
-    `compute` takes row numbers. Whole patients are drawn with replacement, since patches of one patient are alike: an
-    interval over patches would be far too narrow. With a single patient there is no interval: both ends are NaN.
+    `compute` takes how often each patch counts. Whole patients are drawn with replacement, since patches of one patient
+    are alike: an interval over patches would be far too narrow. Draws on which a metric is not defined are left out of
+    its interval. With a single patient there is no interval: both ends are NaN.
     """
-    value = compute(np.arange(len(patients)))
-    _, owner = np.unique(patients, return_inverse=True)
-    order = np.argsort(owner, kind="stable")
-    rows = np.split(order, np.cumsum(np.bincount(owner))[:-1])
+    value = compute(np.ones(len(patients), int))
+    names, owner = np.unique(patients, return_inverse=True)
+    count = len(names)
     rng = np.random.default_rng(seed)
     drawn = [
-        compute(np.concatenate([rows[i] for i in rng.integers(0, len(rows), len(rows))]))
-        for _ in range(resamples if len(rows) > 1 else 0)
+        compute(np.bincount(rng.integers(0, count, count), minlength=count)[owner])
+        for _ in range(resamples if count > 1 else 0)
     ]
-    found: dict[str, dict[str, float | list[float]]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, v in value.items():
         column = np.array([d[name] for d in drawn])
         column = column[np.isfinite(column)]
         interval = np.percentile(column, [2.5, 97.5]).tolist() if len(column) else [np.nan, np.nan]
         found[name] = {"value": v, "ci95": interval}
     return found
+
+
+def uncertainty_metrics(
+    wrong: np.ndarray, uncertainty: np.ndarray, patients: np.ndarray, resamples: int = 1000
+) -> dict[str, Any]:
+    """Tell whether uncertainty knows the errors: `wrong` (n,) bool, `uncertainty` (n,), `patients` (n,).
+
+    `auc_of_errors` is how often, of a wrong and a right patch, the wrong one is more uncertain. `quartiles` has for
+    each quarter of the patches, the surest first, its range of uncertainty and its share of wrong ones; equal
+    uncertainties stay together, so quarters may be uneven, and one without patches has no error rate (NaN).
+    """
+    quarter = np.searchsorted(np.quantile(uncertainty, (0.25, 0.5, 0.75)), uncertainty)
+
+    def compute(weights: np.ndarray) -> Metrics:
+        errors, patches = (np.bincount(quarter, w, 4).tolist() for w in (weights * wrong, weights))
+        rates = {str(n): _share(e, p - e) for n, (e, p) in enumerate(zip(errors, patches, strict=True))}
+        return rates | {"auc_of_errors": _ranked(roc_auc_score, wrong, uncertainty, weights)}
+
+    found = patient_bootstrap(patients, compute, resamples)
+    quartiles = []
+    for n in range(4):
+        own = uncertainty[quarter == n]
+        low, high = (float(own.min()), float(own.max())) if len(own) else (np.nan, np.nan)
+        quartiles.append({"from": low, "to": high, "n_patches": len(own), "error_rate": found[str(n)]})
+    return {"auc_of_errors": found["auc_of_errors"], "quartiles": quartiles}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,3 +110,21 @@ def output_error(path: Path, error: OSError) -> OutputError:
     if error.errno == errno.ENOSPC:
         return OutputError(f"{path}: no space left on the device; nothing was kept, free some space and run again")
     return OutputError(f"{path}: cannot be written ({error.strerror or error})")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a name to write a file to; on leaving without an error it takes the place of `path`, else it is removed.
+
+    Raises OutputError where it cannot be written.
+    """
+    # The ending stays: writers tell the format from it.
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise output_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)

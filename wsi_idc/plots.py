@@ -12,45 +12,58 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
 
-from wsi_idc.evaluate import Predictions
-from wsi_idc.metrics import patch_metrics
-
-BINS = 15
+from wsi_idc.evaluate import CLASSES, Predictions
+from wsi_idc.metrics import calibration_bins, patch_metrics
 
 
 def draw_figures(folder: Path, predictions: Predictions, threshold: float) -> list[Path]:
-    """Draw confusion matrix, ROC, precision-recall, reliability and threshold curves; return the PNG files."""
+    """Draw confusion matrix, ROC, precision-recall, reliability and threshold curves; return the PNG files.
+
+    Where all patches are of one class, ROC and precision-recall say so in place of a curve.
+    """
     labels, probability = predictions.labels, predictions.probability
     positive = probability >= threshold
+    both = len(np.unique(labels)) == 2
 
     def confusion(axes: Axes) -> None:
-        names = ["not IDC", "IDC"]
         ConfusionMatrixDisplay.from_predictions(
-            labels, positive, labels=[0, 1], display_labels=names, ax=axes, colorbar=False, cmap="Blues"
+            labels, positive, labels=[0, 1], display_labels=CLASSES, ax=axes, colorbar=False, cmap="Blues"
         )
-        axes.set_title(f"Patches at threshold {threshold:.3f}")
+        axes.set(title=f"Patches at threshold {threshold:.3f}", xlabel="predicted", ylabel="labelled")
 
     def roc(axes: Axes) -> None:
-        RocCurveDisplay.from_predictions(labels, probability, ax=axes, plot_chance_level=True, name="patches")
+        if both:
+            RocCurveDisplay.from_predictions(labels, probability, ax=axes, plot_chance_level=True, name="patches")
+        else:
+            _not_defined(axes, labels)
         axes.set(title="ROC", xlabel="1 - specificity", ylabel="sensitivity")
 
     def precision_recall(axes: Axes) -> None:
-        PrecisionRecallDisplay.from_predictions(labels, probability, ax=axes, plot_chance_level=True, name="patches")
+        if both:
+            PrecisionRecallDisplay.from_predictions(
+                labels, probability, ax=axes, plot_chance_level=True, name="patches"
+            )
+        else:
+            _not_defined(axes, labels)
         axes.set(title="Precision and recall", xlabel="recall (sensitivity)", ylabel="precision")
 
     def reliability(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfect")
-        for values, name in ((predictions.uncalibrated, "before calibration"), (probability, "as shipped")):
+        for values, name in ((predictions.uncalibrated, "before calibration"), (probability, "after calibration")):
             stated, observed = _observed(labels, values)
             axes.plot(stated, observed, marker="o", label=name)
-        axes.set(title="Reliability", xlabel="stated probability", ylabel="share of IDC", xlim=(0, 1), ylim=(0, 1))
+        # Wide enough for whole markers at 0 and 1.
+        ends = (-0.02, 1.02)
+        axes.set(title="Reliability", xlabel="stated probability", ylabel="share of IDC", xlim=ends, ylim=ends)
         axes.legend()
 
     def thresholds(axes: Axes) -> None:
         at = np.linspace(0.01, 0.99, 99)
         values = [patch_metrics(labels, probability, t) for t in at]
         for name in ("f1", "balanced_accuracy", "sensitivity", "specificity"):
-            axes.plot(at, [v[name] for v in values], label=name.replace("_", " "))
+            line = [v[name] for v in values]
+            if np.isfinite(line).any():
+                axes.plot(at, line, label=name.replace("_", " "))
         axes.axvline(threshold, color="grey", linestyle="--", label="threshold")
         axes.set(title="By threshold", xlabel="threshold", xlim=(0, 1), ylim=(0, 1))
         axes.legend()
@@ -66,13 +79,18 @@ def draw_figures(folder: Path, predictions: Predictions, threshold: float) -> li
     return [_draw(folder / f"{name}.png", draw) for name, draw in figures.items()]
 
 
+def _not_defined(axes: Axes, labels: np.ndarray) -> None:
+    text = f"not defined:\nevery patch is labelled {CLASSES[labels[0]]}"
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
+
+
 def _observed(labels: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean stated probability and share of IDC for each equal-width bin that is not empty."""
-    place = np.minimum((probability * BINS).astype(int), BINS - 1)
-    count = np.bincount(place, minlength=BINS)
+    place = calibration_bins(probability)
+    count = np.bincount(place)
     filled = count > 0
-    stated = np.bincount(place, probability, BINS)[filled] / count[filled]
-    return stated, np.bincount(place, labels, BINS)[filled] / count[filled]
+    stated, observed = (np.bincount(place, values)[filled] / count[filled] for values in (probability, labels))
+    return stated, observed
 
 
 def _draw(path: Path, draw: Callable[[Axes], None]) -> Path:

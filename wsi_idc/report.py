@@ -132,6 +132,7 @@ def _page(title: str, body: str) -> str:
 body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }}
 table {{ border-collapse: collapse; margin: 1rem 0 }} td, th {{ padding: .2rem .8rem .2rem 0; text-align: left }}
 tr {{ border-bottom: 1px solid #ddd }} .numbers :is(td, th):not(:first-child) {{ text-align: right }}
+small {{ color: #666; display: inline-block; white-space: nowrap }} pre {{ line-height: 1.3 }}
 img {{ max-width: 100% }} .figure {{ width: 32% }} .note {{ background: #fff3cd; padding: .4rem .8rem }}
 </style></head><body>
 <h1>{html.escape(title)}</h1>
@@ -152,36 +153,71 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<table class="numbers"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def write_evaluation(path: Path, metrics: Mapping[str, Any], figures: Sequence[Path]) -> None:
-    """Write one HTML page with the metrics of an evaluation, its groups, its patients and its figures inside."""
+def write_evaluation(path: Path, metrics: Mapping[str, Any], report: str, figures: Sequence[Path]) -> None:
+    """Write one HTML page with the metrics of an evaluation, its groups, its patients and its figures inside.
+
+    `report` is scikit-learn's classification report.
+    """
     names = [name for name, entry in metrics.items() if isinstance(entry, dict) and "ci95" in entry]
-    columns = {"all": metrics, "before calibration": metrics["before_calibration"], **metrics["groups"]}
-    columns = {name.replace("_", " "): group for name, group in columns.items() if names[0] in group}
-    heads = ["metric", *columns]
-    rows = [["patches", *(str(g["n_patches"]) for g in columns.values())]]
-    rows += [["patients", *(str(g["n_patients"]) for g in columns.values())]]
-    rows += [[name.replace("_", " "), *(_interval(group[name]) for group in columns.values())] for name in names]
-    patient_heads = ["patient", "patches", "IDC", *(n.replace("_", " ") for n in names)]
+    columns = {"all": metrics} | {n: g for n, g in metrics["groups"].items() if g["n_patches"]}
+    heads = ["", *map(_spaced, columns)]
+    rows = [[_spaced(n), *(str(g[f"n_{n}"]) for g in columns.values())] for n in ("patches", "patients")]
+    rows += [[_spaced(n), *(_interval(g[n]) for g in columns.values())] for n in names]
+    calibration = metrics["calibration"]
+    moments = [[f"{when} calibration", *map(_interval, calibration[when].values())] for when in calibration]
     patients = [
-        [patient, str(p["n_patches"]), str(p["n_idc"]), *(f"{p[n]:.3f}" for n in names)]
+        [html.escape(patient), str(p["n_patches"]), str(p["n_idc"]), *(_value(p[n]) for n in names)]
         for patient, p in metrics["per_patient"].items()
     ]
-    model = metrics["model"]
+    models = [f"{m['name']} {m['version']}" for m in metrics["models"]]
+    views = ", each in eight views" if metrics["tta"] else ""
+    own = "the model's own" if len(models) == 1 else "the mean, as logits, of the models' own"
+    temperatures = ", ".join(f"{m['temperature']:g}" for m in metrics["models"])
     images = [
-        f'<img class="figure" alt="{f.stem}" src="data:image/png;base64,{base64.b64encode(f.read_bytes()).decode()}">'
+        f'<img class="figure" alt="{_spaced(f.stem)}" '
+        f'src="data:image/png;base64,{base64.b64encode(f.read_bytes()).decode()}">'
         for f in figures
     ]
     body = f"""<p>{RESEARCH_USE}</p>
-<p>{metrics["n_patches"]} patches of {metrics["n_patients"]} patients; threshold {metrics["threshold"]}, the model's
-own: on the patients that it was chosen on, what depends on it is flattered. Intervals: 95 %, bootstrap over patients.
-Patches of another size left out: {metrics["left_out"]}.</p>
+{"".join(f'<p class="note">{html.escape(n)}</p>' for n in metrics["notes"])}
+<p>{metrics["n_patches"]} patches of {metrics["n_patients"]} patients. IDC from probability {metrics["threshold"]:g} on,
+{own}: on the patients that it was chosen on, what depends on it is flattered. Beside each value its 95 % interval, from
+a bootstrap over patients. Border: patches beside one of the other label; told from the interior in whole sections only.
+</p>
 {_table(heads, rows)}
 {"".join(images)}
+<h2>Calibration</h2>
+<p>Before: sigmoid(logit). After: sigmoid(logit / temperature), with temperature {temperatures}.</p>
+{_table(["", *map(_spaced, calibration["before"])], moments)}
+{_uncertainty(metrics["uncertainty"]) if "uncertainty" in metrics else ""}
+<h2>Classification report</h2>
+<pre>{html.escape(report)}</pre>
 <h2>Patients</h2>
-{_table(patient_heads, patients)}"""
-    path.write_text(_page(f"{model['name']} {model['version']}: evaluation", body), encoding="utf-8")
+{_table(["patient", "patches", "IDC", *map(_spaced, names)], patients)}"""
+    path.write_text(_page(f"Evaluation of {' with '.join(models)}{views}", body), encoding="utf-8")
+
+
+def _uncertainty(found: Mapping[str, Any]) -> str:
+    """Describe how uncertainty and errors go together."""
+    rows = [
+        [f"{n} of 4", f"{_value(q['from'])} to {_value(q['to'])}", str(q["n_patches"]), _interval(q["error_rate"])]
+        for n, q in enumerate(found["quartiles"], 1)
+    ]
+    return f"""<h2>Uncertainty</h2>
+<p>The standard deviation of a patch's probability over models and views. How often a wrong patch is more uncertain than
+a right one (AUC): {_interval(found["auc_of_errors"])}</p>
+{_table(["quarter", "uncertainty", "patches", "share wrong"], rows)}"""
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _value(number: float) -> str:
+    return f"{number:.3f}" if np.isfinite(number) else "–"
 
 
 def _interval(entry: Mapping[str, Any]) -> str:
     low, high = entry["ci95"]
-    return f"{entry['value']:.3f} ({low:.3f} to {high:.3f})"
+    interval = f" <small>{low:.3f} to {high:.3f}</small>" if np.isfinite(low) else ""
+    return _value(entry["value"]) + interval

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import convolve
 
 from wsi_idc.errors import DataError
 
+LAYOUT = "<patient>/<0|1>/<patient>_idx5_x<x>_y<y>_class<0|1>.png"
 MISSING = -1
+FARTHEST = 50_000  # pixels of 4 um: 20 cm, more than any section
+_CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
 _NAME = re.compile(r"^(?P<patient>[^_]+)_idx5_x(?P<x>\d+)_y(?P<y>\d+)_class(?P<label>[01])\.png$")
 
 
@@ -32,21 +38,82 @@ def index_patches(folder: Path, patients: Collection[str] | None = None) -> list
     """List the patches under `folder`, of these `patients` or of all, sorted by patient, y and x.
 
     Only `<folder>/<patient>/<0|1>/` is read, so the second copy of the tree that the Kaggle archive nests in itself
-    is not counted twice. Raises DataError where there is none.
+    is not counted twice. Raises DataError where there is none, and where one place is in both classes.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder that holds one folder a patient")
-    found = []
-    for patient in sorted(p for p in folder.iterdir() if p.is_dir() and (patients is None or p.name in patients)):
-        for path in patient.glob("[01]/*.png"):
-            if match := _NAME.match(path.name):
-                found.append(
-                    LabelledPatch(path, match["patient"], int(match["x"]), int(match["y"]), int(match["label"]))
-                )
+    found: list[LabelledPatch] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir() and (patients is None or entry.name in patients):
+                found += list_patches(folder / entry.name)[0]
     if not found:
         wanted = "" if patients is None else f" of the patients {', '.join(sorted(patients)[:5])}"
-        raise DataError(f"{folder}: no patches{wanted} named <patient>/<0|1>/<patient>_idx5_x<x>_y<y>_class<0|1>.png")
-    return sorted(found, key=lambda p: (p.patient, p.y, p.x))
+        raise DataError(f"{folder}: no patches{wanted} named {LAYOUT}{folder_hint(folder)}")
+    found.sort(key=lambda p: (p.patient, p.y, p.x))
+    for one, other in pairwise(found):
+        if one.label != other.label and (one.x, one.y, one.patient) == (other.x, other.y, other.patient):
+            raise DataError(f"{one.path}: the same place is in the other class as {other.path}; keep one of them")
+    return found
+
+
+def list_patches(patient: Path) -> tuple[list[LabelledPatch], list[Path]]:
+    """List the patches in the folder of one patient, and whatever else is there; in the order of the file system.
+
+    Patient, place and label are those that the names state, whatever the folders say.
+    """
+    patches, others = [], []
+    with os.scandir(patient) as entries:
+        inside = [(entry.name, entry.is_dir()) for entry in entries]
+    for name, is_dir in inside:
+        if not (is_dir and name in ("0", "1")):
+            others.append(patient / name)
+            continue
+        folder = patient / name
+        # scandir knows folders from files without asking the file system 277,524 times.
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                path = folder / entry.name
+                if (match := _NAME.match(entry.name)) and not entry.is_dir():
+                    patches.append(
+                        LabelledPatch(path, match["patient"], int(match["x"]), int(match["y"]), int(match["label"]))
+                    )
+                else:
+                    others.append(path)
+    return patches, others
+
+
+def is_patient_folder(folder: Path) -> bool:
+    """Say whether a folder holds a folder of a class, `0` or `1`. Raises OSError where it cannot be listed."""
+    return any(inside.name in ("0", "1") for inside in _folders(folder))
+
+
+def is_tree(folder: Path) -> bool:
+    """Say whether a folder holds folders of patients. Raises OSError where one cannot be listed."""
+    return any(is_patient_folder(inside) for inside in _folders(folder))
+
+
+def folder_hint(folder: Path) -> str:
+    """Say which folder to give in place of one that holds no folders of patients; "" where nothing is known."""
+    try:
+        if is_tree(folder):
+            return ""
+        below = _folders(folder)
+        # The archive nests its tree, and unpacking programs put a folder around the archive: two floors are enough.
+        for floor in (below, [p for b in below for p in _folders(b)]):
+            if trees := [p for p in floor if is_tree(p)]:
+                return f"; they are in {trees[0]}, give that folder"
+        if is_patient_folder(folder):
+            return f"; this is the folder of one patient, give {folder.resolve().parent}"
+    except OSError:
+        pass  # a hint is all that is lost where something may not be listed
+    return ""
+
+
+def _folders(folder: Path) -> list[Path]:
+    """List the folders in a folder, sorted."""
+    with os.scandir(folder) as entries:
+        return sorted(folder / entry.name for entry in entries if entry.is_dir())
 
 
 def read_patch(path: Path) -> np.ndarray:
@@ -57,7 +124,7 @@ def read_patch(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as an image; get the file again or remove it") from error
 
 
@@ -94,6 +161,22 @@ def place_patches(patches: Sequence[LabelledPatch], size: int = 50) -> dict[str,
     return grids
 
 
+def count_neighbours(present: np.ndarray) -> np.ndarray:
+    """Count the 4-neighbours of every place that are present; (rows, cols) bool to (rows, cols) int."""
+    return convolve(present.astype(int), _CROSS, mode="constant")
+
+
+def is_whole_section(present: np.ndarray) -> bool:
+    """Say whether the places with a patch, (rows, cols) bool, form a section rather than being a sample of one.
+
+    Most patches of a section have a neighbour on at least three sides; in a sample of one in five, hardly any.
+    """
+    return bool(present.any() and np.median(count_neighbours(present)[present]) >= 3)
+
+
 def read_patients(file: Path) -> set[str]:
-    """Read a split file: patient ids separated by white space or commas."""
-    return {p for p in re.split(r"[\s,]+", file.read_text(encoding="utf-8")) if p}
+    """Read a split file: patient ids separated by white space or commas. Raises DataError where it is no text."""
+    try:
+        return {p for p in re.split(r"[\s,]+", file.read_text(encoding="utf-8")) if p}
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: is not a text file in UTF-8; give a list of patients") from error

@@ -1,20 +1,30 @@
-"""Split patients, never patches: two patches of one patient look alike, and a model that saw one knows the other."""
+"""Split patients, never patches: two patches of one patient look alike, and a model that saw one knows the other.
+
+The one exception, `leaky_patch_split`, shows what it adds when that is forgotten.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
+from wsi_idc.data.kaggle import LabelledPatch, read_patients
 from wsi_idc.errors import DataError, OutputError
+from wsi_idc.output import replacing
 
 _OFFICIAL = Path(__file__).with_name("official_split.json")
 # Probably one hospital (CINJ), the others another (HUP): inferred from the ids, not documented by the authors.
 _FIRST_HOSPITAL = range(10253, 10309)
 
+PARTS = ("train", "val", "test")
 Split = dict[str, list[str]]
+_T = TypeVar("_T")
 
 
 def official_split(patients: Collection[str]) -> Split:
@@ -30,12 +40,29 @@ def random_split(patients: Iterable[str], shares: Sequence[float], seed: int) ->
 
     Raises DataError where a part would be empty.
     """
-    order = np.random.default_rng(seed).permutation(sorted(patients)).tolist()
-    ends = np.rint(np.cumsum(shares) / sum(shares) * len(order)).astype(int)
-    split = {n: sorted(part) for n, part in zip(("train", "val", "test"), np.split(order, ends[:-1]), strict=True)}
-    split = {name: [str(p) for p in part] for name, part in split.items()}
+    return _draw(sorted(patients), shares, seed, "patients")
+
+
+def leaky_patch_split(
+    patches: Iterable[LabelledPatch], shares: Sequence[float], seed: int
+) -> dict[str, list[LabelledPatch]]:
+    """Draw train, val and test with `shares` of the patches, whosever they are: to show what leakage adds.
+
+    A patient has patches in all parts, so a model is measured on patients that it has seen. Many published numbers on
+    these patches were taken so; measure with this split and with one of patients, and the difference is the leakage.
+    Nothing else is it good for. Raises DataError where a part would be empty.
+    """
+    return _draw(sorted(patches, key=lambda p: (p.patient, p.y, p.x)), shares, seed, "patches")
+
+
+def _draw(items: Sequence[_T], shares: Sequence[float], seed: int, what: str) -> dict[str, list[_T]]:
+    """Part items at random; each part keeps their order."""
+    order = np.random.default_rng(seed).permutation(len(items))
+    ends = np.rint(np.cumsum(shares) / sum(shares) * len(items)).astype(int)
+    drawn = np.split(order, ends[:-1])
+    split = {name: [items[i] for i in sorted(part.tolist())] for name, part in zip(PARTS, drawn, strict=True)}
     if empty := [name for name, part in split.items() if not part]:
-        raise DataError(f"{len(order)} patients in shares of {list(shares)} leave {', '.join(empty)} empty")
+        raise DataError(f"{len(items)} {what} in shares of {list(shares)} leave {', '.join(empty)} empty")
     return split
 
 
@@ -61,14 +88,18 @@ def hospital_split(patients: Iterable[str]) -> Split:
     return {"train": sorted(known - set(test)), "val": [], "test": test}
 
 
-def check_split(split: Split) -> None:
+def check_split(split: Mapping[str, Iterable[str]]) -> None:
     """Raise DataError where a patient is in two parts of a split."""
+    _check(split, "patient", "a patient has one side only")
+
+
+def _check(split: Mapping[str, Iterable[str]], what: str, why: str) -> None:
     seen: dict[str, str] = {}
-    for name, patients in split.items():
-        for patient in patients:
-            if patient in seen:
-                raise DataError(f"patient {patient} is in {seen[patient]} and in {name}; a patient has one side only")
-            seen[patient] = name
+    for name, members in split.items():
+        for member in members:
+            if member in seen:
+                raise DataError(f"{what} {member} is in {seen[member]} and in {name}; {why}")
+            seen[member] = name
 
 
 def write_split(folder: Path, split: Split) -> list[Path]:
@@ -77,10 +108,64 @@ def write_split(folder: Path, split: Split) -> list[Path]:
     Raises DataError where a patient is on two sides, OutputError where a list is there already.
     """
     check_split(split)
-    files = [folder / f"{name}.txt" for name in split]
+    return _write_lists(folder, {f"{name}.txt": "".join(f"{p}\n" for p in part) for name, part in split.items()})
+
+
+def write_leaky_split(folder: Path, split: Mapping[str, Sequence[LabelledPatch]], data: Path) -> list[Path]:
+    """Write `folder/<part>.csv` for each part, a patch a row: `path` below `data`, with slashes; return the files.
+
+    Raises OutputError where a list is there already.
+    """
+    texts = {}
+    for name, part in split.items():
+        table = io.StringIO()
+        rows = csv.writer(table, lineterminator="\n")
+        rows.writerows([["path"], *([p.path.relative_to(data).as_posix()] for p in part)])
+        texts[f"{name}.csv"] = table.getvalue()
+    return _write_lists(folder, texts)
+
+
+def _write_lists(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    files = [folder / name for name in texts]
     if there := [str(f) for f in files if f.exists()]:
         raise OutputError(f"{', '.join(there)}: already there; choose another -o")
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, patients in zip(files, split.values(), strict=True):
-        file.write_text("".join(f"{p}\n" for p in patients), encoding="utf-8")
+    for file, text in zip(files, texts.values(), strict=True):
+        with replacing(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     return files
+
+
+def read_split(folder: Path) -> dict[str, set[str]]:
+    """Read the patients of train, val and, where there are such lists, test and unlisted, as `write_split` wrote them.
+
+    Raises DataError where train.txt or val.txt is missing, or a patient is in two lists.
+    """
+    files = _find_lists(folder, ".txt", ("test", "unlisted"))
+    split = {name: read_patients(file) for name, file in files.items()}
+    check_split({str(file): sorted(split[name]) for name, file in files.items()})
+    return split
+
+
+def read_leaky_split(folder: Path) -> dict[str, set[str]]:
+    """Read the paths of train, val and, where there is such a list, test, as `write_leaky_split` wrote them.
+
+    Raises DataError where train.csv or val.csv is missing, has no column `path`, or a patch is in two lists.
+    """
+    files = _find_lists(folder, ".csv", ("test",))
+    split = {}
+    for name, file in files.items():
+        try:
+            with file.open(encoding="utf-8", newline="") as text:
+                split[name] = {row["path"] for row in csv.DictReader(text, restval="")}
+        except (KeyError, UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"{file}: is no table with a column path; write it again with data split") from error
+    _check({str(file): sorted(split[name]) for name, file in files.items()}, "patch", "a patch has one side only")
+    return split
+
+
+def _find_lists(folder: Path, ending: str, optional: Sequence[str]) -> dict[str, Path]:
+    files = {name: folder / f"{name}{ending}" for name in ("train", "val", *optional)}
+    for name, file in files.items():
+        if name not in optional and not file.is_file():
+            raise DataError(f"{file}: no such file; give a folder that wsi-idc data split wrote")
+    return {name: file for name, file in files.items() if file.is_file()}

@@ -1,11 +1,16 @@
-"""Augmentation of patches that keeps the label: the eight symmetries of the square and stain jitter."""
+"""Augmentation of patches that keeps the label: symmetries, small affine maps, colour, and stain."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from skimage.color import hed_from_rgb, rgb_from_hed
+
+if TYPE_CHECKING:
+    from wsi_idc.training.config import AugmentConfig
 
 _OPTICAL_DENSITY = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
 
@@ -28,31 +33,116 @@ def symmetries(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class StainChange:
-    """Factors and offsets (n, 3) of haematoxylin, eosin and residual for n patches, in natural optical density."""
+    """A linear map of the optical density of n patches: density @ `mix` (n, 3, 3) + `offset` (n, 3), natural logs."""
 
-    factor: np.ndarray
+    mix: np.ndarray
     offset: np.ndarray
 
     @classmethod
     def draw(cls, n: int, rng: np.random.Generator, scale: float = 0.25, shift: float = 0.04) -> StainChange:
-        """Draw n changes evenly: factors within `scale` of 1, offsets within `shift` of 0."""
+        """Draw n changes evenly: factors of haematoxylin, eosin and residual within `scale` of 1, offsets of each
+        within `shift` of 0 (Tellez et al. 2018)."""
         factor, offset = rng.uniform(1 - scale, 1 + scale, (n, 3)), rng.uniform(-shift, shift, (n, 3))
-        return cls(factor.astype(np.float32), offset.astype(np.float32))
+        # RGB density -> stains -> scaled -> RGB density is one 3x3 matrix a patch.
+        mix = np.einsum("ij,nj,jk->nik", hed_from_rgb, factor, rgb_from_hed)
+        return cls(mix.astype(np.float32), (offset @ rgb_from_hed).astype(np.float32))
 
     def take(self, rows: np.ndarray) -> StainChange:
         """Select changes by row."""
-        return StainChange(self.factor[rows], self.offset[rows])
+        return StainChange(self.mix[rows], self.offset[rows])
 
 
 def change_stain(pixels: np.ndarray, change: StainChange) -> np.ndarray:
-    """Apply a stain change to each patch of (n, s, s, 3) uint8 (Tellez et al. 2018)."""
-    to_hed, to_rgb = hed_from_rgb.astype(np.float32), rgb_from_hed.astype(np.float32)
-    # RGB density -> stains -> scaled -> RGB density is one 3x3 matrix a patch.
-    mix = np.einsum("ij,nj,jk->nik", to_hed, change.factor, to_rgb)
-    density = _OPTICAL_DENSITY[pixels].reshape(len(pixels), -1, 3) @ mix + (change.offset @ to_rgb)[:, None, :]
+    """Apply a stain change to each patch of (n, s, s, 3) uint8."""
+    density = _OPTICAL_DENSITY[pixels].reshape(len(pixels), -1, 3) @ change.mix + change.offset[:, None, :]
     return np.clip(256 * np.exp(-density) - 1, 0, 255).round().astype(np.uint8).reshape(pixels.shape)
 
 
-def augment(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Apply every augmentation that the shipped model was trained with to (n, s, s, 3) uint8 patches."""
-    return change_stain(symmetries(pixels, rng), StainChange.draw(len(pixels), rng))
+@dataclass(frozen=True, slots=True)
+class Stains:
+    """Haematoxylin and eosin of a patient: their colours (3, 2) in optical density, and their strengths (2,)."""
+
+    colours: np.ndarray
+    strengths: np.ndarray
+
+    @classmethod
+    def of(cls, pixels: np.ndarray) -> Stains | None:
+        """Estimate from patches (n, s, s, 3) uint8 of one patient (Macenko et al. 2009), None where none is stained."""
+        from torchstain.base.normalizers import MacenkoNormalizer
+
+        normalizer = MacenkoNormalizer(backend="numpy")
+        tissue = ~(_OPTICAL_DENSITY[pixels] < 0.2).any(axis=-1)
+        if tissue.sum() < 1000:
+            return None
+        normalizer.fit(pixels.reshape(1, -1, 3))
+        colours, strengths = normalizer.HERef, normalizer.maxCRef
+        return cls(colours, strengths) if np.isfinite(colours).all() and (strengths > 0.05).all() else None
+
+    def to(self, other: Stains) -> np.ndarray:
+        """Return the map (3, 3) of optical densities that gives tissue with these stains those of `other`.
+
+        What is neither stain (the residual) stays as it is.
+        """
+        unmix = np.linalg.pinv(self.colours)
+        residual = np.eye(3) - self.colours @ unmix
+        return (other.colours @ np.diag(other.strengths / self.strengths) @ unmix + residual).T.astype(np.float32)
+
+
+def _affine(pixels: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
+    """Rotate, shear, zoom and shift each patch about its centre; what comes in at the edges is mirrored."""
+    import keras
+
+    n, size = pixels.shape[:2]
+    turn, shear = (np.deg2rad(rng.uniform(-a, a, n)) for a in (config.rotation, config.shear))
+    zoom_x, zoom_y = np.exp(rng.uniform(-1, 1, (2, n)) * np.log1p(config.zoom))
+    shift = rng.uniform(-config.shift, config.shift, (2, n)) * size
+    cos, sin = np.cos(turn), np.sin(turn)
+    a, b = zoom_x * cos, zoom_y * (cos * np.tan(shear) - sin)
+    c, d = zoom_x * sin, zoom_y * (sin * np.tan(shear) + cos)
+    middle = (size - 1) / 2
+    x, y = middle * (1 - a - b) + shift[0], middle * (1 - c - d) + shift[1]
+    # Output (x, y) comes from input (a x + b y + x0, c x + d y + y0).
+    maps = np.stack([a, b, x, c, d, y, np.zeros(n), np.zeros(n)], axis=1).astype(np.float32)
+    moved = keras.ops.image.affine_transform(
+        pixels.astype(np.float32), maps, fill_mode="reflect", data_format="channels_last"
+    )
+    return np.clip(np.rint(keras.ops.convert_to_numpy(moved)), 0, 255).astype(np.uint8)
+
+
+def _colour(pixels: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
+    """Change brightness and contrast, about each patch's own mean."""
+    n = len(pixels)
+    factor = rng.uniform(1 - config.contrast, 1 + config.contrast, (n, 1, 1, 1)).astype(np.float32)
+    offset = 255 * rng.uniform(-config.brightness, config.brightness, (n, 1, 1, 1)).astype(np.float32)
+    mean = pixels.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float32)
+    return np.clip(np.rint((pixels - mean) * factor + mean + offset), 0, 255).astype(np.uint8)
+
+
+def augment(
+    pixels: np.ndarray,
+    config: AugmentConfig,
+    rng: np.random.Generator,
+    patients: np.ndarray | None = None,
+    stains: Mapping[str, Stains] | None = None,
+) -> np.ndarray:
+    """Change (n, s, s, 3) uint8 patches as `config` says.
+
+    For `config.macenko`, `patients` (n,) and the `stains` of patients are needed: a share of the patches is given the
+    stains of another patient.
+    """
+    if config.symmetries:
+        pixels = symmetries(pixels, rng)
+    if config.rotation or config.zoom or config.shift or config.shear:
+        pixels = _affine(pixels, config, rng)
+    if config.brightness or config.contrast:
+        pixels = _colour(pixels, config, rng)
+    change = StainChange.draw(len(pixels), rng, config.stain_scale, config.stain_shift)
+    if config.macenko and patients is not None and stains:
+        names = sorted(stains)
+        for row in np.flatnonzero(rng.random(len(pixels)) < config.macenko):
+            other = stains[names[rng.integers(len(names))]]
+            if own := stains.get(patients[row]):
+                change.mix[row] = own.to(other) @ change.mix[row]
+    if config.stain_scale or config.stain_shift or config.macenko:
+        pixels = change_stain(pixels, change)
+    return pixels

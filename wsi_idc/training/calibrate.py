@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from sklearn.metrics import precision_recall_curve
+
+from wsi_idc.metrics import patient_bootstrap, resampled_metrics
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -47,3 +51,23 @@ def cross_validated(
         probability[here] = probabilities(logits[here], temperature)
         positive[here] = probability[here] >= threshold
     return probability, positive
+
+
+def calibrate(logits: np.ndarray, labels: np.ndarray, patients: np.ndarray, whole: np.ndarray) -> dict[str, Any]:
+    """Fit temperature and threshold on validation patches, and say what they are worth on patients not used for them.
+
+    `whole` (n,) bool tells patches of whole sections from those of sampled patients. Returns "temperature",
+    "threshold", and "metrics": for all patches, whole sections and sampled patients, each metric with its interval, by
+    temperatures and thresholds cross-validated over the patients.
+    """
+    temperature = round(fit_temperature(logits, labels), 4)
+    threshold = round(fit_threshold(probabilities(logits, temperature), labels), 4)
+    probability, positive = cross_validated(logits, patients, labels)
+    groups = {"val": np.ones(len(labels), bool), "val_whole_sections": whole, "val_sampled_patients": ~whole}
+    metrics = {}
+    for name, rows in groups.items():
+        if rows.any():
+            compute = resampled_metrics(labels[rows], probability[rows], positive[rows])
+            counts = {"patients": len(set(patients[rows].tolist())), "patches": int(rows.sum())}
+            metrics[name] = counts | patient_bootstrap(patients[rows], compute)
+    return {"temperature": temperature, "threshold": threshold, "metrics": metrics}

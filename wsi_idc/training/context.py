@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
 
-from wsi_idc.data.kaggle import MISSING, LabelledPatch, place_patches
+from wsi_idc.data.kaggle import MISSING, place_patches
+from wsi_idc.data.store import PatchArray
+from wsi_idc.output import replacing
 from wsi_idc.training.augment import StainChange, change_stain, symmetry
+from wsi_idc.training.config import AugmentConfig, ContextConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,36 +31,39 @@ class SectionFeatures:
 
 
 def encode_sections(
-    encoder: keras.Model, pixels: np.ndarray, patches: Sequence[LabelledPatch], variants: int, seed: int
+    encoder: keras.Model,
+    data: PatchArray,
+    config: ContextConfig,
+    augment: AugmentConfig,
+    cache: Path,
+    on_view: Callable[[int], None] | None = None,
 ) -> SectionFeatures:
-    """Encode patches (n, s, s, 3) uint8 as they are, and in `variants` - 1 other views of their sections."""
-    names = sorted({p.patient for p in patches})
-    owner = np.searchsorted(names, [p.patient for p in patches])
-    rng = np.random.default_rng(seed)
+    """Encode patches as they are, and in `config.variants` - 1 other views of their sections.
+
+    Each view is kept as a file in `cache`, and not computed again where it is there.
+    """
+    names = np.unique(data.patients)
+    owner = np.searchsorted(names, data.patients)
     encoded = []
-    for variant in range(variants):
-        change = StainChange.draw(len(names), rng) if variant else None
-        parts = []
-        for start in range(0, len(pixels), 256):
-            rows = slice(start, start + 256)
-            view = symmetry(pixels[rows], variant % 8, axes=(1, 2))
-            if change:
-                view = change_stain(view, change.take(owner[rows]))
-            parts.append(np.asarray(encoder.predict_on_batch(np.ascontiguousarray(view)), np.float16))
-        encoded.append(np.concatenate(parts))
-    return SectionFeatures(place_patches(patches), np.array([p.label for p in patches]), encoded)
-
-
-@dataclass(frozen=True, slots=True)
-class ContextConfig:
-    """What fitting a context network is made of; `side` is the side of a window in patches."""
-
-    steps: int = 500
-    batch_size: int = 24
-    side: int = 20
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.02
-    seed: int = 0
+    for variant in range(config.variants):
+        file = cache / f"view-{variant}.npy"
+        if not file.exists():
+            rng = np.random.default_rng([config.seed, variant])
+            change = StainChange.draw(len(names), rng, augment.stain_scale, augment.stain_shift)
+            parts = []
+            for start in range(0, len(data), 256):
+                rows = slice(start, start + 256)
+                view = symmetry(np.asarray(data.pixels[rows]), variant % 8, axes=(1, 2))
+                if variant:
+                    view = change_stain(view, change.take(owner[rows]))
+                found = encoder.predict_on_batch(np.ascontiguousarray(view))
+                parts.append(keras.ops.convert_to_numpy(found).astype(np.float16))
+            with replacing(file) as temporary, temporary.open("wb") as stream:
+                np.save(stream, np.concatenate(parts))
+        encoded.append(np.load(file))
+        if on_view:
+            on_view(variant + 1)
+    return SectionFeatures(place_patches(data.patches), data.labels, encoded)
 
 
 class SectionWindows(keras.utils.PyDataset):
@@ -108,7 +115,7 @@ def fit_context(model: keras.Model, features: SectionFeatures, config: ContextCo
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, use_ema=True, ema_momentum=0.99)
     loss = keras.losses.BinaryCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
     model.compile(optimizer, loss)
-    model.fit(SectionWindows(features, config), epochs=1, shuffle=False, verbose=2)
+    model.fit(SectionWindows(features, config), epochs=1, shuffle=False, verbose=0)
     return model
 
 
@@ -119,5 +126,5 @@ def context_logits(model: keras.Model, features: SectionFeatures) -> np.ndarray:
         present = grid != MISSING
         values = features.variants[0][grid].astype(np.float32) * present[..., None]
         logits = model.predict_on_batch([values[None], present[None, ..., None].astype(np.float32)])
-        out[grid[present]] = np.asarray(logits)[0, ..., 0][present]
+        out[grid[present]] = keras.ops.convert_to_numpy(logits)[0, ..., 0][present]
     return out

@@ -1,88 +1,195 @@
-"""Fit a patch classifier with Keras: seeded, checkpointed after every epoch, resumed where it stopped."""
+"""Fit a patch classifier with Keras, epoch by epoch; killed at any moment, it goes on as if it had not been."""
 
 from __future__ import annotations
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-from dataclasses import dataclass
+import json
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
+from typing import Any
 
 import keras
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
-from wsi_idc.training.augment import augment
+from wsi_idc.data.store import PatchArray
+from wsi_idc.errors import DataError
+from wsi_idc.output import replacing
+from wsi_idc.training.batches import Batches, TrainingSet
+from wsi_idc.training.config import LossConfig, OptimizerConfig, TrainConfig
+from wsi_idc.training.schedule import best_epoch, learning_rate, stops
 
-
-@dataclass(frozen=True, slots=True)
-class FitConfig:
-    """What a training run is made of; the learning rate warms up for one epoch, then follows a cosine to zero."""
-
-    epochs: int = 12
-    batch_size: int = 128
-    learning_rate: float = 2e-3
-    weight_decay: float = 5e-3
-    seed: int = 1
-
-
-class AugmentedPatches(keras.utils.PyDataset):
-    """Shuffled, augmented batches of decoded patches; the same batches for the same seed and epoch."""
-
-    def __init__(self, pixels: np.ndarray, labels: np.ndarray, config: FitConfig, epoch: int = 0) -> None:
-        """Take pixels (n, s, s, 3) uint8 and labels (n,); `epoch` is the one to begin with."""
-        super().__init__(workers=1, use_multiprocessing=False)
-        self._pixels, self._labels, self._config, self._epoch = pixels, labels, config, epoch
-        self._shuffle()
-
-    def _shuffle(self) -> None:
-        self._order = np.random.default_rng([self._config.seed, self._epoch]).permutation(len(self._labels))
-
-    def __len__(self) -> int:
-        """Return the number of whole batches in an epoch."""
-        return len(self._labels) // self._config.batch_size
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return one augmented batch."""
-        size = self._config.batch_size
-        rows = np.sort(self._order[index * size : (index + 1) * size])
-        rng = np.random.default_rng([self._config.seed, self._epoch, index])
-        return augment(self._pixels[rows], rng), self._labels[rows].astype(np.float32)[:, None]
-
-    def on_epoch_end(self) -> None:
-        """Draw the next epoch's order."""
-        self._epoch += 1
-        self._shuffle()
+Record = dict[str, float]
+OnBatch = Callable[[int, int, dict[str, float]], None]
+CHECKPOINT, BEST = "checkpoint.npz", "best.npz"
 
 
-def fit(model: keras.Model, pixels: np.ndarray, labels: np.ndarray, run: Path, config: FitConfig) -> keras.Model:
-    """Fit `model` (pixels -> logits) and keep checkpoints and `log.csv` in `run`; called again, it resumes.
-
-    The weights after the last epoch are the result: nothing is chosen on the validation patients.
-    """
-    run.mkdir(parents=True, exist_ok=True)
-    log, checkpoint = run / "log.csv", run / "checkpoint.keras"
-    done = 0
-    if checkpoint.exists() and log.exists():
-        model = keras.models.load_model(checkpoint)
-        done = len(log.read_text(encoding="utf-8").splitlines()) - 1
+def make_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
+    """Make the optimizer that `config` names; biases and normalisations do not decay."""
+    decay = config.weight_decay or None
+    optimizer: keras.optimizers.Optimizer
+    if config.kind == "adamw":
+        optimizer = keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay)
+    elif config.kind == "adagrad":
+        optimizer = keras.optimizers.Adagrad(config.learning_rate, weight_decay=decay)
     else:
-        steps = len(labels) // config.batch_size
-        schedule = keras.optimizers.schedules.CosineDecay(
-            config.learning_rate / 20,
-            steps * (config.epochs - 1),
-            warmup_target=config.learning_rate,
-            warmup_steps=steps,
+        optimizer = keras.optimizers.SGD(
+            config.learning_rate, momentum=config.momentum, nesterov=True, weight_decay=decay
         )
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
+    if decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        model.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True))
-    keras.utils.set_random_seed(config.seed + done)
-    model.fit(
-        AugmentedPatches(pixels, labels, config, done),
-        epochs=config.epochs,
-        initial_epoch=done,
-        callbacks=[keras.callbacks.CSVLogger(log, append=True), keras.callbacks.ModelCheckpoint(checkpoint)],
-        shuffle=False,
-        verbose=2,
+    return optimizer
+
+
+def make_loss(config: LossConfig) -> keras.losses.Loss:
+    """Make the loss that `config` names, of logits."""
+    if config.kind == "focal":
+        return keras.losses.BinaryFocalCrossentropy(
+            gamma=config.gamma, from_logits=True, label_smoothing=config.label_smoothing
+        )
+    return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
+
+
+class _Step(keras.callbacks.Callback):
+    """Set the learning rate before a batch, average the weights after it, and say how far it is."""
+
+    def __init__(self, rate: Callable[[float], float], average: float, state: _State, on_batch: OnBatch | None) -> None:
+        super().__init__()
+        self._rate, self._average, self._state, self._on_batch = rate, average, state, on_batch
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.model.optimizer.learning_rate = self._rate(batch / self.params["steps"])
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self._average:
+            self._state.average(self._average)
+        if self._on_batch:
+            self._on_batch(batch + 1, self.params["steps"], logs or {})
+
+
+class _State:
+    """Everything that a run has to remember: weights, their average, the optimizer, the epochs so far."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model = model
+        self.averaged = [np.array(v) for v in model.weights]
+        self._steps = 0
+        self.history: list[Record] = []
+
+    def average(self, momentum: float) -> None:
+        """Move the average towards the weights; early on faster, so that it forgets where it began."""
+        self._steps += 1
+        momentum = min(momentum, self._steps / (self._steps + 9))
+        for mean, weight in zip(self.averaged, self.model.weights, strict=True):
+            value = keras.ops.convert_to_numpy(weight)
+            mean += ((1 - momentum) * (value - mean)).astype(mean.dtype)
+
+    def _variables(self) -> list[keras.Variable]:
+        # With the seeds of dropout, so that a resumed run draws what an uninterrupted one does.
+        return [*self.model.variables, *self.model.optimizer.variables]
+
+    def save(self, path: Path) -> None:
+        """Write everything into one file, whole or not at all."""
+        arrays = {f"variable{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables())}
+        arrays |= {f"average{i}": v for i, v in enumerate(self.averaged)}
+        with replacing(path) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, steps=self._steps, history=json.dumps(self.history), **arrays)
+
+    def load(self, path: Path) -> None:
+        """Read what `save` wrote; raises DataError where it is damaged or of another network."""
+        try:
+            with np.load(path) as held:
+                variables = self._variables()
+                values = [held[f"variable{i}"] for i in range(len(variables))]
+                averaged = [held[f"average{i}"] for i in range(len(self.averaged))]
+                self._steps, self.history = int(held["steps"]), json.loads(str(held["history"]))
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+            self.averaged = averaged
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path}: the checkpoint is damaged ({error}); remove it to begin again") from error
+
+
+def fit(
+    model: keras.Model,
+    training: TrainingSet,
+    val: PatchArray,
+    run: Path,
+    config: TrainConfig,
+    on_batch: OnBatch | None = None,
+    on_epoch: Callable[[list[Record]], None] | None = None,
+) -> tuple[keras.Model, list[Record]]:
+    """Fit `model` (pixels -> logits) on `training`, and measure `val` after each epoch.
+
+    Keeps a checkpoint in `run`; called again with the same arguments, it goes on from there and ends with the same
+    weights. Returns the model and a record of each epoch. Raises DataError for a damaged checkpoint.
+    """
+    keras.utils.set_random_seed(config.fit.seed)
+    model.compile(
+        make_optimizer(config.optimizer),
+        make_loss(config.loss),
+        weighted_metrics=[keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)],
     )
-    return model
+    model.optimizer.build(model.trainable_variables)
+    state = _State(model)
+    if (run / CHECKPOINT).exists():
+        state.load(run / CHECKPOINT)
+    history, optimizer = state.history, config.optimizer
+    for epoch in range(len(history), config.fit.epochs):
+        if stops(config.fit.early_stopping, [r["val_loss"] for r in history]):
+            break
+        began = perf_counter()
+        losses = [r["val_loss"] for r in history]
+
+        def rate(share: float, epoch: int = epoch, losses: list[float] = losses) -> float:
+            return learning_rate(optimizer, epoch + share, config.fit.epochs, losses)
+
+        step = _Step(rate, optimizer.average, state, on_batch)
+        batches = Batches(training, config, epoch)
+        fitted = model.fit(batches, epochs=1, callbacks=[step], shuffle=False, verbose=0).history
+        record = {"epoch": epoch + 1, "learning_rate": rate(1.0), "loss": fitted["loss"][0]}
+        record |= {"accuracy": fitted["accuracy"][0]} | _measure(state, val, optimizer.average > 0)
+        history.append({**record, "seconds": round(perf_counter() - began, 1)})
+        if best_epoch([r["val_loss"] for r in history]) == epoch:
+            with replacing(run / BEST) as temporary, temporary.open("wb") as stream:
+                np.savez(stream, *_result(state, optimizer.average > 0))
+        state.save(run / CHECKPOINT)
+        if on_epoch:
+            on_epoch(history)
+    if config.fit.early_stopping:
+        with np.load(run / BEST) as held:
+            model.set_weights([held[name] for name in held.files])
+    else:
+        model.set_weights(_result(state, optimizer.average > 0))
+    return model, history
+
+
+def _result(state: _State, averaged: bool) -> list[np.ndarray]:
+    return state.averaged if averaged else state.model.get_weights()
+
+
+def _measure(state: _State, val: PatchArray, averaged: bool) -> Record:
+    """Measure the weights that would be the result now; threshold 0.5, no temperature."""
+    held = state.model.get_weights()
+    state.model.set_weights(_result(state, averaged))
+    logits = predict_logits(state.model, val.pixels)
+    state.model.set_weights(held)
+    sign = np.where(val.labels == 1, 1.0, -1.0)
+    record = {
+        "val_loss": float(np.logaddexp(0, -sign * logits).mean()),
+        "val_accuracy": float(((logits > 0) == (val.labels == 1)).mean()),
+    }
+    if len(np.unique(val.labels)) == 2:
+        record["val_auc"] = float(roc_auc_score(val.labels, logits))
+    return record
+
+
+def predict_logits(model: keras.Model, pixels: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """Return the logits (n,) float32 of patches (n, s, s, 3) uint8, without taking all of them into memory."""
+    starts = range(0, len(pixels), batch_size)
+    parts = [model.predict_on_batch(np.asarray(pixels[i : i + batch_size]))[:, 0] for i in starts]
+    return np.concatenate([keras.ops.convert_to_numpy(p) for p in parts]).astype(np.float32)

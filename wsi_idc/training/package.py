@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from wsi_idc.errors import ModelError
+from wsi_idc.errors import DataError, ModelError, OutputError
 from wsi_idc.inference import ENGINES, Predictor
 from wsi_idc.models.package import ModelPackage, load_package
+from wsi_idc.training.card import model_card
+from wsi_idc.training.run import CONFIG, RESULT
+
+CARD = "MODEL_CARD.md"
 
 
-def write_package(folder: Path, facts: Mapping[str, Any], networks: Mapping[str, keras.Model]) -> ModelPackage:
+def write_package(
+    folder: Path, facts: Mapping[str, Any], networks: Mapping[str, keras.Model], card: str = ""
+) -> ModelPackage:
     """Export `networks` ("encoder", maybe "context") as .keras and .onnx into `folder` and describe them.
 
     `facts` are the fields of model.json that the weights do not tell (see models/model.schema.json). The folder
@@ -53,11 +60,49 @@ def write_package(folder: Path, facts: Mapping[str, Any], networks: Mapping[str,
             "networks": files,
         }
         (place / "model.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        if card:
+            (place / CARD).write_text(card, encoding="utf-8")
         _compare_engines(load_package(place))
         if folder.exists():
             shutil.rmtree(folder)
         place.rename(folder)
     return load_package(folder)
+
+
+def package_run(
+    run: Path, folder: Path, *, version: str = "1.0.0", mpp: float = 4.0, licence: str = "Apache-2.0"
+) -> ModelPackage:
+    """Make the model package `folder`, named like it, of what `wsi_idc.training.run.train` left in `run`.
+
+    With a model card, written from what was measured. Raises DataError where the training has not come to its end,
+    OutputError where `folder` is there already.
+    """
+    if not (run / RESULT).exists():
+        raise DataError(f"{run}: has no {RESULT}; the training is not at its end, run `wsi-idc train` again")
+    if folder.exists():
+        raise OutputError(f"{folder}: is there already; choose another -o")
+    result = json.loads((run / RESULT).read_text(encoding="utf-8"))
+    config = tomllib.loads(text := (run / CONFIG).read_text(encoding="utf-8"))
+    names = ["encoder", "context"] if result["halo"] else ["encoder"]
+    networks = {name: keras.saving.load_model(run / f"{name}.keras", compile=False) for name in names}
+    neighbours = f", and a network on the neighbours within {result['halo']} patches" if result["halo"] else ""
+    facts = {
+        "name": folder.name,
+        "version": version,
+        "description": f"{result['architecture']} on patches{neighbours}",
+        "licence": licence,
+        "mpp": mpp,
+        **{key: result[key] for key in ("patch_size", "halo", "threshold", "temperature")},
+        "classes": ["non-IDC", "IDC"],
+        "training_data": result["training_data"]
+        | {
+            "description": f"patches of the {' and '.join(config['data']['train'])} patients of the split "
+            f"{Path(config['data']['split']).name}; temperature and threshold fitted on its "
+            f"{' and '.join(config['data']['val'])} patients, metrics with both cross-validated over these patients",
+        },
+        "metrics": result["metrics"],
+    }
+    return write_package(folder, facts, networks, card=model_card(facts, result["weights"], text))
 
 
 def _compare_engines(package: ModelPackage, tolerance: float = 1e-4) -> None:

@@ -1,0 +1,77 @@
+"""`wsi-idc train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wsi_idc.cli.options import needs_extra
+
+# Options that stand for keys of the configuration.
+_KEYS = {
+    "architecture": "model.architecture",
+    "weights": "model.weights",
+    "init": "model.init",
+    "split": "data.split",
+    "epochs": "fit.epochs",
+    "seed": "fit.seed",
+}
+
+
+@click.command()
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder.")
+@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Such as optimizer.learning_rate=1e-3.")
+@click.option("--architecture", metavar="NAME", help="model.architecture")
+@click.option("--weights", metavar="none|imagenet|FILE", help="model.weights")
+@click.option("--init", metavar="NAME|DIR", help="model.init: go on from this model package.")
+@click.option("--split", metavar="official|DIR", help="data.split: what `wsi-idc data split` wrote.")
+@click.option("--epochs", type=click.IntRange(0), help="fit.epochs")
+@click.option("--seed", type=click.IntRange(0), help="fit.seed")
+def train(data: Path, output: Path, config: Path | None, settings: tuple[str, ...], **shortcuts: str | int) -> None:
+    """Train a model on the labelled patches in DATA (Kaggle's layout).
+
+    What is trained and how is in a TOML file; --set and the options above it come first. The configuration is kept with
+    the run. The same command again goes on where it was interrupted. `wsi-idc models package` makes a model of the run.
+    """
+    with needs_extra("train"):
+        from wsi_idc.training.config import read_config
+        from wsi_idc.training.run import Hooks
+        from wsi_idc.training.run import train as run_training
+
+    given = [f"{_KEYS[name]}={value}" for name, value in shortcuts.items() if value is not None]
+    chosen = read_config(config, [*given, *settings])
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        epoch = bar.add_task("epoch 1")
+        views = bar.add_task("views of the sections", total=chosen.context.variants, visible=False)
+
+        def on_batch(done: int, total: int, logs: dict[str, float]) -> None:
+            bar.update(epoch, completed=done, total=total)
+
+        def on_epoch(history: list[dict[str, float]]) -> None:
+            values = history[-1].items()
+            click.echo("  ".join(f"{k} {v:.0f}" if k == "epoch" else f"{k} {v:.4g}" for k, v in values))
+            bar.update(epoch, description=f"epoch {len(history) + 1}")
+
+        def on_data(training: Any, val: Any) -> None:
+            for name, part in (("training", training), ("validation", val)):
+                left_out = f", {part.left_out} of another size left out" if part.left_out else ""
+                click.echo(f"{name}: {len(part)} patches of {len(set(part.patients))} patients{left_out}")
+
+        def on_view(done: int) -> None:
+            bar.update(views, completed=done, visible=True)
+
+        result = run_training(data, chosen, output, Hooks(on_batch, on_epoch, on_view, on_data))
+    click.echo(f"temperature {result['temperature']}, threshold {result['threshold']}, cross-validated over patients:")
+    for group, values in result["metrics"].items():
+        numbers = (f"{k} {values[k]['value']:.4f}" for k in ("auc", "f1", "balanced_accuracy", "accuracy", "ece"))
+        click.echo(f"  {group:22}{values['patients']:3} patients  {'  '.join(numbers)}")
+    click.echo(output)

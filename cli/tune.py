@@ -1,0 +1,44 @@
+"""`wsi-idc tune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from wsi_idc.cli.options import needs_extra
+
+
+@click.command()
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder.")
+@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file to start from.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Such as fit.epochs=6.")
+@click.option("--space", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file.")
+@click.option("--method", type=click.Choice(["random", "bayesian", "hyperband"]), default="random", show_default=True)
+@click.option("--trials", type=click.IntRange(1), default=20, show_default=True, help="Not for hyperband.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+def tune(
+    data: Path,
+    output: Path,
+    config: Path | None,
+    settings: tuple[str, ...],
+    space: Path | None,
+    method: str,
+    trials: int,
+    seed: int,
+) -> None:
+    """Search for the configuration with the highest AUC on the validation patients, with KerasTuner.
+
+    --space has a line for each key to vary, such as "optimizer.learning_rate" = {low = 1e-4, high = 1e-2, log = true}
+    or "model.architecture" = {choices = ["residual_cnn", "cancernet"]}; without it, learning rate, weight decay, stain
+    jitter and label smoothing. The same command again goes on where it was interrupted. Writes best.toml, which
+    `wsi-idc train --config` takes, results.csv, results.png, and every trial's run.
+    """
+    with needs_extra("train"):
+        from wsi_idc.training.config import read_config
+        from wsi_idc.training.tune import read_space
+        from wsi_idc.training.tune import tune as search
+
+    search(data, read_config(config, settings), read_space(space), output, method=method, trials=trials, seed=seed)
+    click.echo(output / "best.toml")

@@ -1,0 +1,88 @@
+"""The model card: what a model is, what it was made from and measured on, and what it is not for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_GROUPS = {
+    "val": "all validation patients",
+    "val_whole_sections": "those whose patches form sections",
+    "val_sampled_patients": "those with scattered patches",
+}
+_METRICS = {
+    "auc": "AUC",
+    "f1": "F1 (IDC)",
+    "balanced_accuracy": "balanced accuracy",
+    "accuracy": "accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "brier": "Brier score",
+    "ece": "expected calibration error",
+}
+
+
+def model_card(facts: Mapping[str, Any], weights: int, config: str) -> str:
+    """Write the card in Markdown from the fields of model.json, the number of weights, and the configuration."""
+    groups = {name: values for name, values in facts["metrics"].items() if name in _GROUPS}
+    head = "| | " + " | ".join(
+        f"{_GROUPS[name]}: {v['patients']} patients, {v['patches']} patches" for name, v in groups.items()
+    )
+    rows = [
+        f"| {title} | " + " | ".join(_interval(values[metric]) for values in groups.values()) + " |"
+        for metric, title in _METRICS.items()
+    ]
+    neighbours = (
+        f"A patch's probability depends on the patches within {facts['halo']} of it; missing ones are masked."
+        if facts["halo"]
+        else "Each patch is judged by itself."
+    )
+    data = facts["training_data"]
+    return f"""# {facts["name"]} {facts["version"]}
+
+{facts["description"]}; {weights:,} weights. Licence: {facts["licence"]}.
+
+**For research use only.** Not a medical device and not for diagnosis.
+
+## What it takes and gives
+
+Patches of {facts["patch_size"]}x{facts["patch_size"]} pixels at {facts["mpp"]:g} um per pixel, RGB, scaled inside the
+network; the probability of invasive ductal carcinoma is sigmoid(logit / {facts["temperature"]}), and from
+{facts["threshold"]} on a patch counts as IDC. {neighbours}
+
+## Data
+
+Trained on {data["patches"]:,} patches of {data["patients"]} patients: {data["description"]}.
+
+## Measured
+
+With 95 % intervals from a bootstrap over patients; thresholds and temperatures from other patients than those measured
+(cross-validated). Training ran without these patients{_stopping(config)}.
+
+{head} |
+|---|{"---|" * len(groups)}
+{chr(10).join(rows)}
+
+## Limits
+
+- The public IDC patches hold no slide without cancer and mark no DCIS: specificity on normal tissue is not known.
+- Labels are coarse outlines of one pathologist; at their borders they are noisy.
+- Other scanners, stains and laboratories than those of the training data: not measured.
+
+## Configuration
+
+```toml
+{config.rstrip()}
+```
+"""
+
+
+def _interval(entry: Mapping[str, Any]) -> str:
+    return f"{entry['value']:.3f} ({entry['ci95'][0]:.3f} to {entry['ci95'][1]:.3f})"
+
+
+def _stopping(config: str) -> str:
+    import tomllib
+
+    stopped = tomllib.loads(config)["fit"]["early_stopping"]
+    return ", but when it ended was chosen on them" if stopped else ""

@@ -1,0 +1,188 @@
+"""What a training is made of: sections of a TOML file, checked, overridden from the command line, kept with the run."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from wsi_idc.errors import DataError
+
+
+class _Section(BaseModel):
+    """A key that does not exist is an error, not silently nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Section):
+    """Which patches: `split` is "official" or a folder written by `wsi-idc data split`."""
+
+    split: str = "official"
+    train: tuple[str, ...] = ("train", "unlisted")
+    val: tuple[str, ...] = ("val",)
+    # Decoded pixels are kept in a file on disk and paged in; "memory" holds all of them instead.
+    cache: Literal["disk", "memory"] = "disk"
+
+
+class ModelConfig(_Section):
+    """Which network: a name in `wsi_idc.models.architectures`, and what its builder takes.
+
+    `init` is a model package whose weights training begins from; `weights` are those of keras.applications.
+    `context` adds a network that looks at neighbouring patches, on the features of the first one.
+    """
+
+    architecture: str = "residual_cnn"
+    options: dict[str, Any] = {}
+    weights: str = "none"
+    init: str = ""
+    context: bool = False
+
+
+class AugmentConfig(_Section):
+    """Changes of a patch that keep its label; each is drawn evenly within the amount given, 0 is none."""
+
+    symmetries: bool = True
+    rotation: float = Field(0.0, ge=0, le=180, description="degrees")
+    zoom: float = Field(0.0, ge=0, lt=1, description="share of the side")
+    shift: float = Field(0.0, ge=0, lt=1, description="share of the side")
+    shear: float = Field(0.0, ge=0, lt=45, description="degrees")
+    brightness: float = Field(0.0, ge=0, lt=1, description="share of full scale")
+    contrast: float = Field(0.0, ge=0, lt=1, description="factors within this of 1")
+    stain_scale: float = Field(0.25, ge=0, lt=1, description="factors of each stain within this of 1")
+    stain_shift: float = Field(0.04, ge=0, lt=1, description="natural optical density")
+    macenko: float = Field(0.0, ge=0, le=1, description="share of patches given the stains of another patient")
+
+
+class LossConfig(_Section):
+    """Cross-entropy, or focal loss (Lin et al. 2017) with `gamma`; classes weighted as they come, or evenly."""
+
+    kind: Literal["crossentropy", "focal"] = "crossentropy"
+    gamma: float = Field(2.0, ge=0)
+    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+
+class OptimizerConfig(_Section):
+    """How weights move. `average` is the momentum of a moving average of the weights, 0 for none.
+
+    Schedules: cosine to zero over all epochs; step and plateau multiply by `factor` every `patience` epochs, or after
+    `patience` epochs without a better validation loss; constant. All warm up over `warmup` epochs.
+    """
+
+    kind: Literal["adamw", "adagrad", "sgd"] = "adamw"
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(5e-3, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    schedule: Literal["cosine", "step", "plateau", "constant"] = "cosine"
+    warmup: float = Field(1.0, ge=0, description="epochs")
+    factor: float = Field(0.5, gt=0, lt=1)
+    patience: int = Field(4, ge=1)
+    average: float = Field(0.0, ge=0, lt=1)
+
+
+class FitConfig(_Section):
+    """How long. With `early_stopping` epochs without a better validation loss the training ends, and the weights of
+    the best epoch are the result; with 0 it runs to the end, and the last weights are: nothing is chosen on val."""
+
+    epochs: int = Field(12, ge=0)
+    batch_size: int = Field(128, ge=1)
+    seed: int = Field(1, ge=0)
+    early_stopping: int = Field(0, ge=0)
+    mixed_precision: bool = False
+
+
+class ContextConfig(_Section):
+    """How the context network is fitted: `steps` batches of windows of `side` patches, in `variants` views."""
+
+    width: int = Field(64, ge=1)
+    dilations: tuple[int, ...] = (1, 2, 4)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    variants: int = Field(13, ge=1)
+    steps: int = Field(500, ge=10)
+    batch_size: int = Field(24, ge=1)
+    side: int = Field(20, ge=2)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.02, ge=0)
+    seed: int = Field(0, ge=0)
+
+
+class TrainConfig(_Section):
+    """All of a training; its TOML file has a section for each field, every key optional."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    fit: FitConfig = FitConfig()
+    context: ContextConfig = ContextConfig()
+
+    @model_validator(mode="after")
+    def _parts_apart(self) -> TrainConfig:
+        if both := set(self.data.train) & set(self.data.val):
+            raise ValueError(f"{', '.join(sorted(both))} cannot be train and val at once")
+        return self
+
+    def toml(self) -> str:
+        """Write as TOML, every key spelled out."""
+        return tomli_w.dumps(self.model_dump())
+
+
+def read_config(file: Path | None = None, settings: Sequence[str] = ()) -> TrainConfig:
+    """Read a TOML file and put `settings` ("section.key=value", the value as in TOML) over it.
+
+    Raises DataError, naming the file and the key, for a key that does not exist or a value that does not fit.
+    """
+    sections: dict[str, Any] = {}
+    if file:
+        try:
+            sections = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise DataError(f"{file}: is not TOML ({error})") from error
+    values = {}
+    for setting in settings:
+        key, _, text = setting.partition("=")
+        values[key.strip()] = _value(text.strip())
+    return _validated(sections, values, str(file or "configuration"))
+
+
+def override(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
+    """Put `values`, by "section.key", over `config`; raises DataError as `read_config` does."""
+    return _validated(config.model_dump(), values, "configuration")
+
+
+def _validated(sections: dict[str, Any], values: Mapping[str, Any], source: str) -> TrainConfig:
+    for path, value in values.items():
+        *names, key = path.split(".")
+        place = sections
+        for name in names:
+            place = place.setdefault(name, {})
+            if not isinstance(place, dict):
+                raise DataError(f"{path}: {name} is no section")
+        place[key] = value
+    try:
+        return TrainConfig.model_validate(sections)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {_reason(f)}" for f in error.errors())
+        raise DataError(f"{source}: {faults}") from error
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # A bare word is meant as a string.
+
+
+def _reason(fault: Any) -> str:
+    if fault["type"] != "extra_forbidden":
+        return str(fault["msg"])
+    section: Any = TrainConfig
+    for name in fault["loc"][:-1]:
+        section = section.model_fields[name].annotation
+    return f"no such key; there are {', '.join(section.model_fields)}"

@@ -1,0 +1,211 @@
+"""A training from patches to a calibrated model, in a folder that says how it came about."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import platformdirs
+from filelock import FileLock, Timeout
+from tensorboard.summary import Writer
+
+from wsi_idc.data.kaggle import MISSING, LabelledPatch, index_patches, is_whole_section, place_patches
+from wsi_idc.data.split import official_split, read_leaky_split, read_split
+from wsi_idc.data.store import PatchArray, open_patches
+from wsi_idc.errors import DataError, ModelError, OutputError
+from wsi_idc.inference import load_keras
+from wsi_idc.models.architectures import build, context_halo, context_network, feature_encoder
+from wsi_idc.models.registry import find_model
+from wsi_idc.output import replacing
+from wsi_idc.training.batches import TrainingSet
+from wsi_idc.training.calibrate import calibrate
+from wsi_idc.training.config import DataConfig, TrainConfig
+from wsi_idc.training.context import context_logits, encode_sections, fit_context
+from wsi_idc.training.fit import OnBatch, Record, fit, predict_logits
+from wsi_idc.training.logs import draw_history, write_log
+
+CONFIG, RESULT, LOGITS = "config.toml", "run.json", "val-logits.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Where a caller listens: batches of an epoch, epochs, and views of the sections encoded for the context."""
+
+    on_batch: OnBatch | None = None
+    on_epoch: Callable[[list[Record]], None] | None = None
+    on_view: Callable[[int], None] | None = None
+    on_data: Callable[[PatchArray, PatchArray], None] | None = None
+
+
+def select_patches(folder: Path, config: DataConfig) -> tuple[list[LabelledPatch], list[LabelledPatch]]:
+    """List the training and validation patches in `folder` that `config` names.
+
+    Raises DataError for a part that does not exist or is empty, and for a patient that is in two parts.
+    """
+    patches = index_patches(folder)
+    if config.split != "official" and (Path(config.split) / "train.csv").exists():
+        split, ids = read_leaky_split(Path(config.split)), [p.path.relative_to(folder).as_posix() for p in patches]
+    else:
+        ids = [p.patient for p in patches]
+        split = official_split(set(ids)) if config.split == "official" else read_split(Path(config.split))
+    # Shares of one's own have no patients that are in none of the parts.
+    split = {"unlisted": set(), **split}
+    if unknown := {*config.train, *config.val} - set(split):
+        raise DataError(f"{config.split}: the split has no part {', '.join(sorted(unknown))}, but {', '.join(split)}")
+    wanted = [set().union(*(split[name] for name in names)) for names in (config.train, config.val)]
+    train, val = ([p for p, own in zip(patches, ids, strict=True) if own in part] for part in wanted)
+    for name, part in (("training", train), ("validation", val)):
+        if not part:
+            raise DataError(f"{folder}: has no {name} patches in the split {config.split}")
+    return train, val
+
+
+def train(data: Path, config: TrainConfig, run: Path, hooks: Hooks = Hooks()) -> dict[str, Any]:
+    """Train what `config` describes on the patches in `data` (Kaggle's layout), into the folder `run`.
+
+    Called again with the same arguments it goes on where it was interrupted. Leaves `config.toml`, logs and their
+    figure, the networks as .keras, `val-logits.csv` with a row for each val patch, and `run.json`: temperature and
+    threshold fitted on val, and metrics with both cross-validated over the val patients. Returns that.
+    Raises OutputError where `run` holds another training, or another process is at it.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise OutputError(f"{run}: another wsi-idc is training there; wait for it to end") from None
+    with lock:
+        training, val = select_patches(data, config.data)
+        identity = _identity(training, val, data)
+        _claim(run, config, identity)
+        if (run / RESULT).exists():
+            return json.loads((run / RESULT).read_text(encoding="utf-8"))
+        cache = Path(platformdirs.user_cache_dir("wsi-idc", appauthor=False)) if config.data.cache == "disk" else None
+        model, context = _networks(config)
+        size = model.input_shape[1]
+        arrays = [open_patches(p, size, cache) for p in (training, val)]
+        if hooks.on_data:
+            hooks.on_data(*arrays)
+        networks, logits = _fit_networks(model, context, *arrays, config, run, hooks)
+        for name, network in networks.items():
+            with replacing(run / f"{name}.keras") as temporary:
+                network.save(temporary)
+        result = {
+            "architecture": config.model.architecture,
+            "patch_size": size,
+            "halo": context_halo(networks["context"]) if "context" in networks else 0,
+            "weights": sum(n.count_params() for n in networks.values()),
+            "training_data": {"patients": len(set(arrays[0].patients)), "patches": len(arrays[0])},
+            "left_out": sum(a.left_out for a in arrays),
+        } | calibrate(logits, arrays[1].labels, arrays[1].patients, whole_sections(arrays[1]))
+        _write_logits(run / LOGITS, arrays[1], logits)
+        with replacing(run / RESULT) as temporary:
+            temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        return result
+
+
+def whole_sections(data: PatchArray) -> np.ndarray:
+    """Tell for each patch (n,) bool whether the patches of its patient form a section."""
+    whole = {patient: is_whole_section(grid != MISSING) for patient, grid in place_patches(data.patches).items()}
+    return np.array([whole[p] for p in data.patients])
+
+
+def _write_logits(path: Path, data: PatchArray, logits: np.ndarray) -> None:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["patient", "x", "y", "label", "logit"])
+        for patch, logit in zip(data.patches, logits.tolist(), strict=True):
+            writer.writerow([patch.patient, patch.x, patch.y, patch.label, f"{logit:.5f}"])
+
+
+def _claim(run: Path, config: TrainConfig, identity: str) -> None:
+    """Keep the configuration with the run, or see that it is the one that was kept."""
+    text = f"# wsi-idc train; patches {identity}\n{config.toml()}"
+    path = run / CONFIG
+    if path.exists():
+        if path.read_text(encoding="utf-8") != text:
+            raise OutputError(f"{run}: holds a training with another configuration or other patches; choose another -o")
+        return
+    if held := sorted(p.name for p in run.iterdir() if p.name != ".lock"):
+        raise OutputError(f"{run}: holds {held[0]}, which is of no training; choose another -o")
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _identity(training: list[LabelledPatch], val: list[LabelledPatch], data: Path) -> str:
+    names = "\n".join(str(p.path.relative_to(data)) for part in (training, val) for p in part)
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
+
+
+def _networks(config: TrainConfig) -> tuple[keras.Model, keras.Model | None]:
+    """Build the patch classifier, and a context network to begin with where a package has one."""
+    keras.utils.set_random_seed(config.fit.seed)
+    if not config.model.init:
+        return build(config.model.architecture, weights=config.model.weights, **config.model.options), None
+    package = find_model(config.model.init)
+    encoder = load_keras(package, "encoder")
+    if not package.halo:
+        return encoder, None
+    try:
+        # The encoder of a context model was made from a classifier, whose last layer it still has.
+        classifier = keras.Model(encoder.input, encoder.get_layer("logits").output)
+    except ValueError as error:
+        raise ModelError(f"{package.folder}: has no patch classifier to go on from") from error
+    return classifier, load_keras(package, "context")
+
+
+@contextmanager
+def _precision(model: keras.Model, mixed: bool) -> Iterator[None]:
+    """Let hidden layers compute in bfloat16 while training; the weights are float32 all the time."""
+    hidden = [v for v in model.layers if v.name != "logits"] if mixed else []
+    held = [v.dtype_policy for v in hidden]
+    for layer in hidden:
+        layer.dtype_policy = "mixed_bfloat16"
+    try:
+        yield
+    finally:
+        for layer, policy in zip(hidden, held, strict=True):
+            layer.dtype_policy = policy
+
+
+def _fit_networks(
+    model: keras.Model,
+    context: keras.Model | None,
+    training: PatchArray,
+    val: PatchArray,
+    config: TrainConfig,
+    run: Path,
+    hooks: Hooks,
+) -> tuple[dict[str, keras.Model], np.ndarray]:
+    events = Writer(str(run / "tensorboard"))
+
+    def on_epoch(history: list[Record]) -> None:
+        write_log(run, history, events)
+        if hooks.on_epoch:
+            hooks.on_epoch(history)
+
+    with _precision(model, config.fit.mixed_precision):
+        model, history = fit(model, TrainingSet.of(training, config), val, run, config, hooks.on_batch, on_epoch)
+    events.close()
+    if history:
+        draw_history(run, history)
+    if not config.model.context:
+        return {"encoder": model}, predict_logits(model, val.pixels)
+    encoder = feature_encoder(model)
+    single = config.context.model_copy(update={"variants": 1})
+    features = encode_sections(encoder, training, config.context, config.augment, run / "views", hooks.on_view)
+    settings = config.context
+    context = context or context_network(
+        features.variants[0].shape[1], settings.width, settings.dilations, settings.dropout
+    )
+    context = fit_context(context, features, settings)
+    found = encode_sections(encoder, val, single, config.augment, run / "views-val")
+    return {"encoder": encoder, "context": context}, context_logits(context, found)
