@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import click
 
 from wsi_idc.cli.options import json_option, print_table
-from wsi_idc.errors import DataError
 
 if TYPE_CHECKING:
     from wsi_idc.data.audit_report import Audit
@@ -140,7 +139,7 @@ def split(folder: Path, output: Path, how: str, shares: str, folds: int, fold: i
     The lists of patients go to `evaluate --patients`, and the folder with all of them to `train`.
     """
     from wsi_idc.data import split as splits
-    from wsi_idc.data.kaggle import LAYOUT, folder_hint, index_patches
+    from wsi_idc.data.kaggle import index_patches
 
     try:
         parts = [float(s) for s in shares.split(",")]
@@ -148,8 +147,9 @@ def split(folder: Path, output: Path, how: str, shares: str, folds: int, fold: i
         parts = []
     if how in ("random", "leaky-patches") and not (len(parts) == 3 and all(0 < p < math.inf for p in parts)):
         raise click.BadParameter(f"{shares}: give three positive shares, such as 72,8,20", param_hint="--shares")
+    patches = index_patches(folder)
     if how == "leaky-patches":
-        drawn = splits.leaky_patch_split(index_patches(folder), parts, seed)
+        drawn = splits.leaky_patch_split(patches, parts, seed)
         for path in splits.write_leaky_split(output, drawn, folder):
             click.echo(f"{path}: {len(drawn[path.stem])} patches")
         click.echo(
@@ -158,9 +158,7 @@ def split(folder: Path, output: Path, how: str, shares: str, folds: int, fold: i
             err=True,
         )
         return
-    patients = [p.name for p in folder.iterdir() if p.is_dir() and p.name.isdigit()]
-    if not patients:
-        raise DataError(f"{folder}: no patients, in folders named {LAYOUT}{folder_hint(folder)}")
+    patients = {p.patient for p in patches}
     found = {
         "official": lambda: splits.official_split(patients),
         "random": lambda: splits.random_split(patients, parts, seed),
@@ -169,3 +167,9 @@ def split(folder: Path, output: Path, how: str, shares: str, folds: int, fold: i
     }[how]()
     for path in splits.write_split(output, found):
         click.echo(f"{path}: {len(found[path.stem])} patients")
+    if empty := [name for name in splits.PARTS if not found[name]]:
+        click.echo(
+            f"warning: no patients in {', '.join(empty)}; training needs train and val: move some there from another "
+            "list, or take another --how",
+            err=True,
+        )

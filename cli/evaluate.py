@@ -27,7 +27,7 @@ from wsi_idc.cli.options import chosen_model, engine_option, needs_extra, print_
     help="Patients of this part of the official split (Cruz-Roa 2014).",
 )
 @click.option("--patients", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File of patient ids.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder.")
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="New folder.")
 def evaluate(
     data: Path,
     models: tuple[str, ...],
@@ -46,13 +46,14 @@ def evaluate(
     threshold the mean, as logits, of theirs. --tta averages the eight views of each model likewise. With either, the
     standard deviation of the probability over models and views is the uncertainty of a patch.
     """
-    if (split is None) == (patients is None):
+    who = [w for w in (split, patients) if w is not None]
+    if len(who) != 1:
         raise click.UsageError("say which patients: --split, or --patients FILE")
     with needs_extra("train"):
         from wsi_idc.evaluate import evaluate_model
 
     packages = [chosen_model(name) for name in models or [None]]
-    metrics = evaluate_model(data, packages, output, split=split, patients_file=patients, tta=tta, engine=engine)
+    metrics = evaluate_model(data, packages, output, who[0], tta=tta, engine=engine)
     for note in metrics["notes"]:
         click.echo(note, err=True)
     click.echo(f"{metrics['n_patches']} patches of {metrics['n_patients']} patients, threshold {metrics['threshold']}")

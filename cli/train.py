@@ -38,12 +38,12 @@ def train(data: Path, output: Path, config: Path | None, settings: tuple[str, ..
     the run. The same command again goes on where it was interrupted. `wsi-idc models package` makes a model of the run.
     """
     with needs_extra("train"):
-        from wsi_idc.training.config import read_config
+        from wsi_idc.training.config import override, read_config
         from wsi_idc.training.run import Hooks
         from wsi_idc.training.run import train as run_training
 
-    given = [f"{_KEYS[name]}={value}" for name, value in shortcuts.items() if value is not None]
-    chosen = read_config(config, [*given, *settings])
+    given = {_KEYS[name]: value for name, value in shortcuts.items() if value is not None}
+    chosen = override(read_config(config, settings), given)
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -72,6 +72,7 @@ def train(data: Path, output: Path, config: Path | None, settings: tuple[str, ..
         result = run_training(data, chosen, output, Hooks(on_batch, on_epoch, on_view, on_data))
     click.echo(f"temperature {result['temperature']}, threshold {result['threshold']}, cross-validated over patients:")
     for group, values in result["metrics"].items():
-        numbers = (f"{k} {values[k]['value']:.4f}" for k in ("auc", "f1", "balanced_accuracy", "accuracy", "ece"))
+        named = ((k, values[k]["value"]) for k in ("auc", "f1", "balanced_accuracy", "accuracy", "ece"))
+        numbers = (f"{k} {value:.4f}" for k, value in named if value is not None)
         click.echo(f"  {group:22}{values['patients']:3} patients  {'  '.join(numbers)}")
     click.echo(output)

@@ -40,5 +40,9 @@ def tune(
         from wsi_idc.training.tune import read_space
         from wsi_idc.training.tune import tune as search
 
-    search(data, read_config(config, settings), read_space(space), output, method=method, trials=trials, seed=seed)
+    def on_trial(name: str, auc: float) -> None:
+        click.echo(f"trial {name}: AUC {auc:.4f}")
+
+    options = {"method": method, "trials": trials, "seed": seed}
+    search(data, read_config(config, settings), read_space(space), output, **options, on_trial=on_trial)
     click.echo(output / "best.toml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ _BLOCKS = [
 def efficientnet_lite0(
     patch_size: int = 50, weights: str | Path = "none", blocks: int = len(_BLOCKS), dropout: float = 0.3
 ) -> keras.Model:
-    """Build a patch classifier on the first `blocks` (at most 11) blocks of EfficientNet-Lite0.
+    """Build a patch classifier on the first `blocks` (1 to 11) blocks of EfficientNet-Lite0.
 
     Input: (n, patch_size, patch_size, 3) uint8. Output: (n, 1) float32 logits of IDC. The stem has strides 1 in place
     of 2, as though the patch were enlarged twice: nuclei are 2 to 3 pixels wide at 4 um per pixel. `weights` is "none"
@@ -30,6 +31,9 @@ def efficientnet_lite0(
     """
     import keras
     from keras import layers
+
+    if not 1 <= blocks <= len(_BLOCKS):
+        raise ValueError(f"blocks: 1 to {len(_BLOCKS)}, not {blocks}")
 
     def normalized(x: keras.KerasTensor, name: str, active: bool = True) -> keras.KerasTensor:
         x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
@@ -67,7 +71,8 @@ def _load(model: keras.Model, path: Path) -> None:
             for layer in model.layers:
                 if layer.name != "logits" and layer.weights:
                     layer.set_weights([held[f"{layer.name}/{i}"] for i in range(len(layer.weights))])
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        reason = str(error).partition("\n")[0]
         raise ModelError(
-            f"{path}: does not hold weights of {model.name} ({error}); see examples/imagenet_weights.py"
+            f"{path}: does not hold weights of {model.name} ({reason}); see examples/imagenet_weights.py"
         ) from error

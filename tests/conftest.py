@@ -8,6 +8,8 @@ import pytest
 from wsi_idc.painter import PaintedSection, paint_section
 from wsi_idc.pyramid import write_slide
 
+from helpers import SMALL, write_patches
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
@@ -26,3 +28,21 @@ def section() -> PaintedSection:
 def painted(section: PaintedSection, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("painted") / "painted.tif"
     return write_slide(path, section.pixels, section.mpp, downsamples=(1, 4), compression="deflate")
+
+
+@pytest.fixture(scope="session")
+def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Patches of 16 pixels: train patients of the official split, an unlisted one, val and test patients."""
+    patients = ["8865", "8913", "8915", "99999", "8867", "8914", "8917", "8864"]
+    return write_patches(tmp_path_factory.mktemp("patches"), patients)
+
+
+@pytest.fixture(scope="session")
+def trained(patches: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small training, which tests share and so must not change."""
+    from wsi_idc.training.config import read_config
+    from wsi_idc.training.run import train
+
+    run = tmp_path_factory.mktemp("trained") / "run"
+    train(patches, read_config(None, [*SMALL, "fit.epochs=5"]), run)
+    return run

@@ -1,20 +1,34 @@
-"""Models made for the tests: a network whose weights are known, as a package and in plain NumPy."""
+"""Made for the tests: a network whose weights are known, as a package and in plain NumPy, and patches to train on."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 from scipy.ndimage import convolve
 
+from wsi_idc.data.kaggle import LabelledPatch
 from wsi_idc.models.package import ModelPackage, load_package
 
 if TYPE_CHECKING:
     import keras
 
+# What takes long to import.
+HEAVY = {"tensorflow", "keras", "numpy", "zarr", "dask", "skimage", "scipy", "shapely", "onnxruntime", "matplotlib"}
+HEAVY |= {"sklearn", "pydantic", "keras_tuner"}
+# Settings of a training on `write_patches` that takes a second or two.
+SMALL = [
+    "data.cache=memory",
+    "model.options={patch_size = 16, widths = [4, 8], dropout = 0.1}",
+    "optimizer.learning_rate=0.02",
+    "fit.batch_size=16",
+    "fit.epochs=2",
+]
 FACTS = {
     "name": "test",
     "version": "1",
@@ -100,3 +114,33 @@ def numpy_package(halo: int = 0, **changes: object) -> ModelPackage:
     """Describe the model that `NumpyEngine` computes, without weights."""
     facts = FACTS | {"halo": halo, "sha256": "0" * 64} | changes
     return ModelPackage(folder=Path("none"), networks={"encoder": {}}, **facts)
+
+
+def dark_and_bright(labels: np.ndarray, size: int, seed: int = 0) -> np.ndarray:
+    """Noise (n, size, size, 3) uint8 that is dark for label 1 and bright for 0, less clearly than a threshold needs."""
+    rng = np.random.default_rng(seed)
+    mean = 170 - 80 * labels + rng.normal(0, 25, len(labels))
+    pixels = mean[:, None, None, None] + rng.normal(0, 30, (len(labels), size, size, 3))
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+def write_patches(folder: Path, patients: Iterable[str], size: int = 16, rows: int = 4, cols: int = 4) -> Path:
+    """Write sections of `rows` x `cols` patches in Kaggle's layout; the upper left quarter and one more are IDC."""
+    for seed, patient in enumerate(patients):
+        label = np.zeros((rows, cols), int)
+        label[: rows // 2, : cols // 2] = label[-1, seed % cols] = 1
+        pixels = dark_and_bright(label.ravel(), size, seed)
+        for number, (y, x) in enumerate(np.ndindex(rows, cols)):
+            place = folder / patient / str(label[y, x])
+            place.mkdir(parents=True, exist_ok=True)
+            name = f"{patient}_idx5_x{x * size + 1}_y{y * size + 1}_class{label[y, x]}.png"
+            Image.fromarray(pixels[number]).save(place / name)
+    return folder
+
+
+def listed(labels: Iterable[int], patients: int = 4, size: int = 8) -> list[LabelledPatch]:
+    """Describe patches, without files, in a row for each of some patients."""
+    return [
+        LabelledPatch(Path("none"), str(n % patients), n // patients * size + 1, 1, label)
+        for n, label in enumerate(labels)
+    ]

@@ -258,6 +258,11 @@ def test_outputs_hold_what_was_found_and_come_whole_or_not_at_all(clean, tmp_pat
     assert {p.name for p in tmp_path.iterdir()} == {"idc", "a", "again"}
 
 
+def test_the_place_for_the_results_is_not_reported(clean):
+    assert counts(audit_folder(clean, clean / "audit")) == {}
+    assert {p.name for p in (clean / "audit").iterdir()} == FILES
+
+
 def test_the_command_prints_a_table_or_json(clean):
     for row in range(5):
         put(clean, "8", 9, 2 * row, 0).write_bytes(b"")

@@ -14,7 +14,7 @@ from PIL import Image
 from wsi_idc.cli import main
 from wsi_idc.models.registry import SHIPPED, find_model
 
-HEAVY = {"tensorflow", "keras", "numpy", "zarr", "dask", "skimage", "scipy", "shapely", "onnxruntime", "matplotlib"}
+from helpers import HEAVY
 
 
 def run(*arguments):

@@ -4,10 +4,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from wsi_idc.data.kaggle import MISSING, LabelledPatch, place_patches
+from wsi_idc.data.store import PatchArray
 from wsi_idc.models.architectures import context_network, feature_encoder, separable_residual_cnn
 from wsi_idc.training.augment import symmetry
+from wsi_idc.training.config import AugmentConfig, ContextConfig
 from wsi_idc.training.context import (
-    ContextConfig,
     SectionFeatures,
     SectionWindows,
     context_logits,
@@ -80,14 +81,37 @@ def test_patches_are_placed_where_their_names_say():
     assert grids["b"].tolist() == [[1]]
 
 
-def test_the_first_view_is_the_patches_as_they_are_and_the_others_differ():
+def test_the_first_view_is_the_patches_as_they_are_and_the_others_differ(tmp_path):
     encoder = feature_encoder(separable_residual_cnn(widths=(4, 8)))
     pixels = np.random.default_rng(0).integers(0, 256, (4, 50, 50, 3), dtype=np.uint8)
-    patches = [patch("a", 0, n, n % 2) for n in range(4)]
-    found = encode_sections(encoder, pixels, patches, variants=3, seed=0)
+    data = PatchArray(pixels, [patch("ab"[n // 2], 0, n, n % 2) for n in range(4)], 0)
+    views = []
+    found = encode_sections(encoder, data, ContextConfig(variants=3), AugmentConfig(), tmp_path, views.append)
+    assert views == [1, 2, 3]
     np.testing.assert_allclose(found.variants[0], encoder.predict_on_batch(pixels), rtol=1e-2, atol=1e-3)
     assert np.abs(found.variants[0] - found.variants[1]).max() > 1e-3
     assert found.labels.tolist() == [0, 1, 0, 1]
+    assert {name: grid.tolist() for name, grid in found.grids.items()} == {"a": [[0, 1]], "b": [[-1, -1, 2, 3]]}
+
+    def encodes_nothing(_pixels):
+        raise AssertionError("encoded again")
+
+    encoder.predict_on_batch = encodes_nothing
+    again = encode_sections(encoder, data, ContextConfig(variants=3), AugmentConfig(), tmp_path)
+    np.testing.assert_array_equal(np.stack(again.variants), np.stack(found.variants))
+
+
+def test_a_view_is_turned_and_stained_as_it_says(tmp_path):
+    encoder = feature_encoder(separable_residual_cnn(widths=(4, 8)))
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 50, 50, 3), dtype=np.uint8)
+    data = PatchArray(pixels, [patch("a", 0, n) for n in range(3)], 0)
+    none = AugmentConfig(stain_scale=0, stain_shift=0)
+    found = encode_sections(encoder, data, ContextConfig(variants=10), none, tmp_path)
+    for variant in range(10):
+        turned = np.ascontiguousarray(symmetry(pixels, variant % 8, axes=(1, 2)))
+        expected = encoder.predict_on_batch(turned)
+        # Stains of factor 1 change pixels by rounding only.
+        np.testing.assert_allclose(found.variants[variant], expected, rtol=2e-2, atol=5e-3)
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +180,26 @@ def test_fitting_learns_what_neighbours_tell():
     alone = roc_auc_score(features.labels, np.array(values)[:, 0])
     assert alone < 0.75
     assert roc_auc_score(features.labels, logits) > alone + 0.1
+
+
+def test_without_steps_the_network_stays(numbered):
+    model = context_network(1, width=4)
+    before = model.get_weights()
+    after = fit_context(model, numbered, ContextConfig(steps=0)).get_weights()
+    assert all((a == b).all() for a, b in zip(before, after, strict=True))
+
+
+def test_fitted_again_it_is_the_same(numbered):
+    fitted = []
+    for _ in range(2):
+        keras.utils.set_random_seed(0)
+        model = fit_context(context_network(1, width=4), numbered, ContextConfig(steps=4, batch_size=2, side=5))
+        fitted.append(model.get_weights())
+    assert all((a == b).all() for a, b in zip(*fitted, strict=True))
+    assert (model.get_layer("added").get_weights()[0] != 0).any()
+
+
+def test_every_patch_gets_its_logit(numbered):
+    """A fresh network gives the patch's own logit, here its number."""
+    found = context_logits(context_network(1, width=4), numbered)
+    np.testing.assert_allclose(found, np.arange(1, len(found) + 1), rtol=1e-3)

@@ -7,7 +7,7 @@ from PIL import Image
 import wsi_idc
 from wsi_idc.data.assemble import assemble, paste_patches
 from wsi_idc.data.kaggle import index_patches, load_patches, read_patients
-from wsi_idc.errors import DataError
+from wsi_idc.errors import DataError, OutputError
 from wsi_idc.heatmap import read_heatmap
 
 
@@ -65,10 +65,21 @@ def test_damaged_and_misplaced_patches_are_named(tmp_path, section):
     (tmp_path / "1" / "0" / "1_idx5_x51_y1_class0.png").write_bytes(b"\x89PNG damaged")
     with pytest.raises(DataError, match=r"x51_y1_class0\.png: cannot be read"):
         load_patches(index_patches(tmp_path))
-    for x in (0, 9_999_999):
-        write_patch(tmp_path / str(x), "2", x, 1, 0, section.pixels[:50, :50])
-        with pytest.raises(DataError, match="is no place on a section"):
-            paste_patches(index_patches(tmp_path / str(x)))
+
+
+@pytest.mark.parametrize(("x", "y"), [(0, 1), (1, 0), (9_999_999, 1), (1, 9_999_999)])
+def test_places_that_are_none_are_named(tmp_path, section, x, y):
+    """Of 0 the grid would make its last column, and of millions more than fits into memory."""
+    write_patch(tmp_path, "2", x, y, 0, section.pixels[:50, :50])
+    with pytest.raises(DataError, match=rf"x{x}_y{y}_class0\.png: x={x}, y={y} is no place .* counted from 1"):
+        index_patches(tmp_path)
+
+
+@pytest.mark.parametrize("patient", ["case_7", "x_idx5_x", "Müller", "病人 3"])
+def test_patients_may_have_any_name(tmp_path, section, patient):
+    write_patch(tmp_path, patient, 51, 1, 1, section.pixels[:50, :50])
+    (patch,) = index_patches(tmp_path)
+    assert (patch.patient, patch.x, patch.y, patch.label) == (patient, 51, 1, 1)
 
 
 def test_a_place_in_both_classes_is_refused(kaggle, section):
@@ -103,7 +114,8 @@ def test_a_picture_too_large_for_any_patch_is_damage(tmp_path, section, monkeypa
 def test_split_files_may_be_lines_or_commas(tmp_path):
     (tmp_path / "a").write_text("1\n2\n\n3\n")
     (tmp_path / "b").write_text("1,2, 3")
-    assert read_patients(tmp_path / "a") == read_patients(tmp_path / "b") == {"1", "2", "3"}
+    (tmp_path / "c").write_text("1\r\n2\r\n3", encoding="utf-8-sig")
+    assert all(read_patients(tmp_path / name) == {"1", "2", "3"} for name in "abc")
 
 
 def test_assembled_section_has_every_patch_in_its_place(kaggle, tmp_path, section):
@@ -121,6 +133,18 @@ def test_assembled_section_has_every_patch_in_its_place(kaggle, tmp_path, sectio
             expected = section.pixels[p.y - 1 : p.y + 49, p.x - 1 : p.x + 49]
             np.testing.assert_array_equal(pasted[p.y - 1 : p.y + 49, p.x - 1 : p.x + 49], expected)
     assert (pasted[~covered] == 255).all()
+
+
+def test_a_slide_that_has_the_name_of_the_section_is_kept(kaggle, tmp_path):
+    made = assemble(kaggle, "70", tmp_path / "out")
+    content = made.read_bytes()
+    assert assemble(kaggle, "70", tmp_path / "out") == made
+    made.write_bytes(b"the slide itself")
+    with pytest.raises(OutputError, match=r"70\.tif: another file is there; choose another -o"):
+        assemble(kaggle, "70", tmp_path / "out")
+    assert made.read_bytes() == b"the slide itself"
+    assert [p.name for p in made.parent.iterdir()] == ["70.tif"]
+    assert assemble(kaggle, "70", tmp_path / "other").read_bytes() == content
 
 
 def test_heatmap_of_a_section_is_the_model_on_its_patches(kaggle, tmp_path):

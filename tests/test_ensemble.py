@@ -43,14 +43,10 @@ def blocks(draw):
     return rng.integers(0, 256, (rows * SIZE, cols * SIZE, 3), dtype=np.uint8), rng.random((rows, cols)) < 0.7
 
 
-def look(ensemble, pixels, present):
-    return ensemble.combine(ensemble.features(pixels, present))
-
-
 def test_two_models_by_hand():
     """A black patch has the logit 1: calibrated 1 with temperature 1, and 2 with a half."""
     ensemble = Ensemble([darkness(), darkness(temperature=0.5)])
-    found = look(ensemble, np.zeros((SIZE, SIZE, 3), np.uint8), np.ones((1, 1), bool))
+    found = ensemble.look(np.zeros((SIZE, SIZE, 3), np.uint8), np.ones((1, 1), bool))
     assert found.probability[0, 0] == pytest.approx(expit(1.5))
     assert found.uncalibrated[0, 0] == pytest.approx(expit(1))
     assert found.uncertainty[0, 0] == pytest.approx((expit(2) - expit(1)) / 2)
@@ -60,7 +56,7 @@ def test_eight_views_by_hand():
     """Each corner is the top left one in two of eight views: one black corner and three white ones."""
     pixels = np.full((SIZE, SIZE, 3), 255, np.uint8)
     pixels[-1, 0] = 0
-    found = look(Ensemble([corner()], tta=True), pixels, np.ones((1, 1), bool))
+    found = Ensemble([corner()], tta=True).look(pixels, np.ones((1, 1), bool))
     assert found.probability[0, 0] == pytest.approx(expit((1 - 3) / 4))
     each = expit([1, -1, -1, -1])
     assert found.uncertainty[0, 0] == pytest.approx(np.std(each))
@@ -70,7 +66,7 @@ def test_neighbours_turn_with_their_pixels():
     """A black patch left of a white one, by a model that sees only what is right of a patch: 2 of 8 views see it."""
     pixels = np.full((SIZE, 2 * SIZE, 3), 255, np.uint8)
     pixels[:, :SIZE] = 0
-    found = look(Ensemble([corner(halo=1)], tta=True), pixels, np.ones((1, 2), bool))
+    found = Ensemble([corner(halo=1)], tta=True).look(pixels, np.ones((1, 2), bool))
     np.testing.assert_allclose(found.probability, [expit([-1 / 4, 1 / 4])], atol=1e-6)
 
 
@@ -79,7 +75,7 @@ def test_neighbours_turn_with_their_pixels():
 def test_what_eight_views_find_turns_with_the_block(block, halo, code):
     pixels, present = block
     ensemble = Ensemble([corner(halo), darkness(halo, temperature=2.0)], tta=True)
-    found, turned = look(ensemble, *block), look(ensemble, symmetry(pixels, code), symmetry(present, code))
+    found, turned = ensemble.look(*block), ensemble.look(symmetry(pixels, code), symmetry(present, code))
     for name in ("probability", "uncalibrated", "uncertainty"):
         expected = symmetry(getattr(found, name), code)
         np.testing.assert_allclose(getattr(turned, name), expected, atol=1e-6)
@@ -99,9 +95,8 @@ def test_one_view_does_not_turn_with_the_block():
 def test_one_model_once_or_twice_is_the_model(block, halo, times):
     alone = corner(halo, temperature=1.3, threshold=0.2579)
     ensemble = Ensemble([alone] * times)
-    found = look(ensemble, *block)
+    found = ensemble.look(*block)
     np.testing.assert_array_equal(found.probability, alone.block(*block))
-    np.testing.assert_array_equal(ensemble.block(*block), found.probability)
     np.testing.assert_array_equal(found.uncertainty, np.where(block[1], 0, np.nan))
     assert ensemble.threshold == 0.2579
 
@@ -109,7 +104,7 @@ def test_one_model_once_or_twice_is_the_model(block, halo, times):
 def test_eight_views_of_a_model_that_does_not_see_direction_agree():
     rng = np.random.default_rng(0)
     pixels, present = rng.integers(0, 256, (3 * SIZE, 2 * SIZE, 3), dtype=np.uint8), np.ones((3, 2), bool)
-    found = look(Ensemble([darkness(halo=1)], tta=True), pixels, present)
+    found = Ensemble([darkness(halo=1)], tta=True).look(pixels, present)
     np.testing.assert_allclose(found.probability, darkness(halo=1).block(pixels, present), atol=1e-6)
     np.testing.assert_allclose(found.uncertainty, 0, atol=1e-6)
 

@@ -1,5 +1,7 @@
 import html
 import json
+import shutil
+from functools import partial
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,7 +13,7 @@ from wsi_idc.cli import main
 from wsi_idc.data.assemble import paste_patches
 from wsi_idc.data.kaggle import LabelledPatch, index_patches
 from wsi_idc.ensemble import Ensemble
-from wsi_idc.errors import DataError
+from wsi_idc.errors import DataError, ModelError
 from wsi_idc.evaluate import Predictions, measure, predict_patches
 from wsi_idc.inference import Predictor
 from wsi_idc.plots import draw_figures
@@ -108,6 +110,17 @@ def test_temperature_is_undone_for_the_comparison(data):
     assert np.abs(cool.probability - plain.probability).max() > 0.01
 
 
+@pytest.mark.parametrize("halo", [0, 1])
+def test_a_model_of_damaged_weights_is_named(data, halo):
+    class Damaged(NumpyEngine):
+        def run(self, network, *inputs):
+            return super().run(network, *inputs) * np.nan
+
+    damaged = Ensemble([Predictor(numpy_package(halo=halo), Damaged(halo))])
+    with pytest.raises(ModelError, match="test: gives no number for 4 of 4 patches"):
+        predict_patches(index_patches(data, {"200"}), damaged)
+
+
 def test_groups_add_up(data):
     found = predict_patches(index_patches(data), ensemble())
     metrics = measure(found, 0.5, resamples=20)
@@ -150,7 +163,9 @@ def test_measured_by_hand():
     # The two wrong patches are the most uncertain.
     assert metrics["uncertainty"]["auc_of_errors"]["value"] == 1
     assert [q["error_rate"]["value"] for q in metrics["uncertainty"]["quartiles"]] == [0, 0, 1, 1]
-    assert metrics["notes"] == []
+    assert metrics["notes"] == ["2 patients only: intervals from so few are too narrow"]
+    many = by_hand([1, 0] * 10, [0.9, 0.1] * 10, [str(n // 2) for n in range(20)])
+    assert measure(many, 0.5, resamples=5)["notes"] == []
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -241,6 +256,26 @@ def test_lists_that_do_not_fit_the_folder(data, tmp_path, patients, message):
     assert done.exit_code == 1
     assert message in done.stderr
     assert not (tmp_path / "o").exists()
+
+
+def test_patients_of_no_list_are_those_with_patches(data, tmp_path, monkeypatch):
+    """Beside them may lie the copy of the tree that Kaggle's archive nests in itself, and whatever else."""
+    monkeypatch.setattr("wsi_idc.evaluate.measure", partial(measure, resamples=5))
+    for patient in ("100", "200"):
+        shutil.copytree(data / patient, tmp_path / "data" / patient)
+    shutil.copytree(data, tmp_path / "data" / "IDC_regular_ps50_idx5")
+    (tmp_path / "data" / "notes").mkdir()
+    done = run(tmp_path / "data", "--model", "idc-patch", "--split", "unlisted", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "65 patches of 2 patients" in done.stdout
+
+
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_computed(data, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("wsi_idc.evaluate.predict_patches", None)
+    done = run(data, "--patients", listing(tmp_path, "200"), "-o", tmp_path / "file" / "out")
+    assert done.exit_code == 1
+    assert "file/out: cannot be written (" in done.stderr
 
 
 def test_damaged_patches_and_other_layouts_are_named(data, tmp_path):

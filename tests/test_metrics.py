@@ -73,7 +73,7 @@ def test_calibration_error_by_hand():
     # Two bins of 15: 0.30 stated for 4 patches of which 1 is IDC, 0.90 for 6 of which 6 are.
     probability, labels = np.array([0.30] * 4 + [0.90] * 6), np.array([1, 0, 0, 0] + [1] * 6)
     expected = (4 * abs(0.30 - 0.25) + 6 * abs(0.90 - 1.0)) / 10
-    assert expected_calibration_error(labels, probability) == pytest.approx(expected)
+    assert expected_calibration_error(labels, probability, np.ones(10, int)) == pytest.approx(expected)
 
 
 def test_uncertainty_that_knows_the_errors_by_hand():

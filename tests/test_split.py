@@ -73,8 +73,10 @@ def test_a_patient_on_two_sides_is_an_error():
 @pytest.mark.parametrize("how", ["official", "random", "fold", "hospital"])
 def test_lists_of_the_command_part_the_patients(tmp_path, how):
     patients = {"10274", "9078", "8865", "8863", "10253", "10254", "8914", "8867", "9036", "10277"}
+    patients |= {"case_3", "Müller", "病人", "²"}
     for patient in patients:
-        (tmp_path / "data" / patient).mkdir(parents=True)
+        (tmp_path / "data" / patient / "0").mkdir(parents=True)
+        (tmp_path / "data" / patient / "0" / f"{patient}_idx5_x1_y1_class0.png").touch()
     (tmp_path / "data" / "IDC_regular_ps50_idx5").mkdir()
     arguments = ["data", "split", str(tmp_path / "data"), "-o", str(tmp_path / "lists"), "--how", how]
     done = CliRunner().invoke(main, arguments)
@@ -82,6 +84,7 @@ def test_lists_of_the_command_part_the_patients(tmp_path, how):
     lists = [read_patients(f) for f in sorted((tmp_path / "lists").iterdir())]
     assert set().union(*lists) == patients
     assert sum(len(part) for part in lists) == len(patients)
+    assert ("no patients in val; training needs train and val" in done.stderr) == (how == "hospital")
     again = CliRunner().invoke(main, arguments)
     assert again.exit_code == 1
     assert "already there" in again.stderr
@@ -122,6 +125,13 @@ def test_lists_that_cannot_be_a_split_are_named(tmp_path):
         read_split(tmp_path)
     with pytest.raises(DataError, match=r"train\.txt: no such file"):
         read_split(tmp_path / "gone")
+
+
+def test_a_patient_that_no_list_can_hold_is_named(tmp_path):
+    for patient in ("case 7", "7,8"):
+        with pytest.raises(DataError, match=f"patient '{patient}': lists are parted by white space and commas"):
+            write_split(tmp_path, {"train": ["6"], "val": [patient]})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_split_is_written_once_and_leaves_nothing_else(tmp_path):
@@ -199,7 +209,7 @@ def test_a_folder_without_patients_is_not_split(tmp_path, how):
     (tmp_path / "data").mkdir()
     done = CliRunner().invoke(main, ["data", "split", str(tmp_path / "data"), "-o", str(tmp_path / "o"), "--how", how])
     assert done.exit_code == 1
-    assert "no patients" in done.stderr
+    assert "no patches named" in done.stderr
     assert not (tmp_path / "o").exists()
 
 

@@ -30,7 +30,7 @@ class Ensemble:
     """Models that look at the same patches, each as they are, or turned and flipped in all eight ways.
 
     One view is one model and one way. A whole block is turned, so that a model that sees neighbours sees them turned
-    with their pixels; what it finds is turned back. It does what a `Predictor` does, and tells the spread besides.
+    with their pixels; what it finds is turned back.
     """
 
     def __init__(self, members: Sequence[Predictor], *, tta: bool = False) -> None:
@@ -49,7 +49,6 @@ class Ensemble:
         self.patch_size = first.patch_size
         self._views = [(member, code) for member in members for code in (range(8) if tta else (0,))]
         self.n_views = len(self._views)
-        self.n_features = sum(member.n_features for member, _ in self._views)
 
     @property
     def threshold(self) -> float:
@@ -62,29 +61,15 @@ class Ensemble:
             return float(own[0])
         return round(float(1 / (1 + np.exp(-np.log(own / (1 - own)).mean()))), 6)
 
-    def block(self, pixels: np.ndarray, present: np.ndarray) -> np.ndarray:
-        """Return the probabilities (r, c) float32 of a block of the grid; see `Predictor.block`."""
-        return self.combine(self.features(pixels, present)).probability
+    def look(self, pixels: np.ndarray, present: np.ndarray) -> Combined:
+        """Combine what all views find in a block of the grid.
 
-    def features(self, pixels: np.ndarray, present: np.ndarray) -> np.ndarray:
-        """Encode the patches of a block in every view: (r, c, n_features) float32, NaN where none is present.
-
-        `pixels` is (r * s, c * s, 3) uint8, `present` (r, c) bool. Each patch's features are at its own place.
+        `pixels` is (r * s, c * s, 3) uint8, `present` (r, c) bool. Neighbours outside the block count as missing.
         """
-        found = [
-            _turned_back(member.features(symmetry(pixels, code), symmetry(present, code)), code)
-            for member, code in self._views
-        ]
-        return np.concatenate(found, axis=-1)
-
-    def combine(self, features: np.ndarray) -> Combined:
-        """Turn the features of a block into what all views together find."""
-        ends = np.cumsum([member.n_features for member, _ in self._views])
-        parts = np.split(features, ends[:-1], axis=-1)
         logits = np.stack(
             [
-                _turned_back(member.logits(np.ascontiguousarray(symmetry(part, code))), code)
-                for part, (member, code) in zip(parts, self._views, strict=True)
+                _turned_back(member.logits(member.features(symmetry(pixels, code), symmetry(present, code))), code)
+                for member, code in self._views
             ]
         )
         temperature = np.array([member.package.temperature for member, _ in self._views], np.float32)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,22 @@ from wsi_idc.data.kaggle import (
 )
 from wsi_idc.data.split import official_split
 from wsi_idc.ensemble import Ensemble
-from wsi_idc.errors import DataError, OutputError
+from wsi_idc.errors import DataError, ModelError
+from wsi_idc.fresh import fresh_folder
 from wsi_idc.inference import Predictor
-from wsi_idc.metrics import Metrics, patch_metrics, patient_bootstrap, resampled_metrics, uncertainty_metrics
+from wsi_idc.metrics import (
+    calibration_metrics,
+    patch_metrics,
+    patient_bootstrap,
+    resampled_metrics,
+    uncertainty_metrics,
+)
 from wsi_idc.models.package import ModelPackage
+from wsi_idc.output import output_error
 
 CLASSES = ["not IDC", "IDC"]
+# With fewer patients to draw, the percentiles of a bootstrap lie well inside the interval that they stand for.
+_FEW = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +79,7 @@ def predict_patches(patches: Sequence[LabelledPatch], ensemble: Ensemble) -> Pre
     """Predict patches, each with its neighbours of the same patient.
 
     Patches of another size than the models' are left out and counted, and so is a second one at a place. Raises
-    DataError where nothing is left.
+    DataError where nothing is left, ModelError where what comes out is no number.
     """
     size = ensemble.patch_size
     found, kept = [], []
@@ -83,17 +93,19 @@ def predict_patches(patches: Sequence[LabelledPatch], ensemble: Ensemble) -> Pre
         canvas[present] = pixels[grid[present]]
         rows, cols = grid.shape
         block = canvas.swapaxes(1, 2).reshape(rows * size, cols * size, 3)
-        combined = ensemble.combine(ensemble.features(block, present))
+        combined = ensemble.look(block, present)
         idc = present & (np.array([p.label for p in own])[grid] == 1)
         border = np.where(idc, count_neighbours(present & ~idc), count_neighbours(idc)) > 0
         whole = np.full(grid.shape, is_whole_section(present))
         columns = (combined.probability, combined.uncalibrated, combined.uncertainty, border, whole)
         found.append([column[present] for column in columns])
         kept += [own[n] for n in grid[present]]
+    names = " and ".join(p.name for p in ensemble.packages)
     if not kept:
-        names = " and ".join(p.name for p in ensemble.packages)
         raise DataError(f"no patch is {size}x{size} pixels, which is what {names} takes")
     probability, uncalibrated, uncertainty, border, whole = (np.concatenate(c) for c in zip(*found, strict=True))
+    if lost := int(np.isnan(probability).sum()):
+        raise ModelError(f"{names}: gives no number for {lost} of {len(kept)} patches; train or install it again")
     spread = uncertainty if ensemble.n_views > 1 else None
     return Predictions(kept, probability, uncalibrated, spread, border, whole, len(patches) - len(kept))
 
@@ -121,13 +133,7 @@ def measure(predictions: Predictions, threshold: float, resamples: int = 1000) -
         "interior": whole & ~border,
     }
     everything = group(np.ones(len(labels), bool))
-    raw = resampled_metrics(labels, predictions.uncalibrated, predictions.uncalibrated >= threshold)
-
-    def calibration(weights: np.ndarray) -> Metrics:
-        values = raw(weights)
-        return {name: values[name] for name in ("brier", "ece")}
-
-    before = patient_bootstrap(patients, calibration, resamples)
+    before = patient_bootstrap(patients, partial(calibration_metrics, labels, predictions.uncalibrated), resamples)
     per_patient = {}
     for patient in np.unique(patients).tolist():
         own = patients == patient
@@ -161,6 +167,8 @@ def _notes(everything: dict[str, Any], labels: np.ndarray, left_out: int) -> lis
         notes.append(f"not defined on these patches: {', '.join(undefined)}")
     if everything["n_patients"] == 1:
         notes.append("one patient only: no intervals")
+    elif everything["n_patients"] < _FEW:
+        notes.append(f"{everything['n_patients']} patients only: intervals from so few are too narrow")
     return notes
 
 
@@ -213,60 +221,56 @@ def evaluate_model(
     data: Path,
     packages: Sequence[ModelPackage],
     output: Path,
+    who: str | Path,
     *,
-    split: str | None = None,
-    patients_file: Path | None = None,
     tta: bool = False,
     engine: str = "auto",
 ) -> dict[str, Any]:
     """Measure models, several as an ensemble, on labelled patches and write the results into `output`.
 
-    The patients are those of a part of the official split (test, unless said) that `data` holds, or all that a file
-    lists. The folder must be new or empty (OutputError), so that two evaluations are never mixed. Returns the metrics.
+    `who` is a part of the official split, for its patients that `data` holds, or a file, for all that it lists. The
+    folder must be new or empty (OutputError), so that two evaluations are never mixed. Returns the metrics.
     """
     from wsi_idc.plots import draw_figures
     from wsi_idc.report import write_evaluation
 
-    if output.exists() and any(output.iterdir()):
-        raise OutputError(f"{output}: is not empty; choose another -o")
-    patches = _index(data, split, patients_file)
+    patches = _index(data, who)
     views = 8 if tta else 1
-    engines = [make_engine(choose_engine(engine, p, views * len(patches)), p) for p in packages]
-    ensemble = Ensemble([Predictor(p, e) for p, e in zip(packages, engines, strict=True)], tta=tta)
-    predictions = predict_patches(patches, ensemble)
-    facts = ("name", "version", "sha256", "threshold", "temperature")
-    metrics = {
-        "models": [{fact: getattr(p, fact) for fact in facts} for p in packages],
-        "tta": tta,
-        **measure(predictions, ensemble.threshold),
-    }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as temporary:
-        place = Path(temporary) / output.name
-        figures = draw_figures(place / "figures", predictions, ensemble.threshold)
-        write_predictions(place / "predictions.parquet", predictions, ensemble.threshold)
-        text = write_classification_report(place, predictions, ensemble.threshold)
-        write_evaluation(place / "report.html", metrics, text, figures)
-        write_json(place / "metrics.json", metrics)
-        # An empty folder may be replaced by rename, another one was refused above.
-        place.rename(output)
+    with fresh_folder(output) as place:
+        engines = [make_engine(choose_engine(engine, p, views * len(patches)), p) for p in packages]
+        ensemble = Ensemble([Predictor(p, e) for p, e in zip(packages, engines, strict=True)], tta=tta)
+        predictions = predict_patches(patches, ensemble)
+        facts = ("name", "version", "sha256", "threshold", "temperature")
+        metrics = {
+            "models": [{fact: getattr(p, fact) for fact in facts} for p in packages],
+            "tta": tta,
+            **measure(predictions, ensemble.threshold),
+        }
+        try:
+            figures = draw_figures(place / "figures", predictions, ensemble.threshold)
+            write_predictions(place / "predictions.parquet", predictions, ensemble.threshold)
+            text = write_classification_report(place, predictions, ensemble.threshold)
+            write_evaluation(place / "report.html", metrics, text, figures)
+            write_json(place / "metrics.json", metrics)
+        except OSError as error:
+            raise output_error(output, error) from error
     return metrics
 
 
-def _index(data: Path, split: str | None, patients_file: Path | None) -> list[LabelledPatch]:
+def _index(data: Path, who: str | Path) -> list[LabelledPatch]:
     """List the patches to measure on; raises DataError, naming the patients, where some have none."""
-    if patients_file:
-        patients = read_patients(patients_file)
+    if isinstance(who, Path):
+        patients = read_patients(who)
         if not patients:
-            raise DataError(f"{patients_file}: lists no patient")
+            raise DataError(f"{who}: lists no patient")
     else:
-        part = split or "test"
-        patients = set(official_split({p.name for p in data.iterdir() if p.is_dir()})[part])
+        patients = set(official_split({p.name for p in data.iterdir() if p.is_dir()})[who])
         if not patients:
             hint = folder_hint(data) or "; give the folder that holds one folder a patient, or --patients FILE"
-            raise DataError(f"{data}: has no patient of the {part} part{hint}")
+            raise DataError(f"{data}: has no patient of the {who} part{hint}")
     patches = index_patches(data, patients)
-    if missing := sorted(patients - {p.patient for p in patches}):
+    # Whatever is no patient is in no list either, such as the copy of the tree that Kaggle's archive nests in itself.
+    if (missing := sorted(patients - {p.patient for p in patches})) and who != "unlisted":
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise DataError(f"{data}: has no patches of {shown}; take them off the list or get their folders")
     return patches

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import average_precision_score, brier_score_loss, confusion_matrix, roc_auc_score
+from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
 Metrics = dict[str, float]
 # Takes how often each patch counts, (n,), and gives the metrics of that resample.
@@ -29,34 +29,49 @@ def resampled_metrics(labels: np.ndarray, probability: np.ndarray, positive: np.
     """
 
     def compute(weights: np.ndarray) -> Metrics:
-        counts = confusion_matrix(labels, positive, labels=[0, 1], sample_weight=weights)
-        tn, fp, fn, tp = counts.ravel().tolist()
-        total = tn + fp + fn + tp
-        sensitivity, specificity = _share(tp, fn), _share(tn, fp)
-        # F1 of each class, 2 TP / (2 TP + FP + FN); a class that neither occurs nor is found weighs nothing.
-        f1, f1_other = _share(2 * tp, fp + fn), _share(2 * tn, fp + fn)
-        return {
-            "auc": _ranked(roc_auc_score, labels, probability, weights),
-            "average_precision": _ranked(average_precision_score, labels, probability, weights),
-            "f1": f1,
-            "weighted_f1": float(np.nansum([f1 * (tp + fn), f1_other * (tn + fp)]) / total),
-            "balanced_accuracy": (sensitivity + specificity) / 2,
-            "accuracy": (tp + tn) / total,
-            "sensitivity": sensitivity,
-            "specificity": specificity,
-            "precision": _share(tp, fp),
-            "npv": _share(tn, fn),
-            "brier": brier_score_loss(labels, probability, sample_weight=weights, pos_label=1),
-            "ece": expected_calibration_error(labels, probability, weights),
-        }
+        decided = decision_metrics(labels, positive, weights)
+        return _ranking(labels, probability, weights) | decided | calibration_metrics(labels, probability, weights)
 
     return compute
 
 
-def _ranked(score: Callable[..., float], labels: np.ndarray, values: np.ndarray, weights: np.ndarray) -> float:
-    """Compute a score of ranking, NaN where only one class is drawn."""
+def decision_metrics(labels: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None) -> Metrics:
+    """Compute those of `patch_metrics` that depend on which patches were decided to be IDC, `positive` (n,) bool."""
+    counts = confusion_matrix(labels, positive, labels=[0, 1], sample_weight=weights)
+    tn, fp, fn, tp = counts.ravel().tolist()
+    total = tn + fp + fn + tp
+    sensitivity, specificity = _share(tp, fn), _share(tn, fp)
+    # F1 of each class, 2 TP / (2 TP + FP + FN); a class that neither occurs nor is found weighs nothing.
+    f1, f1_other = _share(2 * tp, fp + fn), _share(2 * tn, fp + fn)
+    return {
+        "f1": f1,
+        "weighted_f1": float(np.nansum([f1 * (tp + fn), f1_other * (tn + fp)]) / total),
+        "balanced_accuracy": (sensitivity + specificity) / 2,
+        "accuracy": (tp + tn) / total,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "precision": _share(tp, fp),
+        "npv": _share(tn, fn),
+    }
+
+
+def calibration_metrics(labels: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> Metrics:
+    """Compute those of `patch_metrics` that tell whether probabilities are as they should be."""
+    return {
+        "brier": float(np.average((probability - labels) ** 2, weights=weights)),
+        "ece": expected_calibration_error(labels, probability, weights),
+    }
+
+
+def _ranking(labels: np.ndarray, values: np.ndarray, weights: np.ndarray) -> Metrics:
+    """Compute how well `values` (n,) rank labels (n,); NaN where one class only is drawn."""
     drawn = labels[weights > 0]
-    return float(score(labels, values, sample_weight=weights)) if drawn.min() != drawn.max() else np.nan
+    if drawn.min() == drawn.max():
+        return {"auc": np.nan, "average_precision": np.nan}
+    return {
+        "auc": float(roc_auc_score(labels, values, sample_weight=weights)),
+        "average_precision": float(average_precision_score(labels, values, sample_weight=weights)),
+    }
 
 
 def _share(hits: float, misses: float) -> float:
@@ -68,11 +83,10 @@ def calibration_bins(probability: np.ndarray, bins: int = 15) -> np.ndarray:
     return np.minimum((probability * bins).astype(int), bins - 1)
 
 
-def expected_calibration_error(labels: np.ndarray, probability: np.ndarray, weights: np.ndarray | None = None) -> float:
+def expected_calibration_error(labels: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> float:
     """Average the gap between stated and observed probability over equal-width bins, by patches (Guo et al. 2017)."""
-    counts = np.ones(len(labels), int) if weights is None else weights
-    gap = np.bincount(calibration_bins(probability), (probability - labels) * counts)
-    return float(np.abs(gap).sum() / counts.sum())
+    gap = np.bincount(calibration_bins(probability), (probability - labels) * weights)
+    return float(np.abs(gap).sum() / weights.sum())
 
 
 def patient_bootstrap(
@@ -115,7 +129,7 @@ def uncertainty_metrics(
     def compute(weights: np.ndarray) -> Metrics:
         errors, patches = (np.bincount(quarter, w, 4).tolist() for w in (weights * wrong, weights))
         rates = {str(n): _share(e, p - e) for n, (e, p) in enumerate(zip(errors, patches, strict=True))}
-        return rates | {"auc_of_errors": _ranked(roc_auc_score, wrong, uncertainty, weights)}
+        return rates | {"auc_of_errors": _ranking(wrong, uncertainty, weights)["auc"]}
 
     found = patient_bootstrap(patients, compute, resamples)
     quartiles = []

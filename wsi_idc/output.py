@@ -30,6 +30,25 @@ def holding(folder: Path, overwrite: bool = False) -> Iterator[None]:
     try:
         if not overwrite and folder.is_dir() and any(folder.iterdir()) and not _ours(folder):
             raise OutputError(f"{folder}: holds files of something else; choose another -o or give --overwrite")
+    except OSError as error:
+        raise output_error(folder, error) from error
+    with locked(folder):
+        try:
+            if (folder / _PARTIAL / OUTPUTS[-1]).exists():
+                _publish(folder)
+            yield
+        finally:
+            # Whoever left a partial folder behind is dead, or we would not hold the lock.
+            shutil.rmtree(folder / _PARTIAL, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder` under an OS lock, which dies with its owner; made if missing, and removed if it ends up empty.
+
+    Raises OutputError where another process holds the folder, or where it cannot be written.
+    """
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / _LOCK)
         lock.acquire(timeout=0)
@@ -38,12 +57,8 @@ def holding(folder: Path, overwrite: bool = False) -> Iterator[None]:
     except OSError as error:
         raise output_error(folder, error) from error
     try:
-        if (folder / _PARTIAL / OUTPUTS[-1]).exists():
-            _publish(folder)
         yield
     finally:
-        # Whoever left a partial folder behind is dead, or we would not hold the lock.
-        shutil.rmtree(folder / _PARTIAL, ignore_errors=True)
         if [p.name for p in folder.iterdir()] == [_LOCK]:
             shutil.rmtree(folder, ignore_errors=True)
         lock.release()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
 
 from wsi_idc.evaluate import CLASSES, Predictions
-from wsi_idc.metrics import calibration_bins, patch_metrics
+from wsi_idc.figures import Panel, draw_panels
+from wsi_idc.metrics import calibration_bins, decision_metrics
 
 
 def draw_figures(folder: Path, predictions: Predictions, threshold: float) -> list[Path]:
@@ -59,7 +56,7 @@ def draw_figures(folder: Path, predictions: Predictions, threshold: float) -> li
 
     def thresholds(axes: Axes) -> None:
         at = np.linspace(0.01, 0.99, 99)
-        values = [patch_metrics(labels, probability, t) for t in at]
+        values = [decision_metrics(labels, probability >= t) for t in at]
         for name in ("f1", "balanced_accuracy", "sensitivity", "specificity"):
             line = [v[name] for v in values]
             if np.isfinite(line).any():
@@ -68,7 +65,7 @@ def draw_figures(folder: Path, predictions: Predictions, threshold: float) -> li
         axes.set(title="By threshold", xlabel="threshold", xlim=(0, 1), ylim=(0, 1))
         axes.legend()
 
-    figures: dict[str, Callable[[Axes], None]] = {
+    figures: dict[str, Panel] = {
         "confusion_matrix": confusion,
         "roc": roc,
         "precision_recall": precision_recall,
@@ -76,7 +73,7 @@ def draw_figures(folder: Path, predictions: Predictions, threshold: float) -> li
         "threshold_curves": thresholds,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    return [_draw(folder / f"{name}.png", draw) for name, draw in figures.items()]
+    return [draw_panels(folder / f"{name}.png", [draw]) for name, draw in figures.items()]
 
 
 def _not_defined(axes: Axes, labels: np.ndarray) -> None:
@@ -91,13 +88,3 @@ def _observed(labels: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, 
     filled = count > 0
     stated, observed = (np.bincount(place, values)[filled] / count[filled] for values in (probability, labels))
     return stated, observed
-
-
-def _draw(path: Path, draw: Callable[[Axes], None]) -> Path:
-    with matplotlib.rc_context({"svg.hashsalt": "wsi-idc"}):
-        figure = Figure(figsize=(5, 4.4), dpi=120, layout="constrained")
-        FigureCanvasAgg(figure)
-        draw(figure.add_subplot())
-        figure.savefig(path, metadata={"Software": None})
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-    return path

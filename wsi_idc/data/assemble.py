@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import filecmp
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from wsi_idc.data.kaggle import LabelledPatch, index_patches, read_patch
-from wsi_idc.errors import DataError
+from wsi_idc.errors import OutputError
 from wsi_idc.output import output_error
 from wsi_idc.pyramid import write_slide
 
 # The scale of the Kaggle patches: slides scanned at 0.25 um/px, reduced 16:1.
 PATCH_MPP = 4.0
 WHITE = 255
-_FARTHEST = 50_000  # pixels: 20 cm
 
 
 def paste_patches(patches: Sequence[LabelledPatch]) -> np.ndarray:
@@ -24,9 +25,6 @@ def paste_patches(patches: Sequence[LabelledPatch]) -> np.ndarray:
     The corner of the section is that of the slide the patches were cut from, so that x and y of a file name are level-0
     pixels (1-based).
     """
-    for patch in patches:
-        if not (1 <= patch.x <= _FARTHEST and 1 <= patch.y <= _FARTHEST):
-            raise DataError(f"{patch.path}: x={patch.x}, y={patch.y} is no place on a section at {PATCH_MPP:g} um/px")
     images = [read_patch(p.path) for p in patches]
     height = max(p.y - 1 + i.shape[0] for p, i in zip(patches, images, strict=True))
     width = max(p.x - 1 + i.shape[1] for p, i in zip(patches, images, strict=True))
@@ -41,13 +39,18 @@ def assemble(folder: Path, patient: str, output: Path) -> Path:
     """Write the section of `patient` under `folder` (Kaggle's layout) as `output/<patient>.tif`.
 
     The slide is a lossless tiled pyramidal TIFF at 4 um/px. Places without a patch are white: the authors of the set
-    dropped most background and fat. Raises DataError for an unknown patient.
+    dropped most background and fat. Raises DataError for an unknown patient, OutputError where another file has that
+    name: it may be the slide that the patches were cut from.
     """
-    patches = index_patches(folder, {patient})
-    if not patches:
-        raise DataError(f"{folder}: no patches of patient {patient}")
+    section = paste_patches(index_patches(folder, {patient}))
+    path = output / f"{patient}.tif"
     try:
         output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output) as temporary:
+            made = write_slide(Path(temporary) / path.name, section, PATCH_MPP, compression="deflate")
+            if path.exists() and not filecmp.cmp(made, path, shallow=False):
+                raise OutputError(f"{path}: another file is there; choose another -o")
+            made.replace(path)
     except OSError as error:
-        raise output_error(output, error) from error
-    return write_slide(output / f"{patient}.tif", paste_patches(patches), PATCH_MPP, compression="deflate")
+        raise output_error(path, error) from error
+    return path

@@ -7,6 +7,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,9 @@ from wsi_idc.data.kaggle import (
     place_patches,
     read_patch,
 )
-from wsi_idc.errors import DataError, OutputError
+from wsi_idc.errors import DataError
+from wsi_idc.fresh import fresh_folder
+from wsi_idc.output import output_error
 
 EXAMPLES = 10
 _BATCH = 256
@@ -63,24 +66,41 @@ def audit_folder(
     Every file is decoded once; `on_progress` is told how many of how many are done. What is wrong is counted, never an
     error. Raises DataError where there are no patches or none can be read, OutputError where `output` is not empty.
     """
-    if output and output.exists() and any(output.iterdir()):
-        raise OutputError(f"{output}: is not empty; choose another -o")
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder that holds one folder a patient")
     patches, foreign, unlisted, trees = _walk(folder)
     if not patches:
         raise DataError(f"{folder}: no patches named {LAYOUT}{folder_hint(folder)}")
-    looks = _look_at(patches, on_progress)
-    if not any(looks):
-        raise DataError(f"{folder}: none of the {len(patches)} patches is an image; unpack the archive again")
+    # Not before: the place for the results may lie in `folder`, and is nothing to report.
+    with fresh_folder(output) if output else nullcontext() as place:
+        looks = _look_at(patches, on_progress)
+        if not any(looks):
+            raise DataError(f"{folder}: none of the {len(patches)} patches is an image; unpack the archive again")
+        audit = _conclude(folder, patches, foreign, unlisted, trees, looks)
+        if output and place:
+            try:
+                write_audit(audit, place)
+            except OSError as error:
+                raise output_error(output, error) from error
+    return audit
 
+
+def _conclude(
+    folder: Path,
+    patches: Sequence[LabelledPatch],
+    foreign: Sequence[Path],
+    unlisted: Sequence[Path],
+    trees: Sequence[Path],
+    looks: Sequence[_Look | None],
+) -> Audit:
+    """Draw up what was found."""
     unreadable = [p.path for p, look in zip(patches, looks, strict=True) if look is None]
-    found = {"unreadable": _alone(unlisted + unreadable), "foreign": _alone(foreign)}
+    found = {"unreadable": _alone([*unlisted, *unreadable]), "foreign": _alone(foreign)}
     found |= _contradictions(patches) | _same_pixels(patches, looks) | _odd_looks(patches, looks)
     per_patient = _count_patients(patches, looks)
     idc = sum(p.label for p in patches)
     sizes = Counter(f"{look.shape[1]}x{look.shape[0]}" for look in looks if look and _is_odd(look))
-    audit = Audit(
+    return Audit(
         folder=_text(folder),
         patches=len(patches),
         not_idc=len(patches) - idc,
@@ -98,9 +118,6 @@ def audit_folder(
         definitions=DEFINITIONS,
         per_patient=per_patient,
     )
-    if output:
-        write_audit(audit, output)
-    return audit
 
 
 def _walk(folder: Path) -> tuple[list[LabelledPatch], list[Path], list[Path], list[Path]]:

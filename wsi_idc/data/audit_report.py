@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from wsi_idc.data.kaggle import FARTHEST
-from wsi_idc.output import output_error
+from wsi_idc.figures import draw_panels
 
 SIZE = 50  # pixels a side, at 4 um/px
 EMPTY_STD = 8  # takes in blank glass and the dark outside the field of light; the palest stroma and fat vary more
@@ -99,27 +95,15 @@ class Audit:
     per_patient: list[PatientCounts]
 
 
-def write_audit(audit: Audit, output: Path) -> None:
-    """Write audit.json, patients.csv and the charts into `output`, all of them or nothing.
-
-    The folder must be new or empty. Raises OutputError where it cannot be written.
-    """
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as temporary:
-            place = Path(temporary) / "audit"
-            place.mkdir()
-            (place / "audit.json").write_text(json.dumps(asdict(audit), indent=2) + "\n", encoding="utf-8")
-            rows = [asdict(p) for p in audit.per_patient]
-            with (place / "patients.csv").open("w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
-            draw_charts(place, audit)
-            # An empty folder may be replaced by rename, another one cannot.
-            place.rename(output)
-    except OSError as error:
-        raise output_error(output, error) from error
+def write_audit(audit: Audit, folder: Path) -> None:
+    """Write audit.json, patients.csv and the charts into `folder`."""
+    (folder / "audit.json").write_text(json.dumps(asdict(audit), indent=2) + "\n", encoding="utf-8")
+    rows = [asdict(p) for p in audit.per_patient]
+    with (folder / "patients.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    draw_charts(folder, audit)
 
 
 def draw_charts(folder: Path, audit: Audit) -> None:
@@ -146,9 +130,4 @@ def draw_charts(folder: Path, audit: Audit) -> None:
         axes.set(title=title, xlabel="share of IDC", ylabel="patients", xlim=(0, 1))
 
     for name, draw in {"classes": classes, "patients": by_patient, "idc_share": share}.items():
-        with matplotlib.rc_context({"svg.hashsalt": "wsi-idc"}):
-            figure = Figure(figsize=(6, 4.4), dpi=120, layout="constrained")
-            FigureCanvasAgg(figure)
-            draw(figure.add_subplot())
-            figure.savefig(folder / f"{name}.png", metadata={"Software": None})
-            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        draw_panels(folder / f"{name}.png", [draw], size=(6, 4.4))

@@ -20,7 +20,8 @@ LAYOUT = "<patient>/<0|1>/<patient>_idx5_x<x>_y<y>_class<0|1>.png"
 MISSING = -1
 FARTHEST = 50_000  # pixels of 4 um: 20 cm, more than any section
 _CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
-_NAME = re.compile(r"^(?P<patient>[^_]+)_idx5_x(?P<x>\d+)_y(?P<y>\d+)_class(?P<label>[01])\.png$")
+_SEPARATORS = re.compile(r"[\s,]+")
+_NAME = re.compile(r"^(?P<patient>.+)_idx5_x(?P<x>\d+)_y(?P<y>\d+)_class(?P<label>[01])\.png$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ def index_patches(folder: Path, patients: Collection[str] | None = None) -> list
     """List the patches under `folder`, of these `patients` or of all, sorted by patient, y and x.
 
     Only `<folder>/<patient>/<0|1>/` is read, so the second copy of the tree that the Kaggle archive nests in itself
-    is not counted twice. Raises DataError where there is none, and where one place is in both classes.
+    is not counted twice. Raises DataError where there is none, where one place is in both classes, and where a name
+    states another patient or class than the folder does, or a place that is none.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder that holds one folder a patient")
@@ -51,6 +53,17 @@ def index_patches(folder: Path, patients: Collection[str] | None = None) -> list
         wanted = "" if patients is None else f" of the patients {', '.join(sorted(patients)[:5])}"
         raise DataError(f"{folder}: no patches{wanted} named {LAYOUT}{folder_hint(folder)}")
     found.sort(key=lambda p: (p.patient, p.y, p.x))
+    for patch in found:
+        folders = patch.path.parts[-3:-1]
+        if folders != (patch.patient, str(patch.label)):
+            raise DataError(
+                f"{patch.path}: lies in {'/'.join(folders)}, which is not what its name says; move or rename it"
+            )
+        if not (1 <= patch.x <= FARTHEST and 1 <= patch.y <= FARTHEST):
+            raise DataError(
+                f"{patch.path}: x={patch.x}, y={patch.y} is no place on a section; "
+                f"name it by its top left pixel, counted from 1 (to {FARTHEST})"
+            )
     for one, other in pairwise(found):
         if one.label != other.label and (one.x, one.y, one.patient) == (other.x, other.y, other.patient):
             raise DataError(f"{one.path}: the same place is in the other class as {other.path}; keep one of them")
@@ -174,9 +187,15 @@ def is_whole_section(present: np.ndarray) -> bool:
     return bool(present.any() and np.median(count_neighbours(present)[present]) >= 3)
 
 
+def is_listable(patient: str) -> bool:
+    """Say whether a patient id can be told from others in a split file."""
+    return not _SEPARATORS.search(patient)
+
+
 def read_patients(file: Path) -> set[str]:
     """Read a split file: patient ids separated by white space or commas. Raises DataError where it is no text."""
     try:
-        return {p for p in re.split(r"[\s,]+", file.read_text(encoding="utf-8")) if p}
+        # Editors on Windows put a mark before UTF-8.
+        return {p for p in _SEPARATORS.split(file.read_text(encoding="utf-8-sig")) if p}
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: is not a text file in UTF-8; give a list of patients") from error

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from wsi_idc.data.kaggle import LabelledPatch, read_patients
+from wsi_idc.data.kaggle import LabelledPatch, is_listable, read_patients
 from wsi_idc.errors import DataError, OutputError
 from wsi_idc.output import replacing
 
@@ -62,7 +62,7 @@ def _draw(items: Sequence[_T], shares: Sequence[float], seed: int, what: str) ->
     drawn = np.split(order, ends[:-1])
     split = {name: [items[i] for i in sorted(part.tolist())] for name, part in zip(PARTS, drawn, strict=True)}
     if empty := [name for name, part in split.items() if not part]:
-        raise DataError(f"{len(items)} {what} in shares of {list(shares)} leave {', '.join(empty)} empty")
+        raise DataError(f"{len(items)} {what} in shares of {list(shares)} leave {', '.join(empty)} empty; take others")
     return split
 
 
@@ -82,7 +82,7 @@ def fold_split(patients: Iterable[str], folds: int, fold: int, seed: int) -> Spl
 def hospital_split(patients: Iterable[str]) -> Split:
     """Hold one hospital back: ids 10253 to 10308 are the test part, the others train; choose val from these."""
     known = set(patients)
-    test = sorted(p for p in known if p.isdigit() and int(p) in _FIRST_HOSPITAL)
+    test = sorted(p for p in known if p.isdecimal() and int(p) in _FIRST_HOSPITAL)
     if not test or len(test) == len(known):
         raise DataError("the patients are of one hospital only; nothing to hold back")
     return {"train": sorted(known - set(test)), "val": [], "test": test}
@@ -105,9 +105,12 @@ def _check(split: Mapping[str, Iterable[str]], what: str, why: str) -> None:
 def write_split(folder: Path, split: Split) -> list[Path]:
     """Write `folder/<part>.txt` for each part of a split, a patient a line; return the files.
 
-    Raises DataError where a patient is on two sides, OutputError where a list is there already.
+    Raises DataError where a patient is on two sides or has an id that a list cannot hold, OutputError where a list is
+    there already.
     """
     check_split(split)
+    if unfit := sorted(p for part in split.values() for p in part if not is_listable(p)):
+        raise DataError(f"patient {unfit[0]!r}: lists are parted by white space and commas; rename folder and patches")
     return _write_lists(folder, {f"{name}.txt": "".join(f"{p}\n" for p in part) for name, part in split.items()})
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from wsi_idc.data.kaggle import LabelledPatch, read_patch
 from wsi_idc.errors import DataError
@@ -30,6 +32,11 @@ class PatchArray:
         """Return the number of patches."""
         return len(self.patches)
 
+    @property
+    def size(self) -> int:
+        """Side of the patches in pixels."""
+        return self.pixels.shape[1]
+
     @cached_property
     def labels(self) -> np.ndarray:
         """Labels (n,) uint8."""
@@ -49,39 +56,52 @@ def open_patches(patches: Sequence[LabelledPatch], size: int = 50, cache: Path |
     """
     if cache is None:
         pixels = np.empty((len(patches), size, size, 3), np.uint8)
-        kept = _decode(patches, pixels)
-        pixels = pixels[: len(kept)]
+        kept = []
+        for number, decoded in _decode(patches, size):
+            pixels[len(kept)] = decoded
+            kept.append(number)
     else:
-        cache.mkdir(parents=True, exist_ok=True)
         file = cache / f"patches-{_fingerprint(patches, size)}.npy"
         listing = file.with_suffix(".kept.npy")
-        # The listing is written after the pixels: where it is, they are whole.
-        if listing.exists():
-            kept = np.load(listing)
-        else:
-            with replacing(file) as temporary:
-                whole = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(patches), size, size, 3))
-                kept = _decode(patches, whole)
-                whole.flush()
-            with replacing(listing) as temporary, temporary.open("wb") as stream:
-                np.save(stream, kept)
-        pixels = np.load(file, mmap_mode="r")[: len(kept)]
-    if not len(kept):
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_suffix(".lock")):
+            # The listing is written after the pixels: where it is, they are whole.
+            if not (listing.exists() and file.exists()):
+                _fill(file, listing, patches, size)
+        kept = np.load(listing).tolist()
+        pixels = np.load(file, mmap_mode="r")
+    if not kept:
         raise DataError(f"none of {len(patches)} patches is {size}x{size} pixels")
-    return PatchArray(pixels, [patches[i] for i in kept], len(patches) - len(kept))
+    return PatchArray(pixels[: len(kept)], [patches[i] for i in kept], len(patches) - len(kept))
 
 
-def _decode(patches: Sequence[LabelledPatch], out: np.ndarray) -> np.ndarray:
-    """Decode into the first rows of `out`; return the numbers (k,) of the patches that these rows hold."""
-    kept: list[int] = []
+def _fill(file: Path, listing: Path, patches: Sequence[LabelledPatch], size: int) -> None:
+    """Write an array with a row for each patch, the first ones filled, and the numbers of the patches in these."""
+    for left in file.parent.glob(f".*-{file.name}"):
+        left.unlink()  # Of a process that was killed, or we would not have the lock.
+    shape = (len(patches), size, size, 3)
+    kept = []
+    # Written in order, not through a map of the file, where a full disk would kill the process.
+    with replacing(file) as temporary, temporary.open("wb") as stream:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        start = stream.tell()
+        for number, decoded in _decode(patches, size):
+            stream.write(decoded.tobytes())
+            kept.append(number)
+        stream.truncate(start + math.prod(shape))
+    with replacing(listing) as temporary, temporary.open("wb") as stream:
+        np.save(stream, np.array(kept, np.int64))
+
+
+def _decode(patches: Sequence[LabelledPatch], size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Decode patches in order; give number and pixels (size, size, 3) uint8 of those that are of this size."""
     with ThreadPoolExecutor(4) as pool:
         for start in range(0, len(patches), _CHUNK):
             chunk = patches[start : start + _CHUNK]
             for number, pixels in enumerate(pool.map(lambda p: read_patch(p.path), chunk), start):
-                if pixels.shape == out.shape[1:]:
-                    out[len(kept)] = pixels
-                    kept.append(number)
-    return np.array(kept, np.int64)
+                if pixels.shape == (size, size, 3):
+                    yield number, pixels
 
 
 def _fingerprint(patches: Sequence[LabelledPatch], size: int) -> str:

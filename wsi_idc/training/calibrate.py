@@ -9,7 +9,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from sklearn.metrics import precision_recall_curve
 
+from wsi_idc.errors import DataError
 from wsi_idc.metrics import patient_bootstrap, resampled_metrics
+
+_FOLDS = 6
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -34,8 +37,25 @@ def probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
     return expit(logits / temperature).astype(np.float32)
 
 
+def _folds(patients: np.ndarray, folds: int) -> list[np.ndarray]:
+    names = np.unique(patients)
+    return [np.isin(patients, names[fold::folds]) for fold in range(min(folds, len(names)))]
+
+
+def check_validation(patients: np.ndarray, labels: np.ndarray, folds: int = _FOLDS) -> None:
+    """Raise DataError where temperature and threshold could not be fitted, each time without some of the patients."""
+    if len(np.unique(labels)) < 2:
+        raise DataError(f"all {len(labels)} validation patches are of class {labels[0]}; both are needed")
+    for here in _folds(patients, folds):
+        if len(np.unique(labels[~here])) < 2:
+            raise DataError(
+                f"without {', '.join(np.unique(patients[here]))} the validation patches are not of both classes; "
+                "to calibrate on some patients and measure on others, give more patients"
+            )
+
+
 def cross_validated(
-    logits: np.ndarray, patients: np.ndarray, labels: np.ndarray, folds: int = 6
+    logits: np.ndarray, patients: np.ndarray, labels: np.ndarray, folds: int = _FOLDS
 ) -> tuple[np.ndarray, np.ndarray]:
     """Calibrate each patient by temperature and threshold fitted on other patients only.
 
@@ -43,9 +63,7 @@ def cross_validated(
     """
     probability = np.empty(len(labels), np.float32)
     positive = np.empty(len(labels), bool)
-    names = np.unique(patients)
-    for fold in range(min(folds, len(names))):
-        here = np.isin(patients, names[fold::folds])
+    for here in _folds(patients, folds):
         temperature = fit_temperature(logits[~here], labels[~here])
         threshold = fit_threshold(probabilities(logits[~here], temperature), labels[~here])
         probability[here] = probabilities(logits[here], temperature)
@@ -61,7 +79,8 @@ def calibrate(logits: np.ndarray, labels: np.ndarray, patients: np.ndarray, whol
     temperatures and thresholds cross-validated over the patients.
     """
     temperature = round(fit_temperature(logits, labels), 4)
-    threshold = round(fit_threshold(probabilities(logits, temperature), labels), 4)
+    # A package takes thresholds between 0 and 1 only.
+    threshold = min(max(round(fit_threshold(probabilities(logits, temperature), labels), 4), 1e-4), 1 - 1e-4)
     probability, positive = cross_validated(logits, patients, labels)
     groups = {"val": np.ones(len(labels), bool), "val_whole_sections": whole, "val_sampled_patients": ~whole}
     metrics = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,14 +23,14 @@ _METRICS = {
 }
 
 
-def model_card(facts: Mapping[str, Any], weights: int, config: str) -> str:
-    """Write the card in Markdown from the fields of model.json, the number of weights, and the configuration."""
+def model_card(facts: Mapping[str, Any], result: Mapping[str, Any], config: str) -> str:
+    """Write the card in Markdown from the fields of model.json, `run.json` of the training, and its configuration."""
     groups = {name: values for name, values in facts["metrics"].items() if name in _GROUPS}
     head = "| | " + " | ".join(
-        f"{_GROUPS[name]}: {v['patients']} patients, {v['patches']} patches" for name, v in groups.items()
+        f"{_GROUPS[name]}: {v['patients']:,} patients, {v['patches']:,} patches" for name, v in groups.items()
     )
     rows = [
-        f"| {title} | " + " | ".join(_interval(values[metric]) for values in groups.values()) + " |"
+        f"| {title} | " + " | ".join(_interval(values.get(metric)) for values in groups.values()) + " |"
         for metric, title in _METRICS.items()
     ]
     neighbours = (
@@ -40,7 +41,7 @@ def model_card(facts: Mapping[str, Any], weights: int, config: str) -> str:
     data = facts["training_data"]
     return f"""# {facts["name"]} {facts["version"]}
 
-{facts["description"]}; {weights:,} weights. Licence: {facts["licence"]}.
+{facts["description"]}; {result["weights"]:,} weights. Licence: {facts["licence"]}.
 
 **For research use only.** Not a medical device and not for diagnosis.
 
@@ -57,7 +58,7 @@ Trained on {data["patches"]:,} patches of {data["patients"]} patients: {data["de
 ## Measured
 
 With 95 % intervals from a bootstrap over patients; thresholds and temperatures from other patients than those measured
-(cross-validated). Training ran without these patients{_stopping(config)}.
+(cross-validated). {_independence(result["patients_in_both"], tomllib.loads(config))}
 
 {head} |
 |---|{"---|" * len(groups)}
@@ -77,12 +78,24 @@ With 95 % intervals from a bootstrap over patients; thresholds and temperatures 
 """
 
 
-def _interval(entry: Mapping[str, Any]) -> str:
-    return f"{entry['value']:.3f} ({entry['ci95'][0]:.3f} to {entry['ci95'][1]:.3f})"
+def _interval(entry: Mapping[str, Any] | float | None) -> str:
+    if entry is None:
+        return "not defined"
+    if isinstance(entry, Mapping):
+        return f"{entry['value']:.3f} ({entry['ci95'][0]:.3f} to {entry['ci95'][1]:.3f})"
+    return f"{entry:.3f} (no interval)"
 
 
-def _stopping(config: str) -> str:
-    import tomllib
-
-    stopped = tomllib.loads(config)["fit"]["early_stopping"]
-    return ", but when it ended was chosen on them" if stopped else ""
+def _independence(patients_in_both: int, config: Mapping[str, Any]) -> str:
+    """Say what training knew of the patients that were measured."""
+    if patients_in_both:
+        return (
+            f"**{patients_in_both} of these patients have patches in the training data as well: the numbers do not "
+            "say how well the model does on patients that it has not seen.**"
+        )
+    text = "Training ran without these patients"
+    if config["fit"]["early_stopping"]:
+        text += ", but when it ended was chosen on them"
+    if init := config["model"]["init"]:
+        text += f"; whether {init}, from whose weights it began, had seen them is not known here"
+    return f"{text}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -14,17 +14,22 @@ from wsi_idc.errors import DataError
 
 
 class _Section(BaseModel):
-    """A key that does not exist is an error, not silently nothing."""
+    """A key that does not exist is an error, not silently nothing, and so is true for 1 or "3" for 3."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+# Not strict: TOML has lists and no tuples; what is in them is checked as strictly as all else.
+_Names = Annotated[tuple[str, ...], Field(strict=False)]
+_Dilations = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False, min_length=1)]
 
 
 class DataConfig(_Section):
     """Which patches: `split` is "official" or a folder written by `wsi-idc data split`."""
 
     split: str = "official"
-    train: tuple[str, ...] = ("train", "unlisted")
-    val: tuple[str, ...] = ("val",)
+    train: _Names = ("train", "unlisted")
+    val: _Names = ("val",)
     # Decoded pixels are kept in a file on disk and paged in; "memory" holds all of them instead.
     cache: Literal["disk", "memory"] = "disk"
 
@@ -32,8 +37,9 @@ class DataConfig(_Section):
 class ModelConfig(_Section):
     """Which network: a name in `wsi_idc.models.architectures`, and what its builder takes.
 
-    `init` is a model package whose weights training begins from; `weights` are those of keras.applications.
-    `context` adds a network that looks at neighbouring patches, on the features of the first one.
+    `init` is a model package whose network training goes on with, in place of all three; `weights` are published ones,
+    for architectures that have some. `context` adds a network that looks at neighbouring patches, on the features of
+    the first one.
     """
 
     architecture: str = "residual_cnn"
@@ -41,6 +47,12 @@ class ModelConfig(_Section):
     weights: str = "none"
     init: str = ""
     context: bool = False
+
+    @model_validator(mode="after")
+    def _one_network(self) -> ModelConfig:
+        if self.init and (self.options or self.weights != "none"):
+            raise ValueError("init brings a network of its own; leave options and weights out, or init")
+        return self
 
 
 class AugmentConfig(_Section):
@@ -97,18 +109,27 @@ class FitConfig(_Section):
 
 
 class ContextConfig(_Section):
-    """How the context network is fitted: `steps` batches of windows of `side` patches, in `variants` views."""
+    """How the context network is fitted: `steps` batches of windows of `side` patches, in `variants` views.
+
+    With 0 steps it stays as it is, which is of use with the context network of `model.init`.
+    """
 
     width: int = Field(64, ge=1)
-    dilations: tuple[int, ...] = (1, 2, 4)
+    dilations: _Dilations = (1, 2, 4)
     dropout: float = Field(0.2, ge=0, lt=1)
     variants: int = Field(13, ge=1)
-    steps: int = Field(500, ge=10)
+    steps: int = Field(500, ge=0)
     batch_size: int = Field(24, ge=1)
     side: int = Field(20, ge=2)
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.02, ge=0)
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _within_a_package(self) -> ContextConfig:
+        if sum(self.dilations) > 64:
+            raise ValueError("dilations add up to more than the 64 patches that a model may look at")
+        return self
 
 
 class TrainConfig(_Section):
@@ -146,7 +167,9 @@ def read_config(file: Path | None = None, settings: Sequence[str] = ()) -> Train
             raise DataError(f"{file}: is not TOML ({error})") from error
     values = {}
     for setting in settings:
-        key, _, text = setting.partition("=")
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise DataError(f"{setting}: is no setting; give section.key=value")
         values[key.strip()] = _value(text.strip())
     return _validated(sections, values, str(file or "configuration"))
 
@@ -168,8 +191,7 @@ def _validated(sections: dict[str, Any], values: Mapping[str, Any], source: str)
     try:
         return TrainConfig.model_validate(sections)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {_reason(f)}" for f in error.errors())
-        raise DataError(f"{source}: {faults}") from error
+        raise DataError(f"{source}: {'; '.join(map(_fault, error.errors()))}") from error
 
 
 def _value(text: str) -> Any:
@@ -179,10 +201,11 @@ def _value(text: str) -> Any:
         return text  # A bare word is meant as a string.
 
 
-def _reason(fault: Any) -> str:
-    if fault["type"] != "extra_forbidden":
-        return str(fault["msg"])
-    section: Any = TrainConfig
-    for name in fault["loc"][:-1]:
-        section = section.model_fields[name].annotation
-    return f"no such key; there are {', '.join(section.model_fields)}"
+def _fault(fault: Any) -> str:
+    reason = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        section: Any = TrainConfig
+        for name in fault["loc"][:-1]:
+            section = section.model_fields[name].annotation
+        reason = f"no such key; there are {', '.join(section.model_fields)}"
+    return ": ".join(filter(None, [".".join(map(str, fault["loc"])), reason]))

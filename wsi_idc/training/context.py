@@ -63,7 +63,7 @@ def encode_sections(
         encoded.append(np.load(file))
         if on_view:
             on_view(variant + 1)
-    return SectionFeatures(place_patches(data.patches), data.labels, encoded)
+    return SectionFeatures(place_patches(data.patches, data.size), data.labels, encoded)
 
 
 class SectionWindows(keras.utils.PyDataset):
@@ -107,6 +107,8 @@ class SectionWindows(keras.utils.PyDataset):
 
 def fit_context(model: keras.Model, features: SectionFeatures, config: ContextConfig) -> keras.Model:
     """Fit `model` (features, present -> logits) on random windows; its weights end as their moving average."""
+    if not config.steps:
+        return model
     keras.utils.set_random_seed(config.seed)
     warmup = config.steps // 10
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -125,6 +127,7 @@ def context_logits(model: keras.Model, features: SectionFeatures) -> np.ndarray:
     for grid in features.grids.values():
         present = grid != MISSING
         values = features.variants[0][grid].astype(np.float32) * present[..., None]
-        logits = model.predict_on_batch([values[None], present[None, ..., None].astype(np.float32)])
+        # Called, not predicted: every section has a form of its own, for which it would be compiled.
+        logits = model([values[None], present[None, ..., None].astype(np.float32)], training=False)
         out[grid[present]] = keras.ops.convert_to_numpy(logits)[0, ..., 0][present]
     return out

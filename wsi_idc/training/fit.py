@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import json
 import zipfile
 from collections.abc import Callable
@@ -26,6 +23,10 @@ from wsi_idc.training.schedule import best_epoch, learning_rate, stops
 Record = dict[str, float]
 OnBatch = Callable[[int, int, dict[str, float]], None]
 CHECKPOINT, BEST = "checkpoint.npz", "best.npz"
+
+
+class DivergedError(DataError):
+    """A training that went astray: its learning rate was too high for it."""
 
 
 def make_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
@@ -76,7 +77,7 @@ class _State:
 
     def __init__(self, model: keras.Model) -> None:
         self.model = model
-        self.averaged = [np.array(v) for v in model.weights]
+        self.averaged = [np.array(v) for v in model.get_weights()]
         self._steps = 0
         self.history: list[Record] = []
 
@@ -96,22 +97,33 @@ class _State:
         """Write everything into one file, whole or not at all."""
         arrays = {f"variable{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables())}
         arrays |= {f"average{i}": v for i, v in enumerate(self.averaged)}
-        with replacing(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, steps=self._steps, history=json.dumps(self.history), **arrays)
+        _write(path, steps=np.array(self._steps), history=np.array(json.dumps(self.history)), **arrays)
 
     def load(self, path: Path) -> None:
         """Read what `save` wrote; raises DataError where it is damaged or of another network."""
-        try:
-            with np.load(path) as held:
-                variables = self._variables()
-                values = [held[f"variable{i}"] for i in range(len(variables))]
-                averaged = [held[f"average{i}"] for i in range(len(self.averaged))]
-                self._steps, self.history = int(held["steps"]), json.loads(str(held["history"]))
-            for variable, value in zip(variables, values, strict=True):
-                variable.assign(value)
-            self.averaged = averaged
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path}: the checkpoint is damaged ({error}); remove it to begin again") from error
+        held = _read(path)
+        variables, averaged = ([v for k, v in held.items() if k.startswith(kind)] for kind in ("variable", "average"))
+        if [v.shape for v in variables + averaged] != [tuple(v.shape) for v in [*self._variables(), *self.averaged]]:
+            raise DataError(f"{path}: the checkpoint is of another network or optimizer; remove it to begin again")
+        for variable, value in zip(self._variables(), variables, strict=True):
+            variable.assign(value)
+        self.averaged = averaged
+        self._steps, self.history = int(held["steps"]), json.loads(str(held["history"]))
+
+
+def _write(path: Path, *arrays: np.ndarray, **named: np.ndarray) -> None:
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, *arrays, **named)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """Read what `_write` wrote, in that order; raises DataError where it is damaged."""
+    try:
+        with np.load(path) as held:
+            return dict(held.items())
+    except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        begin = f"remove {CHECKPOINT} and {BEST} to begin again"
+        raise DataError(f"{path}: the checkpoint is damaged ({error}); {begin}") from error
 
 
 def fit(
@@ -126,7 +138,8 @@ def fit(
     """Fit `model` (pixels -> logits) on `training`, and measure `val` after each epoch.
 
     Keeps a checkpoint in `run`; called again with the same arguments, it goes on from there and ends with the same
-    weights. Returns the model and a record of each epoch. Raises DataError for a damaged checkpoint.
+    weights. Returns the model and a record of each epoch. Raises DataError for a damaged checkpoint, and
+    DivergedError where the network's outputs are no numbers any more.
     """
     keras.utils.set_random_seed(config.fit.seed)
     model.compile(
@@ -155,14 +168,12 @@ def fit(
         record |= {"accuracy": fitted["accuracy"][0]} | _measure(state, val, optimizer.average > 0)
         history.append({**record, "seconds": round(perf_counter() - began, 1)})
         if best_epoch([r["val_loss"] for r in history]) == epoch:
-            with replacing(run / BEST) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, *_result(state, optimizer.average > 0))
+            _write(run / BEST, *_result(state, optimizer.average > 0))
         state.save(run / CHECKPOINT)
         if on_epoch:
             on_epoch(history)
-    if config.fit.early_stopping:
-        with np.load(run / BEST) as held:
-            model.set_weights([held[name] for name in held.files])
+    if config.fit.early_stopping and history:
+        model.set_weights(list(_read(run / BEST).values()))
     else:
         model.set_weights(_result(state, optimizer.average > 0))
     return model, history
@@ -178,6 +189,11 @@ def _measure(state: _State, val: PatchArray, averaged: bool) -> Record:
     state.model.set_weights(_result(state, averaged))
     logits = predict_logits(state.model, val.pixels)
     state.model.set_weights(held)
+    if not np.isfinite(logits).all():
+        raise DivergedError(
+            f"epoch {len(state.history) + 1}: the outputs of the network are no numbers any more; "
+            "take a smaller optimizer.learning_rate"
+        )
     sign = np.where(val.labels == 1, 1.0, -1.0)
     record = {
         "val_loss": float(np.logaddexp(0, -sign * logits).mean()),

@@ -4,38 +4,43 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from tensorboard.summary import Writer
 
+from wsi_idc.figures import draw_panels
 from wsi_idc.output import replacing
 
 Record = dict[str, float]
 
 
-def write_log(run: Path, history: Sequence[Record], events: Writer) -> None:
-    """Write log.csv with a row for each epoch, and the last of them as events for TensorBoard."""
+def write_log(run: Path, history: Sequence[Record]) -> None:
+    """Write log.csv with a row for each epoch."""
     with replacing(run / "log.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(history[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
-    for name, value in history[-1].items():
-        events.add_scalar(name, value, step=int(history[-1]["epoch"]))
+
+
+def write_events(events: Writer, record: Record) -> None:
+    """Write an epoch for TensorBoard."""
+    for name, value in record.items():
+        events.add_scalar(name, value, step=int(record["epoch"]))
     events.flush()
 
 
 def draw_history(run: Path, history: Sequence[Record]) -> None:
-    """Draw loss, accuracy and AUC of each epoch as history.png and history.svg."""
-    figure = Figure(figsize=(10, 3.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    """Draw loss and accuracy of each epoch as history.png and history.svg."""
     epochs = [r["epoch"] for r in history]
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        axes.plot(epochs, [r[name] for r in history], label="training (augmented)")
-        axes.plot(epochs, [r[f"val_{name}"] for r in history], label="validation")
+
+    def curve(axes: Axes, name: str) -> None:
+        axes.plot(epochs, [r[name] for r in history], marker=".", label="training (augmented)")
+        axes.plot(epochs, [r[f"val_{name}"] for r in history], marker=".", label="validation")
         axes.set(xlabel="epoch", ylabel=name, title=f"{name.capitalize()} by epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
-    for form in ("png", "svg"):
-        with replacing(run / f"history.{form}") as temporary:
-            figure.savefig(temporary, dpi=150)
+
+    draw_panels(run / "history.png", [partial(curve, name=name) for name in ("loss", "accuracy")])

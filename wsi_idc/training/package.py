@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 import tomllib
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from wsi_idc.training.card import model_card
 from wsi_idc.training.run import CONFIG, RESULT
 
 CARD = "MODEL_CARD.md"
+# As in models/model.schema.json.
+NAME = "[a-z0-9][a-z0-9._-]*"
 
 
 def write_package(
@@ -74,17 +78,18 @@ def package_run(
 ) -> ModelPackage:
     """Make the model package `folder`, named like it, of what `wsi_idc.training.run.train` left in `run`.
 
-    With a model card, written from what was measured. Raises DataError where the training has not come to its end,
-    OutputError where `folder` is there already.
+    With a model card, written from what was measured. Raises DataError where the training has not come to its end or
+    what it left is damaged, OutputError where `folder` is there already or its name is none for a model.
     """
     if not (run / RESULT).exists():
         raise DataError(f"{run}: has no {RESULT}; the training is not at its end, run `wsi-idc train` again")
     if folder.exists():
         raise OutputError(f"{folder}: is there already; choose another -o")
+    if not re.fullmatch(NAME, folder.name):
+        raise OutputError(f"{folder}: {folder.name!r} is no name for a model; take small letters and digits")
     result = json.loads((run / RESULT).read_text(encoding="utf-8"))
     config = tomllib.loads(text := (run / CONFIG).read_text(encoding="utf-8"))
-    names = ["encoder", "context"] if result["halo"] else ["encoder"]
-    networks = {name: keras.saving.load_model(run / f"{name}.keras", compile=False) for name in names}
+    networks = {name: _load(run / f"{name}.keras") for name in ("encoder", "context")[: 2 if result["halo"] else 1]}
     neighbours = f", and a network on the neighbours within {result['halo']} patches" if result["halo"] else ""
     facts = {
         "name": folder.name,
@@ -100,9 +105,28 @@ def package_run(
             f"{Path(config['data']['split']).name}; temperature and threshold fitted on its "
             f"{' and '.join(config['data']['val'])} patients, metrics with both cross-validated over these patients",
         },
-        "metrics": result["metrics"],
+        "metrics": {group: _defined(values) for group, values in result["metrics"].items()},
     }
-    return write_package(folder, facts, networks, card=model_card(facts, result["weights"], text))
+    return write_package(folder, facts, networks, card=model_card(facts, result, text))
+
+
+def _load(path: Path) -> keras.Model:
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{path}: cannot be read ({reason}); remove {RESULT} and run `wsi-idc train` again") from error
+
+
+def _defined(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out metrics that are not defined, and intervals that are not, as those of a single patient."""
+    found: dict[str, Any] = {}
+    for name, entry in values.items():
+        if not isinstance(entry, dict):
+            found[name] = entry
+        elif entry["value"] is not None:
+            found[name] = entry["value"] if None in entry["ci95"] else entry
+    return found
 
 
 def _compare_engines(package: ModelPackage, tolerance: float = 1e-4) -> None:

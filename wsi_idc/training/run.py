@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,23 @@ from typing import Any
 import keras
 import numpy as np
 import platformdirs
-from filelock import FileLock, Timeout
 from tensorboard.summary import Writer
 
 from wsi_idc.data.kaggle import MISSING, LabelledPatch, index_patches, is_whole_section, place_patches
 from wsi_idc.data.split import official_split, read_leaky_split, read_split
 from wsi_idc.data.store import PatchArray, open_patches
 from wsi_idc.errors import DataError, ModelError, OutputError
+from wsi_idc.evaluate import write_json
 from wsi_idc.inference import load_keras
 from wsi_idc.models.architectures import build, context_halo, context_network, feature_encoder
 from wsi_idc.models.registry import find_model
-from wsi_idc.output import replacing
+from wsi_idc.output import locked, replacing
 from wsi_idc.training.batches import TrainingSet
-from wsi_idc.training.calibrate import calibrate
+from wsi_idc.training.calibrate import calibrate, check_validation
 from wsi_idc.training.config import DataConfig, TrainConfig
 from wsi_idc.training.context import context_logits, encode_sections, fit_context
 from wsi_idc.training.fit import OnBatch, Record, fit, predict_logits
-from wsi_idc.training.logs import draw_history, write_log
+from wsi_idc.training.logs import draw_history, write_events, write_log
 
 CONFIG, RESULT, LOGITS = "config.toml", "run.json", "val-logits.csv"
 
@@ -74,48 +74,64 @@ def train(data: Path, config: TrainConfig, run: Path, hooks: Hooks = Hooks()) ->
     Called again with the same arguments it goes on where it was interrupted. Leaves `config.toml`, logs and their
     figure, the networks as .keras, `val-logits.csv` with a row for each val patch, and `run.json`: temperature and
     threshold fitted on val, and metrics with both cross-validated over the val patients. Returns that.
-    Raises OutputError where `run` holds another training, or another process is at it.
+    Raises OutputError where `run` holds another training, or another process is at it, and DataError or ModelError,
+    before anything is trained, where the patches or the configuration do not do.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise OutputError(f"{run}: another wsi-idc is training there; wait for it to end") from None
-    with lock:
+    with locked(run):
         training, val = select_patches(data, config.data)
-        identity = _identity(training, val, data)
-        _claim(run, config, identity)
+        text = f"# wsi-idc train; patches {_identity(training, val, data)}\n{config.toml()}"
+        _check_free(run, text)
         if (run / RESULT).exists():
             return json.loads((run / RESULT).read_text(encoding="utf-8"))
         cache = Path(platformdirs.user_cache_dir("wsi-idc", appauthor=False)) if config.data.cache == "disk" else None
-        model, context = _networks(config)
-        size = model.input_shape[1]
-        arrays = [open_patches(p, size, cache) for p in (training, val)]
+        origin, model, context = _networks(config)
+        arrays = [open_patches(p, model.input_shape[1], cache) for p in (training, val)]
+        training_set = TrainingSet.of(arrays[0], config)
+        _check(*arrays, model, config)
+        with replacing(run / CONFIG) as temporary:
+            temporary.write_text(text, encoding="utf-8")
         if hooks.on_data:
             hooks.on_data(*arrays)
-        networks, logits = _fit_networks(model, context, *arrays, config, run, hooks)
+        networks, logits = _fit_networks(model, context, training_set, arrays[1], config, run, hooks)
         for name, network in networks.items():
             with replacing(run / f"{name}.keras") as temporary:
                 network.save(temporary)
+        patients = [set(a.patients.tolist()) for a in arrays]
         result = {
-            "architecture": config.model.architecture,
-            "patch_size": size,
+            "architecture": origin,
+            "patch_size": arrays[0].size,
             "halo": context_halo(networks["context"]) if "context" in networks else 0,
             "weights": sum(n.count_params() for n in networks.values()),
-            "training_data": {"patients": len(set(arrays[0].patients)), "patches": len(arrays[0])},
+            "training_data": {"patients": len(patients[0]), "patches": len(arrays[0])},
+            # More than none only where patches were split, not patients.
+            "patients_in_both": len(patients[0] & patients[1]),
             "left_out": sum(a.left_out for a in arrays),
         } | calibrate(logits, arrays[1].labels, arrays[1].patients, whole_sections(arrays[1]))
         _write_logits(run / LOGITS, arrays[1], logits)
         with replacing(run / RESULT) as temporary:
-            temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        return result
+            write_json(temporary, result)
+        return json.loads((run / RESULT).read_text(encoding="utf-8"))
 
 
 def whole_sections(data: PatchArray) -> np.ndarray:
     """Tell for each patch (n,) bool whether the patches of its patient form a section."""
-    whole = {patient: is_whole_section(grid != MISSING) for patient, grid in place_patches(data.patches).items()}
+    grids = place_patches(data.patches, data.size)
+    whole = {patient: is_whole_section(grid != MISSING) for patient, grid in grids.items()}
     return np.array([whole[p] for p in data.patients])
+
+
+def _check(training: PatchArray, val: PatchArray, model: keras.Model, config: TrainConfig) -> None:
+    """Raise what would otherwise be raised after hours of training."""
+    check_validation(val.patients, val.labels)
+    if config.model.context:
+        feature_encoder(model)
+        for part in (training, val):
+            placed = sum(int((grid != MISSING).sum()) for grid in place_patches(part.patches, part.size).values())
+            if placed < len(part):
+                raise DataError(
+                    f"{len(part) - placed} of {len(part)} patches are at the place of another: places {part.size} "
+                    "pixels apart are needed for model.context"
+                )
 
 
 def _write_logits(path: Path, data: PatchArray, logits: np.ndarray) -> None:
@@ -126,18 +142,13 @@ def _write_logits(path: Path, data: PatchArray, logits: np.ndarray) -> None:
             writer.writerow([patch.patient, patch.x, patch.y, patch.label, f"{logit:.5f}"])
 
 
-def _claim(run: Path, config: TrainConfig, identity: str) -> None:
-    """Keep the configuration with the run, or see that it is the one that was kept."""
-    text = f"# wsi-idc train; patches {identity}\n{config.toml()}"
-    path = run / CONFIG
-    if path.exists():
-        if path.read_text(encoding="utf-8") != text:
+def _check_free(run: Path, text: str) -> None:
+    """Raise OutputError where the run is not the one that `text` describes, nor empty."""
+    if (run / CONFIG).exists():
+        if (run / CONFIG).read_text(encoding="utf-8") != text:
             raise OutputError(f"{run}: holds a training with another configuration or other patches; choose another -o")
-        return
-    if held := sorted(p.name for p in run.iterdir() if p.name != ".lock"):
+    elif held := sorted(p.name for p in run.iterdir() if not p.name.startswith(".")):
         raise OutputError(f"{run}: holds {held[0]}, which is of no training; choose another -o")
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _identity(training: list[LabelledPatch], val: list[LabelledPatch], data: Path) -> str:
@@ -145,27 +156,29 @@ def _identity(training: list[LabelledPatch], val: list[LabelledPatch], data: Pat
     return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
-def _networks(config: TrainConfig) -> tuple[keras.Model, keras.Model | None]:
-    """Build the patch classifier, and a context network to begin with where a package has one."""
+def _networks(config: TrainConfig) -> tuple[str, keras.Model, keras.Model | None]:
+    """Build the patch classifier, and a context network to begin with where a package has one; say what it is."""
     keras.utils.set_random_seed(config.fit.seed)
     if not config.model.init:
-        return build(config.model.architecture, weights=config.model.weights, **config.model.options), None
+        name = config.model.architecture
+        return name, build(name, weights=config.model.weights, **config.model.options), None
     package = find_model(config.model.init)
+    origin = f"{package.name} {package.version}, trained further,"
     encoder = load_keras(package, "encoder")
     if not package.halo:
-        return encoder, None
+        return origin, encoder, None
     try:
         # The encoder of a context model was made from a classifier, whose last layer it still has.
         classifier = keras.Model(encoder.input, encoder.get_layer("logits").output)
     except ValueError as error:
         raise ModelError(f"{package.folder}: has no patch classifier to go on from") from error
-    return classifier, load_keras(package, "context")
+    return origin, classifier, load_keras(package, "context") if config.model.context else None
 
 
 @contextmanager
 def _precision(model: keras.Model, mixed: bool) -> Iterator[None]:
     """Let hidden layers compute in bfloat16 while training; the weights are float32 all the time."""
-    hidden = [v for v in model.layers if v.name != "logits"] if mixed else []
+    hidden = [v for v in _layers(model) if v.name != "logits"] if mixed else []
     held = [v.dtype_policy for v in hidden]
     for layer in hidden:
         layer.dtype_policy = "mixed_bfloat16"
@@ -174,34 +187,42 @@ def _precision(model: keras.Model, mixed: bool) -> Iterator[None]:
     finally:
         for layer, policy in zip(hidden, held, strict=True):
             layer.dtype_policy = policy
+        # What was compiled meanwhile goes on in bfloat16.
+        model.make_predict_function(force=True)
+
+
+def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in model.layers:
+        yield from _layers(layer) if isinstance(layer, keras.Model) else [layer]
 
 
 def _fit_networks(
     model: keras.Model,
     context: keras.Model | None,
-    training: PatchArray,
+    training: TrainingSet,
     val: PatchArray,
     config: TrainConfig,
     run: Path,
     hooks: Hooks,
 ) -> tuple[dict[str, keras.Model], np.ndarray]:
-    events = Writer(str(run / "tensorboard"))
+    with closing(Writer(str(run / "tensorboard"))) as events, _precision(model, config.fit.mixed_precision):
 
-    def on_epoch(history: list[Record]) -> None:
-        write_log(run, history, events)
-        if hooks.on_epoch:
-            hooks.on_epoch(history)
+        def on_epoch(history: list[Record]) -> None:
+            write_log(run, history)
+            write_events(events, history[-1])
+            if hooks.on_epoch:
+                hooks.on_epoch(history)
 
-    with _precision(model, config.fit.mixed_precision):
-        model, history = fit(model, TrainingSet.of(training, config), val, run, config, hooks.on_batch, on_epoch)
-    events.close()
+        model, history = fit(model, training, val, run, config, hooks.on_batch, on_epoch)
     if history:
+        # Again: a run may have been killed between an epoch and its log.
+        write_log(run, history)
         draw_history(run, history)
     if not config.model.context:
         return {"encoder": model}, predict_logits(model, val.pixels)
     encoder = feature_encoder(model)
     single = config.context.model_copy(update={"variants": 1})
-    features = encode_sections(encoder, training, config.context, config.augment, run / "views", hooks.on_view)
+    features = encode_sections(encoder, training.data, config.context, config.augment, run / "views", hooks.on_view)
     settings = config.context
     context = context or context_network(
         features.variants[0].shape[1], settings.width, settings.dilations, settings.dropout

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import csv
+import math
+import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
+import keras
 import keras_tuner
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+import tomli_w
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
-from wsi_idc.errors import DataError
-from wsi_idc.output import replacing
+from wsi_idc.errors import DataError, OutputError, WsiIdcError
+from wsi_idc.figures import draw_panels
+from wsi_idc.output import locked, replacing
 from wsi_idc.training.config import TrainConfig, override
-from wsi_idc.training.run import Hooks, train
+from wsi_idc.training.fit import DivergedError
+from wsi_idc.training.run import train
 
 DEFAULT_SPACE: dict[str, Any] = {
     "optimizer.learning_rate": {"low": 3e-4, "high": 6e-3, "log": True},
@@ -24,6 +32,13 @@ DEFAULT_SPACE: dict[str, Any] = {
     "loss.label_smoothing": {"choices": [0.0, 0.05, 0.1]},
 }
 _OBJECTIVE = keras_tuner.Objective("val_auc", "max")
+_RANGE = {"low", "high", "log"}
+# Where Hyperband says how many epochs a trial has.
+_EPOCHS = "tuner/epochs"
+SEARCH = "search.toml"
+
+# Takes the name of a trial and its AUC.
+OnTrial = Callable[[str, float], None]
 
 
 def read_space(file: Path | None) -> dict[str, Any]:
@@ -34,47 +49,88 @@ def read_space(file: Path | None) -> dict[str, Any]:
         space = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: is not TOML ({error})") from error
+    if not space:
+        raise DataError(f"{file}: names no key to vary")
     for key, entry in space.items():
-        known = isinstance(entry, dict) and (set(entry) == {"choices"} or {"low", "high"} <= set(entry) <= _RANGE)
-        if not known:
-            raise DataError(f"{file}: {key}: give {{low = ..., high = ..., log = true}} or {{choices = [...]}}")
+        if reason := _unfit(entry):
+            raise DataError(f"{file}: {key}: {reason}")
     return space
 
 
-_RANGE = {"low", "high", "log"}
+def _unfit(entry: Any) -> str:
+    """Say what is wrong with an entry of a space; "" where nothing is."""
+    if not isinstance(entry, dict) or not (set(entry) == {"choices"} or {"low", "high"} <= set(entry) <= _RANGE):
+        return "give {low = ..., high = ..., log = true} or {choices = [...]}, the key in quotes"
+    if "choices" in entry:
+        kinds = {type(choice) for choice in entry["choices"]} if isinstance(entry["choices"], list) else set()
+        one_kind = len(kinds) == 1 and kinds <= {str, int, float, bool}
+        return "" if one_kind else "choices are strings, whole numbers, other numbers, or true and false"
+    low, high, log = entry["low"], entry["high"], entry.get("log", False)
+    if not all(type(v) in (int, float) and math.isfinite(v) for v in (low, high)) or not low < high:
+        return "low is a number less than high"
+    if type(log) is not bool or (log and low <= 0):
+        return "log is true or false, and true only where low is above 0"
+    return ""
 
 
-def _hyperparameters(space: Mapping[str, Any]) -> keras_tuner.HyperParameters:
+def _hyperparameters(base: TrainConfig, space: Mapping[str, Any]) -> keras_tuner.HyperParameters:
+    """Make the space for KerasTuner; raises DataError for a key that is not in a configuration, or a value unfit."""
     found = keras_tuner.HyperParameters()
     for key, entry in space.items():
+        tried = [override(base, {key: v}) for v in entry.get("choices") or (entry["low"], entry["high"])]
         if "choices" in entry:
             found.Choice(key, entry["choices"])
             continue
-        sampling = "log" if entry.get("log") else "linear"
-        make = found.Int if isinstance(entry["low"], int) and isinstance(entry["high"], int) else found.Float
-        make(key, entry["low"], entry["high"], sampling=sampling)
+        # What the configuration makes of it tells: 0 and 1 may be the ends of a range of fractions.
+        whole = all(isinstance(_value(config, key), int) for config in tried)
+        make = found.Int if whole else found.Float
+        make(key, entry["low"], entry["high"], sampling="log" if entry.get("log") else "linear")
     return found
+
+
+def _value(config: TrainConfig, key: str) -> Any:
+    return reduce(lambda place, name: place[name], key.split("."), config.model_dump())
 
 
 class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
     """Runs the trials that an oracle asks for."""
 
-    def __init__(self, oracle: keras_tuner.Oracle, data: Path, base: TrainConfig, folder: Path) -> None:
-        self._data, self._base, self._folder = data, base, folder
-        super().__init__(oracle, directory=str(folder), project_name="search")
+    def __init__(
+        self,
+        oracle: keras_tuner.Oracle,
+        data: Path,
+        base: TrainConfig,
+        space: Mapping[str, Any],
+        folder: Path,
+        on_trial: OnTrial | None,
+    ) -> None:
+        self._data, self._base, self._space, self._folder, self._on_trial = data, base, space, folder, on_trial
+        with redirect_stdout(None):  # It says which of its own files it reads.
+            super().__init__(oracle, directory=str(folder), project_name="search")
 
     def run_trial(self, trial: Any, *_: Any, **__: Any) -> dict[str, float]:
         """Train one configuration; killed in the middle, the next search goes on with it."""
-        config = self.config_of(trial)
-        result = train(self._data, config, self._folder / "trials" / trial.trial_id, Hooks())
-        return {"val_auc": result["metrics"]["val"]["auc"]["value"]}
+        keras.utils.clear_session()
+        epochs = trial.hyperparameters.values.get(_EPOCHS)
+        try:
+            config = override(self._base, self.values_of(trial) | ({"fit.epochs": epochs} if epochs else {}))
+            result = train(self._data, config, self._folder / "trials" / trial.trial_id)
+        except DivergedError as error:
+            raise keras_tuner.errors.FailedTrialError(str(error)) from error
+        except (WsiIdcError, OSError) as error:
+            # Any other error KerasTuner would take for a fault of this trial, and go on.
+            raise keras_tuner.errors.FatalError(str(error)) from error
+        auc = result["metrics"]["val"]["auc"]["value"]
+        if self._on_trial:
+            self._on_trial(trial.trial_id, auc)
+        return {"val_auc": auc}
 
-    def config_of(self, trial: Any) -> TrainConfig:
-        """Put the values of a trial over the base configuration; Hyperband also sets the number of epochs."""
-        values = dict(trial.hyperparameters.values)
-        epochs = values.pop("tuner/epochs", None)
-        chosen = {k: v for k, v in values.items() if not k.startswith("tuner/")}
-        return override(self._base, chosen | ({"fit.epochs": epochs} if epochs else {}))
+    def values_of(self, trial: Any) -> dict[str, Any]:
+        """Return the value of each key of the space in a trial."""
+        held = trial.hyperparameters.values
+        # KerasTuner makes 1 and 0 of true and false.
+        choices = {key: entry.get("choices", [held[key]]) for key, entry in self._space.items()}
+        return {key: values[values.index(held[key])] for key, values in choices.items()}
 
 
 def tune(
@@ -86,50 +142,82 @@ def tune(
     method: str = "random",
     trials: int = 20,
     seed: int = 0,
+    on_trial: OnTrial | None = None,
 ) -> TrainConfig:
     """Search `space` around `base` for the configuration with the highest AUC on the validation patches.
 
     `method` is "random", "bayesian" or "hyperband", which gives few epochs to most and base.fit.epochs to the best.
-    Called again with the same arguments it goes on where it stopped. Leaves `best.toml`, which `train` takes,
-    `results.csv` with a row for each trial, `results.png`, and the runs themselves under `trials`.
+    Called again with the same arguments, or more `trials`, it goes on where it stopped. A trial that diverges is left
+    out. Leaves `best.toml`, which `train` takes, `results.csv` with a row for each trial, the best first,
+    `results.png`, and the runs themselves under `trials`.
+    Raises DataError for a key or value that is not of a configuration, OutputError where `folder` holds another search.
     """
-    config_keys = override(base, {})  # Fails early where the base itself is not valid.
-    for key, entry in space.items():
-        override(config_keys, {key: entry["choices"][0] if "choices" in entry else entry["low"]})
     # KerasTuner takes a seed of 0 for none.
-    common = {"objective": _OBJECTIVE, "seed": seed + 1, "hyperparameters": _hyperparameters(space)}
+    common = {"objective": _OBJECTIVE, "seed": seed + 1, "hyperparameters": _hyperparameters(base, space)}
+    common["max_consecutive_failed_trials"] = sys.maxsize
     if method == "hyperband":
+        if "fit.epochs" in space or not base.fit.epochs:
+            raise DataError("hyperband gives trials up to fit.epochs epochs: that is 1 or more, and not in the space")
         oracle = keras_tuner.oracles.HyperbandOracle(max_epochs=base.fit.epochs, **common)
     elif method == "bayesian":
         oracle = keras_tuner.oracles.BayesianOptimizationOracle(max_trials=trials, **common)
     else:
         oracle = keras_tuner.oracles.RandomSearchOracle(max_trials=trials, **common)
-    tuner = _Tuner(oracle, data, base, folder)
-    tuner.search(verbose=0)
-    done = [t for t in oracle.trials.values() if t.score is not None]
-    done.sort(key=lambda t: t.score, reverse=True)
-    best = override(tuner.config_of(done[0]), {"fit.epochs": base.fit.epochs})
-    with replacing(folder / "best.toml") as temporary:
-        temporary.write_text(best.toml(), encoding="utf-8")
-    rows = [{"trial": t.trial_id, "val_auc": t.score, **t.hyperparameters.values} for t in done]
-    _write_results(folder, rows, list(space))
+    with locked(folder):
+        _claim(folder, {"method": method, "seed": seed, "space": dict(space), "base": base.model_dump()})
+        tuner = _Tuner(oracle, data, base, space, folder, on_trial)
+        try:
+            tuner.search(verbose=0)
+        except keras_tuner.errors.FatalError as error:
+            raise error.__cause__ or error from None
+        done = [t for t in oracle.trials.values() if t.status == "COMPLETED"]
+        if not done:
+            raise DataError(f"{folder}: none of {len(oracle.trials)} trials came to its end; search lower rates")
+        done.sort(key=lambda t: t.score, reverse=True)
+        best = override(base, tuner.values_of(done[0]))
+        with replacing(folder / "best.toml") as temporary:
+            temporary.write_text(best.toml(), encoding="utf-8")
+        rows = [
+            {**t.hyperparameters.values, **tuner.values_of(t), "trial": t.trial_id, "val_auc": t.score} for t in done
+        ]
+        _write_results(folder, rows, space)
     return best
 
 
-def _write_results(folder: Path, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
+def _claim(folder: Path, search: Mapping[str, Any]) -> None:
+    """Keep what is searched with the results, or see that it is what was kept."""
+    path, text = folder / SEARCH, tomli_w.dumps(search)
+    if not path.exists():
+        if held := sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")):
+            raise OutputError(f"{folder}: holds {held[0]}, which is of no search; choose another -o")
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    elif path.read_text(encoding="utf-8") != text:
+        raise OutputError(f"{folder}: holds another search (space, method, seed or configuration); choose another -o")
+
+
+def _write_results(folder: Path, rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> None:
+    # What else Hyperband notes is of no use here.
+    columns = ["trial", "val_auc", *space, *([_EPOCHS] if _EPOCHS in rows[0] else [])]
     with replacing(folder / "results.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    figure = Figure(figsize=(3.2 * len(keys), 3), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, key in zip(figure.subplots(1, len(keys), squeeze=False)[0], keys, strict=True):
+    scores = [r["val_auc"] for r in rows]
+
+    def scatter(axes: Axes, key: str) -> None:
         values = [r[key] for r in rows]
-        axes.scatter(
-            values if isinstance(values[0], (int, float)) else [str(v) for v in values], [r["val_auc"] for r in rows]
-        )
-        axes.set(xlabel=key, ylabel="AUC on val")
-    figure.suptitle("Trials")
-    for form in ("png", "svg"):
-        with replacing(folder / f"results.{form}") as temporary:
-            figure.savefig(temporary, dpi=150)
+        axes.set(title=key, xlabel=key.rpartition(".")[2], ylabel="AUC on val")
+        if choices := space[key].get("choices"):
+            axes.scatter([choices.index(v) for v in values], scores)
+            axes.set_xticks(range(len(choices)), map(str, choices), rotation=15, ha="right", rotation_mode="anchor")
+            axes.set_xlim(-0.5, len(choices) - 0.5)
+            return
+        axes.scatter(values, scores)
+        if space[key].get("log"):
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        # The range is the one that was searched, so that a best value at its edge shows.
+        axes.set_xlim(space[key]["low"], space[key]["high"])
+
+    draw_panels(folder / "results.png", [partial(scatter, key=key) for key in space], size=(3.4, 3.2))
