@@ -43,6 +43,6 @@ def tune(
     def on_trial(name: str, auc: float) -> None:
         click.echo(f"trial {name}: AUC {auc:.4f}")
 
-    options = {"method": method, "trials": trials, "seed": seed}
-    search(data, read_config(config, settings), read_space(space), output, **options, on_trial=on_trial)
+    base, keys = read_config(config, settings), read_space(space)
+    search(data, base, keys, output, method=method, trials=trials, seed=seed, on_trial=on_trial)
     click.echo(output / "best.toml")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,7 +40,17 @@ def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(patches: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def few_resamples() -> Iterator[None]:
+    """Let trainings take their intervals from 20 draws: 1000 take longer than a small training."""
+    from wsi_idc.training import calibrate
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(calibrate, "patient_bootstrap", partial(calibrate.patient_bootstrap, resamples=20))
+        yield
+
+
+@pytest.fixture(scope="session")
+def trained(few_resamples: None, patches: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small training, which tests share and so must not change."""
     from wsi_idc.training.config import read_config
     from wsi_idc.training.run import train

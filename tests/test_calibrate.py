@@ -13,6 +13,8 @@ from wsi_idc.training.calibrate import (
     probabilities,
 )
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 
 @settings(max_examples=20, deadline=None)
 @given(st.floats(0.3, 3.0), st.integers(0, 1000))

@@ -18,6 +18,7 @@ from wsi_idc.training.run import train
 
 from helpers import HEAVY, SMALL
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
 HERE = Path(__file__).parent
 
 

@@ -63,8 +63,10 @@ def test_plateaus_counted_by_hand(losses, plateaus):
 def test_warmup_ends_where_the_schedule_begins(schedule, warmup, patience, losses):
     """No jump at the end of the warm-up, and no rate above the one that was asked for."""
     options = {"schedule": schedule, "warmup": warmup, "patience": patience}
-    before, after = (rate(p, losses, **options) for p in (warmup - 1e-9, warmup + 1e-9))
-    if schedule != "step" or warmup % patience > 1e-6:
+    around = warmup - 1e-9, warmup + 1e-9
+    before, after = (rate(p, losses, **options) for p in around)
+    # A step may fall on the very end of the warm-up.
+    if schedule != "step" or around[0] // patience == around[1] // patience:
         assert before == pytest.approx(after, rel=1e-6)
     assert all(0 <= rate(p / 7, losses, **options) <= 1 for p in range(80))
 

@@ -22,6 +22,7 @@ from wsi_idc.training.run import select_patches, train, whole_sections
 
 from helpers import SMALL, write_patches
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
 CONTEXT = ["model.context=true", "context.steps=12", "context.variants=2", "context.width=8", "context.side=6"]
 
 
@@ -30,7 +31,7 @@ def config(*settings):
 
 
 @pytest.fixture(scope="module")
-def with_context(patches, tmp_path_factory):
+def with_context(few_resamples, patches, tmp_path_factory):
     """The folder of a small training with a context network, and of the package made of it."""
     folder = tmp_path_factory.mktemp("context")
     train(patches, config(*CONTEXT), folder / "run")

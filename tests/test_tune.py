@@ -12,6 +12,7 @@ from wsi_idc.training.tune import DEFAULT_SPACE, read_space, tune
 
 from helpers import SMALL
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
 BASE = read_config(None, [*SMALL, "fit.epochs=1"])
 SPACE = {
     "optimizer.learning_rate": {"low": 1e-3, "high": 1e-1, "log": True},
@@ -22,7 +23,7 @@ SPACE = {
 
 
 @pytest.fixture(scope="module")
-def searched(patches, tmp_path_factory):
+def searched(few_resamples, patches, tmp_path_factory):
     """The folder of a search with real trainings, the best configuration, and what was said meanwhile."""
     folder, said = tmp_path_factory.mktemp("search"), []
     best = tune(patches, BASE, SPACE, folder, trials=3, on_trial=lambda *v: said.append(v))

@@ -56,7 +56,7 @@ def open_patches(patches: Sequence[LabelledPatch], size: int = 50, cache: Path |
     """
     if cache is None:
         pixels = np.empty((len(patches), size, size, 3), np.uint8)
-        kept = []
+        kept: list[int] = []
         for number, decoded in _decode(patches, size):
             pixels[len(kept)] = decoded
             kept.append(number)

@@ -97,7 +97,7 @@ class _State:
         """Write everything into one file, whole or not at all."""
         arrays = {f"variable{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables())}
         arrays |= {f"average{i}": v for i, v in enumerate(self.averaged)}
-        _write(path, steps=np.array(self._steps), history=np.array(json.dumps(self.history)), **arrays)
+        _write(path, steps=self._steps, history=json.dumps(self.history), **arrays)
 
     def load(self, path: Path) -> None:
         """Read what `save` wrote; raises DataError where it is damaged or of another network."""
@@ -111,7 +111,7 @@ class _State:
         self._steps, self.history = int(held["steps"]), json.loads(str(held["history"]))
 
 
-def _write(path: Path, *arrays: np.ndarray, **named: np.ndarray) -> None:
+def _write(path: Path, *arrays: np.ndarray, **named: Any) -> None:
     with replacing(path) as temporary, temporary.open("wb") as stream:
         np.savez(stream, *arrays, **named)
 

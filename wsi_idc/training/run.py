@@ -55,7 +55,8 @@ def select_patches(folder: Path, config: DataConfig) -> tuple[list[LabelledPatch
         split, ids = read_leaky_split(Path(config.split)), [p.path.relative_to(folder).as_posix() for p in patches]
     else:
         ids = [p.patient for p in patches]
-        split = official_split(set(ids)) if config.split == "official" else read_split(Path(config.split))
+        found = official_split(set(ids)) if config.split == "official" else read_split(Path(config.split))
+        split = {name: set(part) for name, part in found.items()}
     # Shares of one's own have no patients that are in none of the parts.
     split = {"unlisted": set(), **split}
     if unknown := {*config.train, *config.val} - set(split):
@@ -78,36 +79,36 @@ def train(data: Path, config: TrainConfig, run: Path, hooks: Hooks = Hooks()) ->
     before anything is trained, where the patches or the configuration do not do.
     """
     with locked(run):
-        training, val = select_patches(data, config.data)
-        text = f"# wsi-idc train; patches {_identity(training, val, data)}\n{config.toml()}"
+        listed = select_patches(data, config.data)
+        text = f"# wsi-idc train; patches {_identity(*listed, data)}\n{config.toml()}"
         _check_free(run, text)
         if (run / RESULT).exists():
             return json.loads((run / RESULT).read_text(encoding="utf-8"))
         cache = Path(platformdirs.user_cache_dir("wsi-idc", appauthor=False)) if config.data.cache == "disk" else None
         origin, model, context = _networks(config)
-        arrays = [open_patches(p, model.input_shape[1], cache) for p in (training, val)]
-        training_set = TrainingSet.of(arrays[0], config)
-        _check(*arrays, model, config)
+        training, val = (open_patches(part, model.input_shape[1], cache) for part in listed)
+        training_set = TrainingSet.of(training, config)
+        _check(training, val, model, config)
         with replacing(run / CONFIG) as temporary:
             temporary.write_text(text, encoding="utf-8")
         if hooks.on_data:
-            hooks.on_data(*arrays)
-        networks, logits = _fit_networks(model, context, training_set, arrays[1], config, run, hooks)
+            hooks.on_data(training, val)
+        networks, logits = _fit_networks(model, context, training_set, val, config, run, hooks)
         for name, network in networks.items():
             with replacing(run / f"{name}.keras") as temporary:
                 network.save(temporary)
-        patients = [set(a.patients.tolist()) for a in arrays]
+        trained_on = set(training.patients.tolist())
         result = {
             "architecture": origin,
-            "patch_size": arrays[0].size,
+            "patch_size": training.size,
             "halo": context_halo(networks["context"]) if "context" in networks else 0,
             "weights": sum(n.count_params() for n in networks.values()),
-            "training_data": {"patients": len(patients[0]), "patches": len(arrays[0])},
+            "training_data": {"patients": len(trained_on), "patches": len(training)},
             # More than none only where patches were split, not patients.
-            "patients_in_both": len(patients[0] & patients[1]),
-            "left_out": sum(a.left_out for a in arrays),
-        } | calibrate(logits, arrays[1].labels, arrays[1].patients, whole_sections(arrays[1]))
-        _write_logits(run / LOGITS, arrays[1], logits)
+            "patients_in_both": len(trained_on & set(val.patients.tolist())),
+            "left_out": training.left_out + val.left_out,
+        } | calibrate(logits, val.labels, val.patients, whole_sections(val))
+        _write_logits(run / LOGITS, val, logits)
         with replacing(run / RESULT) as temporary:
             write_json(temporary, result)
         return json.loads((run / RESULT).read_text(encoding="utf-8"))
