@@ -7,7 +7,7 @@ preprocessing wrong, and ends in logits, so that a temperature can be fitted and
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wsi_idc.errors import ModelError
@@ -124,12 +124,25 @@ def context_network(
     return model
 
 
+def context_mean(members: Sequence[keras.Model]) -> keras.Model:
+    """Join context networks of the same inputs into one, whose logits are the mean of theirs."""
+    import keras
+    from keras import layers
+
+    features, present = (keras.Input(v.shape[1:], name=v.name) for v in members[0].inputs)
+    for number, member in enumerate(members):
+        member.name = f"member{number}"
+    logits = layers.Average(name="logits")([member([features, present]) for member in members])
+    return keras.Model([features, present], logits, name="context")
+
+
 def context_halo(model: keras.Model) -> int:
-    """Return how many patches in each direction a context network looks at."""
+    """Return how many patches in each direction a context network, or the mean of several, looks at."""
+    import keras
     from keras import layers
 
     reach = [v.dilation_rate[0] * (v.kernel_size[0] // 2) for v in model.layers if isinstance(v, layers.Conv2D)]
-    return sum(reach)
+    return max([sum(reach), *(context_halo(v) for v in model.layers if isinstance(v, keras.Model))])
 
 
 ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {

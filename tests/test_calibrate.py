@@ -26,10 +26,17 @@ def test_temperature_is_recovered(true, seed):
     assert fit_temperature(logits, labels.astype(np.uint8)) == pytest.approx(true, rel=0.1)
 
 
-def test_threshold_with_the_highest_f1_by_hand():
+def test_threshold_by_hand():
     probability = np.array([0.1, 0.2, 0.3, 0.4, 0.8, 0.9])
     labels = np.array([0, 0, 1, 0, 1, 1])
-    # >= 0.3: TP 3, FP 1, FN 0, F1 6/7; >= 0.8: TP 2, FN 1, F1 4/5.
+    # >= 0.3: TP 3, FP 1, FN 0, F1 6/7, BAC 5/6; >= 0.8: TP 2, FN 1, F1 4/5, BAC 5/6.
+    assert fit_threshold(probability, labels) == 0.3
+
+
+def test_threshold_weighs_balanced_accuracy_with_f1():
+    probability = np.array([0.9, 0.3, 0.6, 0.5, 0.4, *[0.1] * 7])
+    labels = np.array([1, 1] + [0] * 10)
+    # >= 0.9: F1 2/3, BAC 0.75, together 1.417; >= 0.3: TP 2, FP 3, F1 4/7, BAC 0.85, together 1.421.
     assert fit_threshold(probability, labels) == 0.3
 
 

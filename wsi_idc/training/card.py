@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 _GROUPS = {
     "val": "all validation patients",
     "val_whole_sections": "those whose patches form sections",
     "val_sampled_patients": "those with scattered patches",
+    "val_lone_patches": "each patch alone, as without neighbours",
+    "val_patch_network": "the patch network alone",
 }
 _METRICS = {
     "auc": "AUC",
@@ -53,7 +56,7 @@ network; the probability of invasive ductal carcinoma is sigmoid(logit / {facts[
 
 ## Data
 
-Trained on {data["patches"]:,} patches of {data["patients"]} patients: {data["description"]}.
+Trained on {data["patches"]:,} patches of {data["patients"]} patients: {data["description"]}.{_origin(config)}
 
 ## Measured
 
@@ -76,6 +79,12 @@ With 95 % intervals from a bootstrap over patients; thresholds and temperatures 
 {config.rstrip()}
 ```
 """
+
+
+def _origin(config: str) -> str:
+    model = tomllib.loads(config)["model"]
+    begun = model["init"] or (model["weights"] if model["weights"] != "none" else "")
+    return f" Training began from the weights of {Path(begun).name}." if begun else ""
 
 
 def _interval(entry: Mapping[str, Any] | float | None) -> str:

@@ -111,9 +111,11 @@ class FitConfig(_Section):
 class ContextConfig(_Section):
     """How the context network is fitted: `steps` batches of windows of `side` patches, in `variants` views.
 
-    With 0 steps it stays as it is, which is of use with the context network of `model.init`.
+    It is the mean of `members`, each with a seed of its own. With 0 steps it stays as it is, which is of use with the
+    context network of `model.init`.
     """
 
+    members: int = Field(1, ge=1)
     width: int = Field(64, ge=1)
     dilations: _Dilations = (1, 2, 4)
     dropout: float = Field(0.2, ge=0, lt=1)

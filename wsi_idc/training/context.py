@@ -11,6 +11,7 @@ import numpy as np
 
 from wsi_idc.data.kaggle import MISSING, place_patches
 from wsi_idc.data.store import PatchArray
+from wsi_idc.models.architectures import context_mean, context_network
 from wsi_idc.output import replacing
 from wsi_idc.training.augment import StainChange, change_stain, symmetry
 from wsi_idc.training.config import AugmentConfig, ContextConfig
@@ -119,6 +120,24 @@ def fit_context(model: keras.Model, features: SectionFeatures, config: ContextCo
     model.compile(optimizer, loss)
     model.fit(SectionWindows(features, config), epochs=1, shuffle=False, verbose=0)
     return model
+
+
+def fit_new_context(features: SectionFeatures, config: ContextConfig) -> keras.Model:
+    """Build and fit a context network, or as many as `config.members`, joined into their mean."""
+    members = []
+    for number in range(config.members):
+        own = config.model_copy(update={"seed": config.seed + number})
+        keras.utils.set_random_seed(own.seed)
+        size = features.variants[0].shape[1]
+        members.append(fit_context(context_network(size, own.width, own.dilations, own.dropout), features, own))
+    return members[0] if len(members) == 1 else context_mean(members)
+
+
+def lone_logits(model: keras.Model, features: SectionFeatures) -> np.ndarray:
+    """Return the logit (n,) of every patch as though it had no neighbours."""
+    values = features.variants[0].astype(np.float32)[:, None, None]
+    logits = model([values, np.ones((len(values), 1, 1, 1), np.float32)], training=False)
+    return keras.ops.convert_to_numpy(logits)[:, 0, 0, 0]
 
 
 def context_logits(model: keras.Model, features: SectionFeatures) -> np.ndarray:

@@ -42,7 +42,7 @@ def write_package(
         files: dict[str, dict[str, dict[str, str]]] = {}
         for name, trained in networks.items():
             # A copy leaves the state of the optimizer behind, three times the size of the weights.
-            network = trained.__class__.from_config(trained.get_config())
+            network = keras.models.clone_model(trained)
             network.set_weights(trained.get_weights())
             # Keras exports only what was called once.
             inputs = [keras.ops.zeros([side or 1 for side in i.shape], i.dtype) for i in network.inputs]

@@ -22,13 +22,13 @@ from wsi_idc.data.store import PatchArray, open_patches
 from wsi_idc.errors import DataError, ModelError, OutputError
 from wsi_idc.evaluate import write_json
 from wsi_idc.inference import load_keras
-from wsi_idc.models.architectures import build, context_halo, context_network, feature_encoder
+from wsi_idc.models.architectures import build, context_halo, feature_encoder
 from wsi_idc.models.registry import find_model
 from wsi_idc.output import locked, replacing
 from wsi_idc.training.batches import TrainingSet
-from wsi_idc.training.calibrate import calibrate, check_validation
+from wsi_idc.training.calibrate import calibrate, check_validation, cross_validated_metrics
 from wsi_idc.training.config import DataConfig, TrainConfig
-from wsi_idc.training.context import context_logits, encode_sections, fit_context
+from wsi_idc.training.context import context_logits, encode_sections, fit_context, fit_new_context, lone_logits
 from wsi_idc.training.fit import OnBatch, Record, fit, predict_logits
 from wsi_idc.training.logs import draw_history, write_events, write_log
 
@@ -94,6 +94,7 @@ def train(data: Path, config: TrainConfig, run: Path, hooks: Hooks = Hooks()) ->
         if hooks.on_data:
             hooks.on_data(training, val)
         networks, logits = _fit_networks(model, context, training_set, val, config, run, hooks)
+        _write_logits(run / LOGITS, val, logits["val"])
         for name, network in networks.items():
             with replacing(run / f"{name}.keras") as temporary:
                 network.save(temporary)
@@ -107,8 +108,9 @@ def train(data: Path, config: TrainConfig, run: Path, hooks: Hooks = Hooks()) ->
             # More than none only where patches were split, not patients.
             "patients_in_both": len(trained_on & set(val.patients.tolist())),
             "left_out": training.left_out + val.left_out,
-        } | calibrate(logits, val.labels, val.patients, whole_sections(val))
-        _write_logits(run / LOGITS, val, logits)
+        } | calibrate(logits.pop("val"), val.labels, val.patients, whole_sections(val))
+        for name, others in logits.items():
+            result["metrics"][name] = cross_validated_metrics(others, val.labels, val.patients)
         with replacing(run / RESULT) as temporary:
             write_json(temporary, result)
         return json.loads((run / RESULT).read_text(encoding="utf-8"))
@@ -205,7 +207,11 @@ def _fit_networks(
     config: TrainConfig,
     run: Path,
     hooks: Hooks,
-) -> tuple[dict[str, keras.Model], np.ndarray]:
+) -> tuple[dict[str, keras.Model], dict[str, np.ndarray]]:
+    """Return the networks, and the logits of the validation patches: "val" are those of the model.
+
+    With a context network also what it makes of each patch alone, and what the patch network does.
+    """
     with closing(Writer(str(run / "tensorboard"))) as events, _precision(model, config.fit.mixed_precision):
 
         def on_epoch(history: list[Record]) -> None:
@@ -220,14 +226,15 @@ def _fit_networks(
         write_log(run, history)
         draw_history(run, history)
     if not config.model.context:
-        return {"encoder": model}, predict_logits(model, val.pixels)
+        return {"encoder": model}, {"val": predict_logits(model, val.pixels)}
     encoder = feature_encoder(model)
     single = config.context.model_copy(update={"variants": 1})
     features = encode_sections(encoder, training.data, config.context, config.augment, run / "views", hooks.on_view)
-    settings = config.context
-    context = context or context_network(
-        features.variants[0].shape[1], settings.width, settings.dilations, settings.dropout
-    )
-    context = fit_context(context, features, settings)
+    context = fit_context(context, features, config.context) if context else fit_new_context(features, config.context)
     found = encode_sections(encoder, val, single, config.augment, run / "views-val")
-    return {"encoder": encoder, "context": context}, context_logits(context, found)
+    logits = {
+        "val": context_logits(context, found),
+        "val_lone_patches": lone_logits(context, found),
+        "val_patch_network": found.variants[0][:, -1].astype(np.float32),
+    }
+    return {"encoder": encoder, "context": context}, logits
