@@ -26,12 +26,12 @@ from wsi_idc.data.split import official_split, write_leaky_split
 RECIPES = {
     "plain_cnn": ["optimizer.kind=adagrad", "optimizer.learning_rate=1e-2", "optimizer.weight_decay=0"],
     "cancernet": [],
-    "vgg16": ["optimizer.learning_rate=2e-4"],
-    "resnet50": [],
     "separable_residual_cnn": [],
     "residual_cnn": [],
     "efficientnet_lite0": [],
     "efficientnet_lite0 + context": ["model.context=true", "context.variants=3", "context.steps=300"],
+    "resnet50": [],
+    "vgg16": ["optimizer.learning_rate=2e-4"],
 }
 METRICS = ("f1", "balanced_accuracy", "auc")
 
@@ -62,9 +62,9 @@ def write_lists(data: Path, folder: Path, patches: int, val_patches: int) -> Non
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path))
 @click.option("--imagenet", type=click.Path(exists=True, dir_okay=False), help="Weights of efficientnet_lite0.")
-@click.option("--patches", default=12_800, show_default=True, help="Training patches.")
-@click.option("--val-patches", default=4_000, show_default=True)
-@click.option("--epochs", default=1, show_default=True)
+@click.option("--patches", default=8_000, show_default=True, help="Training patches.")
+@click.option("--val-patches", default=2_000, show_default=True)
+@click.option("--epochs", default=2, show_default=True)
 def main(data: Path, output: Path, imagenet: str | None, patches: int, val_patches: int, epochs: int) -> None:
     """Train, and print a Markdown table."""
     if not (output / "leaky" / "val.csv").exists():
@@ -75,7 +75,7 @@ def main(data: Path, output: Path, imagenet: str | None, patches: int, val_patch
         for split in ("by-patient", "leaky"):
             run = output / f"{name.replace(' ', '')}-{split}"
             settings = ["data.train=['train']", "optimizer.learning_rate=1e-3", "optimizer.warmup=0.2", *recipe]
-            settings += [f"fit.epochs={epochs}", "fit.batch_size=64"]
+            settings += [f"fit.epochs={epochs}", "fit.batch_size=32"]
             if imagenet and name.startswith("efficientnet"):
                 settings.append(f"model.weights='{imagenet}'")
             command = [sys.executable, "-m", "wsi_idc", "train", str(data), "-o", str(run)]

@@ -25,14 +25,15 @@ def change(folder, **changes):
     path.write_text(json.dumps({k: v for k, v in (facts | changes).items() if v is not None}))
 
 
-@pytest.mark.parametrize(("name", "halo", "auc", "f1"), [("idc-patch", 0, 0.94, 0.75), ("idc-context", 7, 0.97, 0.82)])
+@pytest.mark.parametrize(("name", "halo", "auc", "f1"), [("idc-patch", 0, 0.94, 0.75), ("idc-context", 7, 0.975, 0.84)])
 def test_shipped_models_state_what_they_must(name, halo, auc, f1):
     model = find_model(name)
     assert (model.mpp, model.patch_size, model.halo) == (4.0, 50, halo)
     assert model.formats() == {"keras", "onnx"}
     assert model.metrics["val"]["patches"] == 16209
-    assert model.metrics["val"]["auc"] >= auc
-    assert model.metrics["val"]["f1"] >= f1
+    measured = {k: v["value"] if isinstance(v, dict) else v for k, v in model.metrics["val"].items()}
+    assert measured["auc"] >= auc
+    assert measured["f1"] >= f1
     assert 0 < model.threshold < 1
 
 
