@@ -75,7 +75,8 @@ def main(data: Path, output: Path, imagenet: str | None, patches: int, val_patch
         for split in ("by-patient", "leaky"):
             run = output / f"{name.replace(' ', '')}-{split}"
             settings = ["data.train=['train']", "optimizer.learning_rate=1e-3", "optimizer.warmup=0.2", *recipe]
-            settings += [f"fit.epochs={epochs}", "fit.batch_size=32"]
+            # Small batches: the running means of batch normalisation need a thousand steps.
+            settings += [f"fit.epochs={epochs}", "fit.batch_size=16"]
             if imagenet and name.startswith("efficientnet"):
                 settings.append(f"model.weights='{imagenet}'")
             command = [sys.executable, "-m", "wsi_idc", "train", str(data), "-o", str(run)]

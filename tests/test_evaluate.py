@@ -232,7 +232,8 @@ def test_command_with_two_models_in_eight_views(data, tmp_path):
     uncertainty = pq.read_table(tmp_path / "out" / "predictions.parquet")["uncertainty"].to_numpy()
     assert (uncertainty > 0).all()
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "Evaluation of idc-patch 1.0.0 with idc-context 1.0.0, each in eight views" in page
+    one, other = (f"{m['name']} {m['version']}" for m in metrics["models"])
+    assert f"Evaluation of {one} with {other}, each in eight views" in page
     assert "<h2>Uncertainty</h2>" in page
 
 
