@@ -5,7 +5,13 @@ from sklearn.metrics import roc_auc_score
 
 from wsi_idc.data.kaggle import MISSING, LabelledPatch, place_patches
 from wsi_idc.data.store import PatchArray
-from wsi_idc.models.architectures import context_network, feature_encoder, separable_residual_cnn
+from wsi_idc.models.architectures import (
+    context_halo,
+    context_mean,
+    context_network,
+    feature_encoder,
+    separable_residual_cnn,
+)
 from wsi_idc.training.augment import symmetry
 from wsi_idc.training.config import AugmentConfig, ContextConfig
 from wsi_idc.training.context import (
@@ -14,6 +20,8 @@ from wsi_idc.training.context import (
     context_logits,
     encode_sections,
     fit_context,
+    fit_new_context,
+    lone_logits,
 )
 
 HALO = 7
@@ -204,3 +212,23 @@ def test_every_patch_gets_its_logit(numbered):
     """A fresh network gives the patch's own logit, here its number."""
     found = context_logits(context_network(1, width=4), numbered)
     np.testing.assert_allclose(found, np.arange(1, len(found) + 1), rtol=1e-3)
+
+
+def test_members_are_fitted_apart_and_their_logits_averaged(numbered):
+    settings = {"steps": 4, "batch_size": 2, "side": 5, "width": 4, "dilations": (1, 2)}
+    alone = [fit_new_context(numbered, ContextConfig(**settings, seed=seed)) for seed in (3, 4)]
+    expected = np.mean([context_logits(m, numbered) for m in alone], axis=0)
+    both = fit_new_context(numbered, ContextConfig(**settings, seed=3, members=2))
+    np.testing.assert_allclose(context_logits(both, numbered), expected, rtol=1e-5)
+    assert np.ptp([context_logits(m, numbered) for m in alone], axis=0).max() > 0
+    assert context_halo(both) == context_halo(alone[0]) == 3
+
+
+def test_a_lone_patch_is_one_without_neighbours(network):
+    features, _ = section()
+    values = features.reshape(-1, 5)[:7].astype(np.float16)
+    far = np.zeros((1, 1, 7 * 40, 5), np.float32)
+    present = np.zeros((1, 1, 7 * 40, 1), np.float32)
+    far[0, 0, ::40], present[0, 0, ::40] = values, 1
+    found = lone_logits(context_mean([network]), SectionFeatures({}, np.zeros(7), [values]))
+    np.testing.assert_allclose(found, network.predict_on_batch([far, present])[0, 0, ::40, 0], rtol=1e-4, atol=1e-5)

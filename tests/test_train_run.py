@@ -23,7 +23,14 @@ from wsi_idc.training.run import select_patches, train, whole_sections
 from helpers import SMALL, write_patches
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
-CONTEXT = ["model.context=true", "context.steps=12", "context.variants=2", "context.width=8", "context.side=6"]
+CONTEXT = [
+    "model.context=true",
+    "context.members=2",
+    "context.steps=12",
+    "context.variants=2",
+    "context.width=8",
+    "context.side=6",
+]
 
 
 def config(*settings):
@@ -239,6 +246,7 @@ def test_with_context_the_package_computes_what_was_measured(patches, with_conte
     package = load_package(model)
     assert package.halo == 7
     assert package.metrics["val"]["auc"]["value"] > 0.5
+    assert {"val_lone_patches", "val_patch_network"} <= set(package.metrics)
     expected = logits_of(run)
     val = val_patches(patches)
     for name, engine in ENGINES.items():
