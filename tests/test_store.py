@@ -6,7 +6,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from wsi_idc.data import store
+from wsi_idc.data import kaggle
 from wsi_idc.data.kaggle import index_patches, read_patch
 from wsi_idc.data.store import open_patches
 from wsi_idc.errors import DataError
@@ -26,7 +26,7 @@ def patches(tmp_path):
 def decoded(monkeypatch):
     """The files that are decoded from here on."""
     paths = []
-    monkeypatch.setattr(store, "read_patch", lambda path: paths.append(path) or read_patch(path))
+    monkeypatch.setattr(kaggle, "read_patch", lambda path: paths.append(path) or read_patch(path))
     return paths
 
 
@@ -84,7 +84,7 @@ def test_interrupted_it_leaves_no_half_cache(patches, tmp_path, monkeypatch):
         return read_patch(path)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(store, "read_patch", interrupted)
+        patched.setattr(kaggle, "read_patch", interrupted)
         open_patches(patches, 16, tmp_path / "cache")
     assert [p.suffix for p in (tmp_path / "cache").iterdir()] == [".lock"]
     np.testing.assert_array_equal(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +17,7 @@ from scipy.ndimage import convolve
 from wsi_idc.errors import DataError
 
 LAYOUT = "<patient>/<0|1>/<patient>_idx5_x<x>_y<y>_class<0|1>.png"
+_CHUNK = 2048
 MISSING = -1
 FARTHEST = 50_000  # pixels of 4 um: 20 cm, more than any section
 _CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
@@ -141,6 +142,19 @@ def read_patch(path: Path) -> np.ndarray:
         raise DataError(f"{path}: cannot be read as an image; get the file again or remove it") from error
 
 
+def decode_patches(patches: Sequence[LabelledPatch], size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Decode patches in order; give number and pixels (size, size, 3) uint8 of those that are of this size.
+
+    Raises DataError where a file is damaged.
+    """
+    with ThreadPoolExecutor(4) as pool:
+        for start in range(0, len(patches), _CHUNK):
+            chunk = patches[start : start + _CHUNK]
+            for number, pixels in enumerate(pool.map(lambda p: read_patch(p.path), chunk), start):
+                if pixels.shape == (size, size, 3):
+                    yield number, pixels
+
+
 def load_patches(
     patches: Sequence[LabelledPatch], size: int = 50
 ) -> tuple[np.ndarray, np.ndarray, list[LabelledPatch]]:
@@ -148,13 +162,9 @@ def load_patches(
 
     Patches of another size are left out; the third value says which were kept, in the order given.
     """
-    with ThreadPoolExecutor(4) as pool:
-        decoded = list(pool.map(lambda p: read_patch(p.path), patches))
-    whole = [i for i, pixels in enumerate(decoded) if pixels.shape == (size, size, 3)]
-    pixels = np.empty((len(whole), size, size, 3), np.uint8)
-    for row, i in enumerate(whole):
-        pixels[row] = decoded[i]
-    kept = [patches[i] for i in whole]
+    decoded = list(decode_patches(patches, size))
+    kept = [patches[number] for number, _ in decoded]
+    pixels = np.array([p for _, p in decoded], np.uint8).reshape(-1, size, size, 3)
     return pixels, np.array([p.label for p in kept], np.uint8), kept
 
 

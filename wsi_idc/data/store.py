@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +12,9 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from wsi_idc.data.kaggle import LabelledPatch, read_patch
+from wsi_idc.data.kaggle import LabelledPatch, decode_patches
 from wsi_idc.errors import DataError
 from wsi_idc.output import replacing
-
-_CHUNK = 2048
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ def open_patches(patches: Sequence[LabelledPatch], size: int = 50, cache: Path |
     if cache is None:
         pixels = np.empty((len(patches), size, size, 3), np.uint8)
         kept: list[int] = []
-        for number, decoded in _decode(patches, size):
+        for number, decoded in decode_patches(patches, size):
             pixels[len(kept)] = decoded
             kept.append(number)
     else:
@@ -86,22 +83,12 @@ def _fill(file: Path, listing: Path, patches: Sequence[LabelledPatch], size: int
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)
         start = stream.tell()
-        for number, decoded in _decode(patches, size):
+        for number, decoded in decode_patches(patches, size):
             stream.write(decoded.tobytes())
             kept.append(number)
         stream.truncate(start + math.prod(shape))
     with replacing(listing) as temporary, temporary.open("wb") as stream:
         np.save(stream, np.array(kept, np.int64))
-
-
-def _decode(patches: Sequence[LabelledPatch], size: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Decode patches in order; give number and pixels (size, size, 3) uint8 of those that are of this size."""
-    with ThreadPoolExecutor(4) as pool:
-        for start in range(0, len(patches), _CHUNK):
-            chunk = patches[start : start + _CHUNK]
-            for number, pixels in enumerate(pool.map(lambda p: read_patch(p.path), chunk), start):
-                if pixels.shape == (size, size, 3):
-                    yield number, pixels
 
 
 def _fingerprint(patches: Sequence[LabelledPatch], size: int) -> str:
