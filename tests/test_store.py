@@ -43,7 +43,7 @@ def test_on_disk_and_in_memory_it_is_the_same(patches, tmp_path):
 
 
 def test_more_than_a_chunk(patches, tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "_CHUNK", 4)
+    monkeypatch.setattr(kaggle, "_CHUNK", 4)
     np.testing.assert_array_equal(open_patches(patches, 16).pixels, open_patches(patches, 16, tmp_path).pixels)
 
 
