@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +37,7 @@ from wsi_idc.metrics import (
     patient_bootstrap,
     resampled_metrics,
     uncertainty_metrics,
+    write_json,
 )
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.output import output_error
@@ -200,21 +200,6 @@ def write_classification_report(folder: Path, predictions: Predictions, threshol
     values = classification_report(labels, positive, output_dict=True, **settings)
     write_json(folder / "classification_report.json", values)
     return text
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write numbers as JSON, to six decimals; what is not defined becomes null."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: plain(v) for k, v in value.items()}
-        if isinstance(value, list):
-            return [plain(v) for v in value]
-        if isinstance(value, float):
-            return round(float(value), 6) if np.isfinite(value) else None
-        return value
-
-    path.write_text(json.dumps(plain(values), indent=2) + "\n", encoding="utf-8")
 
 
 def evaluate_model(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,3 +140,18 @@ def uncertainty_metrics(
         low, high = (float(own.min()), float(own.max())) if len(own) else (np.nan, np.nan)
         quartiles.append({"from": low, "to": high, "n_patches": len(own), "error_rate": found[str(n)]})
     return {"auc_of_errors": found["auc_of_errors"], "quartiles": quartiles}
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write numbers as JSON, to six decimals; what is not defined becomes null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [plain(v) for v in value]
+        if isinstance(value, float):
+            return round(float(value), 6) if np.isfinite(value) else None
+        return value
+
+    path.write_text(json.dumps(plain(values), indent=2) + "\n", encoding="utf-8")

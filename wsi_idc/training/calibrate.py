@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -89,18 +90,22 @@ def calibrate(logits: np.ndarray, labels: np.ndarray, patients: np.ndarray, whol
     # A package takes thresholds between 0 and 1 only.
     threshold = min(max(round(fit_threshold(probabilities(logits, temperature), labels), 4), 1e-4), 1 - 1e-4)
     groups = {"val": np.ones(len(labels), bool), "val_whole_sections": whole, "val_sampled_patients": ~whole}
-    metrics = {
-        name: cross_validated_metrics(logits, labels, patients, rows) for name, rows in groups.items() if rows.any()
-    }
+    metrics = cross_validated_metrics(logits, labels, patients, groups)
     return {"temperature": temperature, "threshold": threshold, "metrics": metrics}
 
 
 def cross_validated_metrics(
-    logits: np.ndarray, labels: np.ndarray, patients: np.ndarray, rows: np.ndarray | None = None
-) -> dict[str, Any]:
-    """Measure patches, or `rows` (n,) bool of them, calibrated on other patients: each metric with its interval."""
+    logits: np.ndarray, labels: np.ndarray, patients: np.ndarray, groups: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, Any]]:
+    """Measure groups of patches, (n,) bool by name, calibrated on other patients: each metric with its interval.
+
+    Groups without patches are left out.
+    """
     probability, positive = cross_validated(logits, patients, labels)
-    chosen = np.ones(len(labels), bool) if rows is None else rows
-    compute = resampled_metrics(labels[chosen], probability[chosen], positive[chosen])
-    counts = {"patients": len(np.unique(patients[chosen])), "patches": int(chosen.sum())}
-    return counts | patient_bootstrap(patients[chosen], compute)
+    metrics = {}
+    for name, rows in groups.items():
+        if rows.any():
+            compute = resampled_metrics(labels[rows], probability[rows], positive[rows])
+            counts = {"patients": len(np.unique(patients[rows])), "patches": int(rows.sum())}
+            metrics[name] = counts | patient_bootstrap(patients[rows], compute)
+    return metrics

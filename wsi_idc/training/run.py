@@ -20,8 +20,8 @@ from wsi_idc.data.kaggle import MISSING, LabelledPatch, index_patches, is_whole_
 from wsi_idc.data.split import official_split, read_leaky_split, read_split
 from wsi_idc.data.store import PatchArray, open_patches
 from wsi_idc.errors import DataError, ModelError, OutputError
-from wsi_idc.evaluate import write_json
 from wsi_idc.inference import load_keras
+from wsi_idc.metrics import write_json
 from wsi_idc.models.architectures import build, context_halo, feature_encoder
 from wsi_idc.models.registry import find_model
 from wsi_idc.output import locked, replacing
@@ -110,7 +110,8 @@ def train(data: Path, config: TrainConfig, run: Path, hooks: Hooks = Hooks()) ->
             "left_out": training.left_out + val.left_out,
         } | calibrate(logits.pop("val"), val.labels, val.patients, whole_sections(val))
         for name, others in logits.items():
-            result["metrics"][name] = cross_validated_metrics(others, val.labels, val.patients)
+            everything = {name: np.ones(len(val), bool)}
+            result["metrics"] |= cross_validated_metrics(others, val.labels, val.patients, everything)
         with replacing(run / RESULT) as temporary:
             write_json(temporary, result)
         return json.loads((run / RESULT).read_text(encoding="utf-8"))
