@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from filelock import FileLock
 
 from wsi_idc.errors import OutputError
-from wsi_idc.output import output_error
+from wsi_idc.output import output_error, replacing
 
 NUMBERS = ["tissue_mm2", "idc_mm2", "idc_share", "foci", "largest_extent_mm", "patches"]
 COLUMNS = ["slide", "state", "reason", "output", "seconds", *NUMBERS, "failed_chunks"]
@@ -50,10 +49,9 @@ class Manifest:
 
     def _merge(self, rows: Mapping[str, Row], *, replace: bool) -> None:
         """Write the table with `rows` merged in, whole or not at all; one process at a time."""
-        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._path.with_name(".manifest.lock"), timeout=60):
+            with FileLock(self._path.with_name(".manifest.lock"), timeout=60), replacing(self._path) as temporary:
                 held = self._read()
                 merged = {**held, **rows} if replace else {**rows, **held}
                 # Old rows keep their places, new ones follow.
@@ -62,8 +60,5 @@ class Manifest:
                     writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
                     writer.writeheader()
                     writer.writerows(merged[slide] for slide in order)
-                temporary.replace(self._path)
         except OSError as error:
             raise output_error(self._path, error) from error
-        finally:
-            temporary.unlink(missing_ok=True)
