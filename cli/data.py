@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wsi_idc.cli.options import json_option, print_table
+from wsi_idc.cli.options import json_option, print_table, progress_bar
 
 if TYPE_CHECKING:
     from wsi_idc.data.audit_report import Audit
@@ -107,12 +107,7 @@ def _spread(values: Sequence[float | None], form: str) -> str:
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
     """Show a bar with the time left on a terminal, nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TextColumn("patches"), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress_bar("reading", "patches") as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

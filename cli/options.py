@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from wsi_idc.models.package import ModelPackage
 
 
@@ -76,3 +78,14 @@ def needs_extra(extra: str) -> Iterator[None]:
         raise click.ClickException(
             f'this needs {error.name}; install it with: pip install "wsi-idc[{extra}]"'
         ) from error
+
+
+def progress_bar(text: str, unit: str = "") -> Progress:
+    """Make bars with the time left, `text` and `unit` as rich's templates; shown on a terminal, nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    units = (TextColumn(unit),) if unit else ()
+    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), *units, TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

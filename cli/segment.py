@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wsi_idc.cli.options import FiniteRange, chosen_model, engine_option, model_option, mpp_option, threshold_option
+from wsi_idc.cli.options import (
+    FiniteRange,
+    chosen_model,
+    engine_option,
+    model_option,
+    mpp_option,
+    progress_bar,
+    threshold_option,
+)
 from wsi_idc.errors import DataError, WsiIdcError
 
 if TYPE_CHECKING:
@@ -108,19 +116,9 @@ def print_outcome(slide: Path, outcome: SegmentResult | WsiIdcError) -> None:
 @contextmanager
 def _progress() -> Iterator[OnSlide]:
     """Show a bar with rate and time left on a terminal, nothing elsewhere."""
-    from rich.console import Console
     from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("patches {task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress_bar("{task.description}", "patches {task.fields[rate]}") as bar:
 
         def on_slide(number: int, count: int, path: Path) -> Callable[[int], Callable[[int], None]]:
             for task in bar.task_ids:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from wsi_idc.cli.options import needs_extra
+from wsi_idc.cli.options import needs_extra, progress_bar
 
 # Options that stand for keys of the configuration.
 _KEYS = {
@@ -44,12 +44,7 @@ def train(data: Path, output: Path, config: Path | None, settings: tuple[str, ..
 
     given = {_KEYS[name]: value for name, value in shortcuts.items() if value is not None}
     chosen = override(read_config(config, settings), given)
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress_bar("{task.description}") as bar:
         epoch = bar.add_task("epoch 1")
         views = bar.add_task("views of the sections", total=chosen.context.variants, visible=False)
 
