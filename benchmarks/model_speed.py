@@ -24,20 +24,9 @@ from wsi_idc.models.architectures import build
 from wsi_idc.models.registry import find_model, list_models
 
 SIDE = 32  # patches
-FACTS = {
-    "name": "small-cnn",
-    "version": "1",
-    "description": "for speed only",
-    "licence": "Apache-2.0",
-    "mpp": 4.0,
-    "patch_size": 50,
-    "halo": 0,
-    "classes": ["non-IDC", "IDC"],
-    "threshold": 0.5,
-    "temperature": 1.0,
-    "training_data": {"description": "none", "patients": 1, "patches": 1},
-    "metrics": {},
-}
+# What a package states beside its network; none of it is measured here.
+FACTS = ("version", "description", "licence", "mpp", "patch_size", "classes")
+FACTS += ("threshold", "temperature", "training_data")
 
 
 def rate(model: str) -> float:
@@ -66,7 +55,8 @@ def main(repeat: int, json_file: Path | None, one: str | None) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / "small-cnn"
-        write_package(small, FACTS, {"encoder": build("separable_residual_cnn")})
+        facts = {fact: getattr(find_model(), fact) for fact in FACTS} | {"name": "small-cnn", "halo": 0, "metrics": {}}
+        write_package(small, facts, {"encoder": build("separable_residual_cnn")})
         models = {"small-cnn": str(small)} | {p.name: p.name for p in list_models()[0]}
         rates: dict[str, list[float]] = {name: [] for name in models}
         for _ in range(repeat):
