@@ -16,6 +16,10 @@ from wsi_idc.models.published import cancernet, plain_cnn, resnet50, vgg16
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
+
+# How many patches a slide must show before its own mean counts as much as that of typical slides.
+_TYPICAL_PATCHES = 16.0
 
 
 def separable_residual_cnn(
@@ -93,13 +97,21 @@ def feature_encoder(classifier: keras.Model) -> keras.Model:
 
 
 def context_network(
-    features: int, width: int = 64, dilations: tuple[int, ...] = (1, 2, 4), dropout: float = 0.2
+    features: int,
+    width: int = 64,
+    dilations: tuple[int, ...] = (1, 2, 4),
+    dropout: float = 0.2,
+    typical: np.ndarray | None = None,
 ) -> keras.Model:
     """Build a network that looks at the neighbours of a patch: dilated convolutions on the grid of patch features.
 
-    Inputs: features (b, r, c, features) float32, the last one the patch's own logit, and present (b, r, c, 1), 1 where
-    there is a patch. Output: (b, r, c, 1) logits. It begins as the patch's own logit and learns what neighbours add;
-    patches that are absent are masked in every layer. It sees sum(dilations) patches in each direction.
+    Inputs: features (b, r, c, features) float32, the last one the patch's own logit; present (b, r, c, 1), 1 where
+    there is a patch; slide (b, features + 1), the sum of the features of the slide's patches, then their number.
+    Output: (b, r, c, 1) logits. Slides differ in stain and scanner, which moves all their features alike: what the
+    network sees is how far a patch is from the mean of its slide, drawn to `typical` (features,), 0 by default, by as
+    much as `_TYPICAL_PATCHES` patches would, so that a slide of which little is known is taken for a typical one. It
+    begins as the patch's own logit, half of it centred, and learns what neighbours add; patches that are absent are
+    masked in every layer. It sees sum(dilations) patches in each direction.
     """
     import keras
     import numpy as np
@@ -107,7 +119,12 @@ def context_network(
 
     inputs = keras.Input((None, None, features), name="features")
     present = keras.Input((None, None, 1), name="present")
-    x = layers.Dense(width)(layers.Dropout(dropout)(inputs))
+    slide = keras.Input((features + 1,), name="slide")
+    count = slide[:, -1:]
+    held = layers.Dense(features, use_bias=False, kernel_initializer="zeros", trainable=False, name="typical")
+    mean = (slide[:, :-1] + held(_TYPICAL_PATCHES * keras.ops.ones_like(count))) / (count + _TYPICAL_PATCHES)
+    centred = inputs - mean[:, None, None, :]
+    x = layers.Dense(width)(layers.Dropout(dropout)(centred))
     x = layers.Activation("silu")(layers.LayerNormalization()(x))
     x = layers.Multiply()([x, present])
     for dilation in dilations:
@@ -119,8 +136,11 @@ def context_network(
     own = layers.Dense(1, use_bias=False, name="own")
     # Not a 1x1 convolution, which would be the same: tf2onnx at times exports one of a single channel wrongly.
     added = layers.Dense(1, kernel_initializer="zeros", name="added")
-    model = keras.Model([inputs, present], layers.Add(name="logits")([own(inputs), added(x)]), name="context")
-    own.set_weights([np.eye(features, dtype=np.float32)[:, -1:]])
+    logits = layers.Add(name="logits")([own(layers.Concatenate()([centred, inputs[..., -1:]])), added(x)])
+    model = keras.Model([inputs, present, slide], logits, name="context")
+    if typical is not None:
+        held.set_weights([typical[None]])
+    own.set_weights([np.append(np.zeros(features - 1), [0.5, 0.5])[:, None]])
     return model
 
 
@@ -129,11 +149,11 @@ def context_mean(members: Sequence[keras.Model]) -> keras.Model:
     import keras
     from keras import layers
 
-    features, present = (keras.Input(v.shape[1:], name=v.name) for v in members[0].inputs)
+    inputs = [keras.Input(v.shape[1:], name=v.name) for v in members[0].inputs]
     for number, member in enumerate(members):
         member.name = f"member{number}"
-    logits = layers.Average(name="logits")([member([features, present]) for member in members])
-    return keras.Model([features, present], logits, name="context")
+    logits = layers.Average(name="logits")([member(inputs) for member in members])
+    return keras.Model(inputs, logits, name="context")
 
 
 def context_halo(model: keras.Model) -> int:

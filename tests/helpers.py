@@ -105,7 +105,7 @@ class NumpyEngine:
     def run(self, network: str, *inputs: np.ndarray) -> np.ndarray:
         if network == "encoder":
             return (1 - 2 * inputs[0].mean((1, 2, 3), dtype=np.float64)[:, None] / 255).astype(np.float32)
-        features, present = inputs
+        features, present, _ = inputs
         total = convolve((features * present)[0, ..., 0].astype(np.float64), self._kernel, mode="constant")
         return total[None, ..., None].astype(np.float32)
 

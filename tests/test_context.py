@@ -44,31 +44,61 @@ def network():
 def section(seed=0, rows=21, cols=19):
     rng = np.random.default_rng(seed)
     present = (rng.random((1, rows, cols, 1)) > 0.3).astype(np.float32)
-    return rng.normal(size=(1, rows, cols, 5)).astype(np.float32) * present, present
+    features = rng.normal(size=(1, rows, cols, 5)).astype(np.float32) * present
+    return features, present, np.append(features.sum((1, 2)), present.sum((1, 2)), axis=1)
 
 
-def test_it_begins_as_the_patches_own_logit():
-    features, present = section()
-    found = context_network(5).predict_on_batch([features, present])
-    np.testing.assert_allclose(found[..., 0], features[..., -1], atol=1e-6)
+def test_it_begins_as_the_patches_own_logit_half_of_it_centred():
+    features, present, slide = section()
+    typical = np.arange(5.0)
+    found = context_network(5, typical=typical).predict_on_batch([features, present, slide])
+    # Sixteen typical patches are counted with those of the slide.
+    mean = (slide[0, 4] + 16 * typical[4]) / (present.sum() + 16)
+    np.testing.assert_allclose(found[..., 0], features[..., -1] - 0.5 * mean, atol=1e-5)
 
 
 def test_absent_neighbours_are_masked(network):
-    features, present = section()
-    before = network.predict_on_batch([features, present])
+    features, present, slide = section()
+    before = network.predict_on_batch([features, present, slide])
     noise = np.random.default_rng(1).normal(size=features.shape).astype(np.float32)
-    after = network.predict_on_batch([np.where(present == 0, noise, features), present])
+    after = network.predict_on_batch([np.where(present == 0, noise, features), present, slide])
     here = present[..., 0] == 1
     np.testing.assert_allclose(after[here], before[here], atol=1e-5)
 
 
+def test_what_moves_all_features_of_a_slide_alike_is_taken_off():
+    """But for the half of the own logit that stays as it is; of a slide of thousands of patches, typical ones add little."""
+    keras.utils.set_random_seed(0)
+    network = context_network(5, width=8)
+    network.get_layer("added").set_weights([np.ones((8, 1)), np.zeros(1)])
+    features, present, slide = section()
+    slide = slide * 1e4
+    moved = np.array([2, -1, 0.5, 3, 0], np.float32)
+    sums = slide + np.append(moved, 0) * slide[:, -1:]
+    before = network.predict_on_batch([features, present, slide])
+    after = network.predict_on_batch([features + moved, present, sums])
+    here = present[..., 0] == 1
+    np.testing.assert_allclose(after[here], before[here], atol=2e-3)
+    assert np.ptp(before[here] - features[here][:, -1:]) > 0.1
+
+
+def test_a_slide_of_which_nothing_is_known_is_a_typical_one():
+    keras.utils.set_random_seed(0)
+    typical = np.array([1, 2, 3, 4, 5.0])
+    network = context_network(5, width=8, typical=typical)
+    features, present, slide = section()
+    many = np.append(typical * 100, 100)[None]
+    unknown = network.predict_on_batch([features, present, np.zeros_like(slide)])
+    np.testing.assert_allclose(unknown, network.predict_on_batch([features, present, many]), atol=1e-5)
+
+
 def test_it_sees_as_far_as_its_halo_and_no_farther(network):
-    features, present = section()
+    features, present, slide = section()
     present[0, 10, :, 0] = present[0, :, 9, 0] = 1
-    before = network.predict_on_batch([features, present])[0, ..., 0]
+    before = network.predict_on_batch([features, present, slide])[0, ..., 0]
     changed = features.copy()
     changed[0, 10, 9] += 3
-    difference = np.abs(network.predict_on_batch([changed, present])[0, ..., 0] - before) > 1e-5
+    difference = np.abs(network.predict_on_batch([changed, present, slide])[0, ..., 0] - before) > 1e-5
     rows, cols = np.nonzero(difference)
     assert max(np.abs(rows - 10).max(), np.abs(cols - 9).max()) == HALO
 
@@ -136,7 +166,7 @@ def test_windows_hold_patches_with_their_own_labels(numbered):
     assert len(windows) == 12
     seen = set()
     for index in range(12):
-        (features, present), labels, weights = windows[index]
+        (features, present, _), labels, weights = windows[index]
         assert features.shape == (6, 5, 5, 1)
         assert (weights == present[..., 0]).all()
         assert (features[present == 0] == 0).all()
@@ -149,13 +179,25 @@ def test_windows_hold_patches_with_their_own_labels(numbered):
     np.testing.assert_array_equal(again[0][0], windows[7][0][0])
 
 
+def test_the_slide_of_a_window_is_all_its_patches_or_some(numbered):
+    windows = SectionWindows(numbered, ContextConfig(steps=20, batch_size=6, side=5))
+    whole = {tuple(numbered.slide(numbered.rows(p), v)) for p in numbered.grids for v in (0, 1)}
+    slides = [slide for index in range(20) for slide in windows[index][0][2]]
+    assert 0.3 < np.mean([tuple(s) in whole for s in slides]) < 0.8
+    counts = [int(s[-1]) for s in slides if tuple(s) not in whole]
+    assert min(counts) <= 3
+    assert max(counts) >= 30
+    # The numbers of patches are positive in view 0 and negative in view 1, and none is counted twice.
+    assert all(abs(s[0]) >= n * (n + 1) / 2 for s in slides if (n := int(s[-1])))
+
+
 def test_a_view_of_a_section_is_turned_as_its_patches_were(numbered):
     """In view 1 patches are turned by symmetry 1; their places must be as well, or neighbours would not fit."""
     windows = SectionWindows(numbered, ContextConfig(steps=40, batch_size=4, side=5))
     turned = symmetry(numbered.grids["big"], 1)
     checked = 0
     for index in range(40):
-        (features, _), _, _ = windows[index]
+        (features, _, _), _, _ = windows[index]
         for window in features[..., 0]:
             row, col = np.nonzero((window[:, :-1] < 0) & (window[:, 1:] < 0))
             for r, c in zip(row, col, strict=True):
@@ -209,9 +251,12 @@ def test_fitted_again_it_is_the_same(numbered):
 
 
 def test_every_patch_gets_its_logit(numbered):
-    """A fresh network gives the patch's own logit, here its number."""
+    """A fresh network gives the patch's own logit, here its number, less half the mean of its slide."""
     found = context_logits(context_network(1, width=4), numbered)
-    np.testing.assert_allclose(found, np.arange(1, len(found) + 1), rtol=1e-3)
+    own = np.arange(1, len(found) + 1)
+    big = len(own) - 4
+    mean = np.where(own <= big, own[:big].sum() / (big + 16), own[big:].sum() / (4 + 16))
+    np.testing.assert_allclose(found, own - mean / 2, rtol=1e-3)
 
 
 def test_members_are_fitted_apart_and_their_logits_averaged(numbered):
@@ -225,10 +270,11 @@ def test_members_are_fitted_apart_and_their_logits_averaged(numbered):
 
 
 def test_a_lone_patch_is_one_without_neighbours(network):
-    features, _ = section()
+    features, _, _ = section()
     values = features.reshape(-1, 5)[:7].astype(np.float16)
+    data = SectionFeatures({"a": np.arange(7)[None]}, np.zeros(7), [values])
     far = np.zeros((1, 1, 7 * 40, 5), np.float32)
     present = np.zeros((1, 1, 7 * 40, 1), np.float32)
     far[0, 0, ::40], present[0, 0, ::40] = values, 1
-    found = lone_logits(context_mean([network]), SectionFeatures({}, np.zeros(7), [values]))
-    np.testing.assert_allclose(found, network.predict_on_batch([far, present])[0, 0, ::40, 0], rtol=1e-4, atol=1e-5)
+    expected = network.predict_on_batch([far, present, data.slide(np.arange(7), 0)[None]])[0, 0, ::40, 0]
+    np.testing.assert_allclose(lone_logits(context_mean([network]), data), expected, rtol=1e-4, atol=1e-5)

@@ -34,7 +34,9 @@ def run(folder, pixels, wanted, *, halo, chunk, workers=1, batch=64, damaged=(),
     grid = Grid((pixels.shape[1], pixels.shape[0]), (4.0, 4.0), 50, 4.0)
     heatmap = create_heatmap(Path(folder), grid, chunk)
     predictor = Predictor(numpy_package(halo=halo), NumpyEngine(halo, batch))
-    report = stream(ArraySlide(pixels, damaged), grid, wanted, predictor, heatmap, workers, progress)
+    report = stream(
+        ArraySlide(pixels, damaged), grid, wanted, predictor, heatmap, Path(f"{folder}-features"), workers, progress
+    )
     return np.asarray(heatmap[:]), report
 
 
@@ -85,7 +87,7 @@ def test_each_patch_is_encoded_once_though_chunks_see_each_other(tmp_path, halo)
     grid = Grid((550, 600), (4.0, 4.0), 50, 4.0)
     wanted = np.random.default_rng(1).random(grid.shape) > 0.2
     heatmap = create_heatmap(tmp_path / "h", grid, 4)
-    stream(ArraySlide(pixels), grid, wanted, predictor, heatmap, 2)
+    stream(ArraySlide(pixels), grid, wanted, predictor, heatmap, tmp_path / "features", 2)
     assert engine.encoded == wanted.sum()
     np.testing.assert_allclose(heatmap[:], summed_darkness(pixels, wanted, halo), atol=1e-6)
 

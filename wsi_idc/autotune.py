@@ -53,7 +53,8 @@ def _probe(engine: Engine, package: ModelPackage) -> None:
         raise ModelError(f"{package.folder}: its encoder gives {features.shape} for one patch, not {wanted}")
     if package.halo:
         one = np.ones((1, 1, 1, 1), np.float32)
-        logits = engine.run("context", features[:, None, None, :].astype(np.float32), one)
+        slide = np.zeros((1, features.shape[1] + 1), np.float32)
+        logits = engine.run("context", features[:, None, None, :].astype(np.float32), one, slide)
         if logits.shape != one.shape:
             raise ModelError(
                 f"{package.folder}: its context network gives {logits.shape} for one patch, not (1, 1, 1, 1)"

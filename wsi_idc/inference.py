@@ -17,6 +17,10 @@ from wsi_idc.models.package import ModelPackage
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
+# The inputs of a context network, by name and in this order; it need not take the last one.
+CONTEXT_INPUTS = ("features", "present", "slide")
+
+
 class Engine(Protocol):
     """Runs the networks of one package. Calls come from one thread at a time."""
 
@@ -24,7 +28,7 @@ class Engine(Protocol):
     batch_size: int
 
     def run(self, network: str, *inputs: np.ndarray) -> np.ndarray:
-        """Run "encoder" on (n, s, s, 3) uint8, or "context" on features and presence, both (1, r, c, k) float32."""
+        """Run "encoder" on (n, s, s, 3) uint8, or "context" on features, presence and slide as in model.schema.json."""
         ...
 
 
@@ -53,9 +57,10 @@ class OnnxEngine:
     def run(self, network: str, *inputs: np.ndarray) -> np.ndarray:
         """Run a network; see `Engine.run`."""
         session = self._sessions[network]
-        # By name: an exporter need not keep the order of the inputs.
-        names = ["features", "present"] if network == "context" else [session.get_inputs()[0].name]
-        return session.run(None, dict(zip(names, inputs, strict=True)))[0]
+        taken = [v.name for v in session.get_inputs()]
+        # By name: an exporter need not keep the order of the inputs, nor one that the network makes no use of.
+        given = zip(CONTEXT_INPUTS if network == "context" else taken, inputs, strict=True)
+        return session.run(None, {name: value for name, value in given if name in taken})[0]
 
 
 class KerasEngine:
@@ -71,7 +76,11 @@ class KerasEngine:
     def run(self, network: str, *inputs: np.ndarray) -> np.ndarray:
         """Run a network; see `Engine.run`."""
         model = self._models[network]
-        outputs = model.predict_on_batch(inputs[0] if len(inputs) == 1 else list(inputs))
+        if network == "context":
+            given = dict(zip(CONTEXT_INPUTS, inputs, strict=True))
+            outputs = model.predict_on_batch([given[v.name] for v in model.inputs])
+        else:
+            outputs = model.predict_on_batch(*inputs)
         return np.asarray(outputs, np.float32)
 
 
@@ -114,14 +123,14 @@ class Predictor:
         self.n_features = self._encode(np.zeros((1, package.patch_size, package.patch_size, 3), np.uint8)).shape[1]
 
     def patches(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the probability (n,) float32 of patches (n, s, s, 3) uint8, each alone, with no neighbours present."""
+        """Return the probability (n,) float32 of patches (n, s, s, 3) uint8, each alone: all that is of its slide."""
         alone = self._encode(pixels)[:, None, None] if len(pixels) else np.empty((0, 1, 1, self.n_features), np.float32)
         return np.array([self.probabilities(features)[0, 0] for features in alone], np.float32)
 
     def block(self, pixels: np.ndarray, present: np.ndarray) -> np.ndarray:
-        """Return the probabilities (r, c) float32 of a block of the grid, NaN where no patch is present.
+        """Return the probabilities (r, c) float32 of a block that is a whole image, NaN where no patch is present.
 
-        `pixels` is (r * s, c * s, 3) uint8, `present` (r, c) bool. Neighbours outside the block count as missing.
+        `pixels` is (r * s, c * s, 3) uint8, `present` (r, c) bool.
         """
         return self.probabilities(self.features(pixels, present))
 
@@ -135,18 +144,23 @@ class Predictor:
             found[present] = self._encode(tiles[present])
         return found
 
-    def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """Turn the features of a block into probabilities (r, c) float32; they depend on `halo` patches around each."""
-        return sigmoid(self.logits(features) / np.float32(self.package.temperature))
+    def probabilities(self, features: np.ndarray, slide: np.ndarray | None = None) -> np.ndarray:
+        """Turn the features of a block into probabilities (r, c) float32; `slide` is as for `logits`."""
+        return sigmoid(self.logits(features, slide) / np.float32(self.package.temperature))
 
-    def logits(self, features: np.ndarray) -> np.ndarray:
-        """Turn the features of a block into logits (r, c) float32, not yet divided by the temperature."""
+    def logits(self, features: np.ndarray, slide: np.ndarray | None = None) -> np.ndarray:
+        """Turn the features of a block into logits (r, c) float32, not yet divided by the temperature.
+
+        They depend on `halo` patches around each, and on the `slide_sums` of all features of the slide; without these
+        the block is taken for all that there is of it.
+        """
         present = np.isfinite(features[..., 0])
         logits = features[..., 0]
         if self.package.halo and present.any():
+            sums = (slide_sums(features) if slide is None else slide)[None].astype(np.float32)
             inputs = np.where(present[..., None], features, 0)[None], present[None, ..., None].astype(np.float32)
             with self._lock:
-                found = self.engine.run("context", *inputs)[0, ..., 0]
+                found = self.engine.run("context", *inputs, sums)[0, ..., 0]
             logits = np.where(present, found, np.nan)
         return logits
 
@@ -156,6 +170,15 @@ class Predictor:
             return np.concatenate(
                 [self.engine.run("encoder", np.ascontiguousarray(pixels[i : i + size])) for i in batches]
             )
+
+
+def slide_sums(features: np.ndarray) -> np.ndarray:
+    """Sum the features (..., n) of patches, NaN for none, and count them: (n + 1,) float64.
+
+    Sums of the parts of a slide add up to those of the slide.
+    """
+    there = features[np.isfinite(features[..., 0])]
+    return np.append(there.sum(axis=0, dtype=np.float64), len(there))
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -156,7 +157,9 @@ class Runner:
             predictor = self.predictor(n_patches)
             engine = predictor.engine.name
             times["engine"] = time.perf_counter()
-            report = stream(slide, grid, wanted, predictor, heatmap, settings.workers, progress)
+            scratch = out / "features.zarr"
+            report = stream(slide, grid, wanted, predictor, heatmap, scratch, settings.workers, progress)
+            shutil.rmtree(scratch)
         times["stream"] = time.perf_counter()
         probabilities = np.asarray(heatmap[:])
         if report.failed and not np.isfinite(probabilities).any():

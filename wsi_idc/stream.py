@@ -1,22 +1,26 @@
-"""Slide to heatmap: chunks of the grid stream through Dask, reading in some threads while another infers."""
+"""Slide to heatmap: chunks stream through Dask into features, and features, once all are there, into probabilities."""
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import zarr
-from dask.array.overlap import ensure_minimum_chunksize
 
 from wsi_idc.errors import SlideError
 from wsi_idc.grid import Block, Grid
-from wsi_idc.inference import Predictor
+from wsi_idc.inference import Predictor, slide_sums
 from wsi_idc.slide import Slide
+
+# Patches a side whose neighbourhoods are computed together.
+_TOGETHER = 64
 
 # Called after each chunk with the number of patches computed in it.
 Progress = Callable[[int], None]
@@ -46,16 +50,17 @@ def stream(
     wanted: np.ndarray,
     predictor: Predictor,
     heatmap: zarr.Array,
+    scratch: Path,
     workers: int,
     progress: Progress | None = None,
 ) -> StreamReport:
-    """Compute the probability of every wanted patch and store it in `heatmap`, chunk by chunk.
+    """Compute the probability of every wanted patch and store it in `heatmap`.
 
-    `wanted` is (rows, cols) bool. Dask runs `workers` threads; each reads a chunk and encodes its patches, and for a
-    model that sees neighbours the features of adjacent chunks then meet, so that no patch is read or encoded twice.
-    The predictor lets one thread at a time compute, while others read. Chunks in flight, and features that wait for
-    their neighbours, bound the memory. In a chunk that cannot be decoded what can be is computed patch by patch; the
-    rest stays NaN, counts as absent for its neighbours, and is reported.
+    `wanted` is (rows, cols) bool. First the features of every patch go to a Zarr array at `scratch`, which must not be
+    there yet, chunk by chunk: Dask runs `workers` threads, each reads a chunk and encodes it, and the predictor lets one
+    thread at a time compute, while others read. Then, when the whole slide is known, features become probabilities. So
+    no patch is read or encoded twice, and chunks in flight bound the memory. In a chunk that cannot be decoded what can
+    be is computed patch by patch; the rest stays NaN, counts as absent for its neighbours, and is reported.
     """
     report, lock = StreamReport(), threading.Lock()
 
@@ -80,36 +85,42 @@ def stream(
         return features
 
     side = heatmap.chunks[0]
-    features = da.map_blocks(
-        encode,
-        chunks=(*grid.chunks(side), (predictor.n_features,)),
+    chunks = (*grid.chunks(side), (predictor.n_features,))
+    encoded = da.map_blocks(encode, chunks=chunks, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))
+    # Empty chunks are not written; features hardly compress.
+    features = zarr.create_array(
+        scratch,
+        shape=encoded.shape,
+        chunks=(side, side, predictor.n_features),
         dtype=np.float32,
-        meta=np.empty((0, 0, 0), np.float32),
+        fill_value=np.nan,
+        compressors=None,
     )
-    probabilities = _with_neighbours(features, predictor)
     # One Dask block is one Zarr chunk: no two threads write the same file.
-    aligned = probabilities.rechunk((side, side))
-    da.store(aligned, heatmap, lock=False, scheduler="threads", num_workers=workers)  # type: ignore[arg-type]
+    da.store(encoded, features, lock=False, scheduler="threads", num_workers=workers)  # type: ignore[arg-type]
+    started = time.perf_counter()
+    _finish(features, wanted, predictor, heatmap)
+    report.infer_s += time.perf_counter() - started
     report.failed.sort(key=lambda f: (f.block.top, f.block.left))
     return report
 
 
-def _with_neighbours(features: da.Array, predictor: Predictor) -> da.Array:
-    """Turn features (rows, cols, n) into probabilities (rows, cols), each block seeing `halo` patches around it."""
-    halo = predictor.package.halo
-    # An axis of a single block has nothing beside it, and may be shorter than the halo.
-    depth = [halo if len(chunks) > 1 else 0 for chunks in features.chunks[:2]]
-    chunks = [ensure_minimum_chunksize(d, c) if d else c for d, c in zip(depth, features.chunks, strict=False)]
-    features = features.rechunk((*chunks, -1))
-    around = da.overlap.overlap(features, {0: depth[0], 1: depth[1], 2: 0}, {0: np.nan, 1: np.nan, 2: "none"})
-
-    def finish(block: np.ndarray) -> np.ndarray:
-        found = predictor.probabilities(block)
-        return found[depth[0] : found.shape[0] - depth[0], depth[1] : found.shape[1] - depth[1]]
-
-    return around.map_blocks(
-        finish, drop_axis=2, chunks=tuple(chunks), dtype=np.float32, meta=np.empty((0, 0), np.float32)
-    )
+def _finish(features: zarr.Array, wanted: np.ndarray, predictor: Predictor, heatmap: zarr.Array) -> None:
+    """Turn features (rows, cols, n) into probabilities (rows, cols), each patch seeing `halo` patches around it."""
+    side, halo = heatmap.chunks[0], predictor.package.halo
+    # Whole chunks, so that none is written twice, and many at once: the halo around them is computed for nothing.
+    side *= -(-_TOGETHER // side)
+    rows, cols = wanted.shape
+    slide = np.zeros(predictor.n_features + 1)
+    for top in range(0, rows, side):
+        slide += slide_sums(features[top : top + side])
+    for top, left in itertools.product(range(0, rows, side), range(0, cols, side)):
+        if not wanted[top : top + side, left : left + side].any():
+            continue
+        above, before = min(halo, top), min(halo, left)
+        around = features[top - above : top + side + halo, left - before : left + side + halo]
+        found = predictor.probabilities(around, slide)[above:, before:][:side, :side]
+        heatmap[top : top + side, left : left + side] = found
 
 
 def _read(slide: Slide, grid: Grid, block: Block, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:

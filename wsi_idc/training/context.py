@@ -11,6 +11,7 @@ import numpy as np
 
 from wsi_idc.data.kaggle import MISSING, place_patches
 from wsi_idc.data.store import PatchArray
+from wsi_idc.inference import slide_sums
 from wsi_idc.models.architectures import context_mean, context_network
 from wsi_idc.output import replacing
 from wsi_idc.training.augment import StainChange, change_stain, symmetry
@@ -29,6 +30,15 @@ class SectionFeatures:
     grids: dict[str, np.ndarray]
     labels: np.ndarray
     variants: list[np.ndarray]
+
+    def rows(self, patient: str) -> np.ndarray:
+        """Return the row numbers (k,) of a patient's patches."""
+        grid = self.grids[patient]
+        return grid[grid != MISSING]
+
+    def slide(self, rows: np.ndarray, variant: int) -> np.ndarray:
+        """Return what a context network takes for the slide that these patches are all of: (f + 1,) float32."""
+        return slide_sums(self.variants[variant][rows]).astype(np.float32)
 
 
 def encode_sections(
@@ -68,7 +78,10 @@ def encode_sections(
 
 
 class SectionWindows(keras.utils.PyDataset):
-    """Random windows of sections, each in a random view, with neighbours missing at random in every other one."""
+    """Random windows of sections, each in a random view.
+
+    In every other one neighbours are missing at random; in every other one the slide is known by some patches only.
+    """
 
     def __init__(self, features: SectionFeatures, config: ContextConfig) -> None:
         """Draw from `features`; a batch depends on the seed and its number only."""
@@ -78,22 +91,23 @@ class SectionWindows(keras.utils.PyDataset):
         # By the root of its patches, a section counts more than a few lone patches, and not as much as all of them.
         weights = np.sqrt([(features.grids[p] != MISSING).sum() for p in self._patients])
         self._weights = weights / weights.sum()
+        self._whole: dict[tuple[str, int], np.ndarray] = {}
 
     def __len__(self) -> int:
         """Return the number of batches."""
         return self._config.steps
 
-    def __getitem__(self, index: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
-        """Return a batch: (features, present), labels, and weights that are 0 where there is no patch."""
+    def __getitem__(self, index: int) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
+        """Return a batch: (features, present, slide), labels, and weights that are 0 where there is no patch."""
         rng = np.random.default_rng([self._config.seed, index])
         drawn = rng.choice(self._patients, self._config.batch_size, p=self._weights)
-        features, numbers = zip(*(self._window(p, rng) for p in drawn), strict=True)
+        features, numbers, slides = zip(*(self._window(p, rng) for p in drawn), strict=True)
         places = np.stack(numbers)
         present = (places != MISSING).astype(np.float32)
         labels = np.where(places == MISSING, 0, self._features.labels[places]).astype(np.float32)
-        return (np.stack(features), present[..., None]), labels[..., None], present
+        return (np.stack(features), present[..., None], np.stack(slides)), labels[..., None], present
 
-    def _window(self, patient: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _window(self, patient: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         side = self._config.side
         variant = int(rng.integers(len(self._features.variants)))
         grid = np.pad(symmetry(self._features.grids[patient], variant % 8), side, constant_values=MISSING)
@@ -103,11 +117,21 @@ class SectionWindows(keras.utils.PyDataset):
         if rng.random() < 0.5:
             window[rng.random(window.shape) < rng.random()] = MISSING
         values = self._features.variants[variant][window].astype(np.float32)
-        return values * (window != MISSING)[..., None], window
+        return values * (window != MISSING)[..., None], window, self._slide(patient, variant, rng)
+
+    def _slide(self, patient: str, variant: int, rng: np.random.Generator) -> np.ndarray:
+        rows = self._features.rows(patient)
+        if rng.random() < 0.5:
+            # As many of one as of thousands: their mean is uncertain, and need not have the patient's share of IDC.
+            count = int(np.exp(rng.uniform(0, np.log(len(rows) + 1))))
+            return self._features.slide(rng.choice(rows, count, replace=False), variant)
+        if (patient, variant) not in self._whole:
+            self._whole[patient, variant] = self._features.slide(rows, variant)
+        return self._whole[patient, variant]
 
 
 def fit_context(model: keras.Model, features: SectionFeatures, config: ContextConfig) -> keras.Model:
-    """Fit `model` (features, present -> logits) on random windows; its weights end as their moving average."""
+    """Fit `model` (features, present, slide -> logits) on random windows; its weights end as their moving average."""
     if not config.steps:
         return model
     keras.utils.set_random_seed(config.seed)
@@ -125,28 +149,35 @@ def fit_context(model: keras.Model, features: SectionFeatures, config: ContextCo
 def fit_new_context(features: SectionFeatures, config: ContextConfig) -> keras.Model:
     """Build and fit a context network, or as many as `config.members`, joined into their mean."""
     members = []
+    typical = features.variants[0].mean(axis=0, dtype=np.float32)
     for number in range(config.members):
         own = config.model_copy(update={"seed": config.seed + number})
         keras.utils.set_random_seed(own.seed)
-        size = features.variants[0].shape[1]
-        members.append(fit_context(context_network(size, own.width, own.dilations, own.dropout), features, own))
+        network = context_network(len(typical), own.width, own.dilations, own.dropout, typical)
+        members.append(fit_context(network, features, own))
     return members[0] if len(members) == 1 else context_mean(members)
 
 
 def lone_logits(model: keras.Model, features: SectionFeatures) -> np.ndarray:
-    """Return the logit (n,) of every patch as though it had no neighbours."""
-    values = features.variants[0].astype(np.float32)[:, None, None]
-    logits = model([values, np.ones((len(values), 1, 1, 1), np.float32)], training=False)
-    return keras.ops.convert_to_numpy(logits)[:, 0, 0, 0]
+    """Return the logit (n,) of every patch as though it had no neighbours; its slide is known."""
+    out = np.full(len(features.labels), np.nan, np.float32)
+    for patient in features.grids:
+        rows = features.rows(patient)
+        values = features.variants[0][rows].astype(np.float32)[:, None, None]
+        slides = np.repeat(features.slide(rows, 0)[None], len(rows), axis=0)
+        logits = model([values, np.ones((len(rows), 1, 1, 1), np.float32), slides], training=False)
+        out[rows] = keras.ops.convert_to_numpy(logits)[:, 0, 0, 0]
+    return out
 
 
 def context_logits(model: keras.Model, features: SectionFeatures) -> np.ndarray:
     """Return the logit (n,) of every patch in its section, as it is (variant 0)."""
     out = np.full(len(features.labels), np.nan, np.float32)
-    for grid in features.grids.values():
+    for patient, grid in features.grids.items():
         present = grid != MISSING
         values = features.variants[0][grid].astype(np.float32) * present[..., None]
+        slide = features.slide(features.rows(patient), 0)
         # Called, not predicted: every section has a form of its own, for which it would be compiled.
-        logits = model([values[None], present[None, ..., None].astype(np.float32)], training=False)
+        logits = model([values[None], present[None, ..., None].astype(np.float32), slide[None]], training=False)
         out[grid[present]] = keras.ops.convert_to_numpy(logits)[0, ..., 0][present]
     return out
