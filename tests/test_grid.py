@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import accumulate, pairwise
 
 import numpy as np
 import pytest
@@ -109,25 +108,15 @@ def test_the_grid_covers_the_slide_and_not_a_row_more(grid: Grid) -> None:
 
 
 @quick
-@given(grids, st.integers(1, 70))
-def test_chunks_partition_the_grid(grid: Grid, size: int) -> None:
-    for n, cuts in zip(grid.shape, grid.chunks(size), strict=True):
-        assert sum(cuts) == n
-        assert all(c == size for c in cuts[:-1])
-        assert 1 <= cuts[-1] <= size
-
-
-@quick
 @given(grids, st.integers(3, 70))
-def test_every_patch_is_in_one_chunk(grid: Grid, size: int) -> None:
+def test_every_patch_is_in_one_block(grid: Grid, side: int) -> None:
     small = Grid(tuple(min(s, 9000) for s in grid.slide_size), grid.slide_mpp, 50, grid.mpp)  # type: ignore[arg-type]
     seen = np.zeros(small.shape, int)
-    rows, cols = ([0, *accumulate(cuts)] for cuts in small.chunks(size))
-    for top, bottom in pairwise(rows):
-        for left, right in pairwise(cols):
-            block = Block(top, left, bottom, right)
-            assert seen[block.slices].shape == block.shape
-            seen[block.slices] += 1
+    for block in small.blocks(side):
+        assert block.top % side == block.left % side == 0
+        assert 1 <= min(block.shape) <= max(block.shape) <= side
+        assert seen[block.slices].shape == block.shape
+        seen[block.slices] += 1
     assert (seen == 1).all()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,10 +76,14 @@ class Grid:
         """Map (n, 2) patch corners, as (column, row) and maybe fractional, to level-0 pixels (x, y)."""
         return np.asarray(corners, float) * np.array(self.step)
 
-    def chunks(self, size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Cut the grid into blocks of at most `size` patches a side, in Dask's form: row heights, column widths."""
+    def blocks(self, side: int) -> list[Block]:
+        """Cut the grid into blocks of at most `side` patches a side, row by row."""
         rows, cols = self.shape
-        return tuple(_cut(rows, size)), tuple(_cut(cols, size))
+        return [
+            Block(top, left, min(top + side, rows), min(left + side, cols))
+            for top in range(0, rows, side)
+            for left in range(0, cols, side)
+        ]
 
     def share(self, mask: np.ndarray, mask_um: float) -> np.ndarray:
         """Average a mask over each patch, exactly by area.
@@ -93,11 +96,6 @@ class Grid:
         vertical = area_weights(rows, 0.0, pixels, mask.shape[0])
         horizontal = area_weights(cols, 0.0, pixels, mask.shape[1])
         return np.asarray(vertical @ (horizontal @ mask.T.astype(np.float32)).T, np.float32)
-
-
-def _cut(length: int, size: int) -> Iterator[int]:
-    for start in range(0, length, size):
-        yield min(size, length - start)
 
 
 def area_weights(n_out: int, start: float, step: float, n_in: int):  # type: ignore[no-untyped-def]

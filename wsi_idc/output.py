@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,10 @@ from wsi_idc.errors import OutputError
 # summary.json is the last to be put in place: where it is, the run is whole.
 OUTPUTS = ("heatmap.zarr", "regions.geojson", "overview.png", "report.html", "summary.json")
 _PARTIAL, _LOCK = ".partial", ".lock"
+# What a run that is killed leaves for the next one to go on with.
+_UNFINISHED = ".unfinished"
+# Says who holds the lock. Not in the lock file itself, which whoever tries to lock it empties.
+_HOLDER = ".holder"
 
 
 @contextmanager
@@ -52,16 +57,26 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / _LOCK)
         lock.acquire(timeout=0)
+        (folder / _HOLDER).write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
     except Timeout:
-        raise OutputError(f"{folder}: another wsi-idc is writing there; wait for it to end") from None
+        raise OutputError(f"{folder}: another wsi-idc{_holder(folder)} is writing there; wait for it to end") from None
     except OSError as error:
         raise output_error(folder, error) from error
     try:
         yield
     finally:
+        (folder / _HOLDER).unlink(missing_ok=True)
         if [p.name for p in folder.iterdir()] == [_LOCK]:
             shutil.rmtree(folder, ignore_errors=True)
         lock.release()
+
+
+def _holder(folder: Path) -> str:
+    try:
+        return f" ({(folder / _HOLDER).read_text(encoding='utf-8')})"
+    except OSError:
+        # It is just being written, or removed.
+        return ""
 
 
 def _ours(folder: Path) -> bool:
@@ -74,7 +89,7 @@ def previous_run(folder: Path, identity: dict[str, Any], overwrite: bool) -> dic
     A run with chunks that failed is done again: what failed may have been the network. Raises OutputError where the
     folder holds anything else and `overwrite` is not set.
     """
-    held = [p for p in folder.iterdir() if p.name not in (_PARTIAL, _LOCK)]
+    held = [p for p in folder.iterdir() if p.name not in (_PARTIAL, _LOCK, _UNFINISHED, _HOLDER)]
     if overwrite or not held:
         return None
     try:
@@ -105,6 +120,29 @@ def writing_to(folder: Path) -> Iterator[Path]:
         raise output_error(folder, error) from error
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def unfinished(folder: Path, identity: dict[str, Any]) -> Iterator[Path]:
+    """Give a place inside a folder that is held, for what is dear to compute.
+
+    It goes when the run ends, by an error too. A run that is killed or interrupted leaves it to the next one of the
+    same identity; what a run of another identity left is removed. Raises OutputError where it cannot be written.
+    """
+    place = folder / _UNFINISHED
+    note, text = place / "identity.json", json.dumps(identity, sort_keys=True)
+    try:
+        if not (note.exists() and note.read_text(encoding="utf-8") == text):
+            shutil.rmtree(place, ignore_errors=True)
+            with replacing(note) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        yield place
+    except Exception as error:
+        shutil.rmtree(place, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise output_error(folder, error) from error
+        raise
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def _publish(folder: Path) -> None:

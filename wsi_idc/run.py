@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,18 +16,19 @@ from dask.system import CPU_COUNT
 
 from wsi_idc.annotations.qupath import to_geojson
 from wsi_idc.autotune import choose_engine, make_engine
+from wsi_idc.copied import CopiedSlide
 from wsi_idc.errors import SlideError
 from wsi_idc.grid import Grid
 from wsi_idc.heatmap import create_heatmap, finish_heatmap
 from wsi_idc.inference import Engine, Predictor
 from wsi_idc.models.package import ModelPackage
-from wsi_idc.output import holding, previous_run, writing_to
+from wsi_idc.output import holding, previous_run, unfinished, writing_to
 from wsi_idc.regions import find_regions
 from wsi_idc.report import draw_overview, write_report
 from wsi_idc.slide import Slide
 from wsi_idc.stream import Progress, StreamReport, stream
 from wsi_idc.summary import summarise, timings
-from wsi_idc.tissue import find_tissue
+from wsi_idc.tissue import READ_UM, find_tissue
 
 MAX_COARSER = 1.10
 
@@ -130,19 +130,21 @@ class Runner:
                 if (summary := previous_run(folder, identity, self.settings.overwrite)) is not None:
                     return SegmentResult(folder, summary, reused=True)
                 times["open"] = time.perf_counter()
-                with writing_to(folder) as place:
-                    summary = self._compute(slide, place, identity, times, on_plan)
+                with unfinished(folder, identity) as kept, writing_to(folder) as place:
+                    summary = self._compute(slide, place, kept, identity, times, on_plan)
         return SegmentResult(folder, summary)
 
     def _compute(
         self,
         slide: Slide,
         out: Path,
+        kept: Path,
         identity: dict[str, Any],
         times: dict[str, float],
         on_plan: Callable[[int], Progress | None] | None,
     ) -> dict[str, Any]:
-        tissue = find_tissue(slide)
+        copied = CopiedSlide(slide, READ_UM, kept / "pixels")
+        tissue = find_tissue(copied, self.settings.workers)
         times["tissue"] = time.perf_counter()
         settings, package = self.settings, self.package
         grid = Grid(slide.size, (slide.mpp.x, slide.mpp.y), package.patch_size, package.mpp)
@@ -157,9 +159,9 @@ class Runner:
             predictor = self.predictor(n_patches)
             engine = predictor.engine.name
             times["engine"] = time.perf_counter()
-            scratch = out / "features.zarr"
-            report = stream(slide, grid, wanted, predictor, heatmap, scratch, settings.workers, progress)
-            shutil.rmtree(scratch)
+            # What another engine computed, or in other chunks, is not the same to the last bit.
+            scratch = kept / f"features-{engine}-{settings.chunk}.zarr"
+            report = stream(copied, grid, wanted, predictor, heatmap, scratch, settings.workers, progress)
         times["stream"] = time.perf_counter()
         probabilities = np.asarray(heatmap[:])
         if report.failed and not np.isfinite(probabilities).any():

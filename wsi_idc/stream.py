@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-import dask.array as da
+import dask
 import numpy as np
 import zarr
 
 from wsi_idc.errors import SlideError
 from wsi_idc.grid import Block, Grid
 from wsi_idc.inference import Predictor, slide_sums
-from wsi_idc.slide import Slide
 
 # Patches a side whose neighbourhoods are computed together.
 _TOGETHER = 64
+
+
+class Source(Protocol):
+    """What patches are read from: a `slide.Slide`, or what stands for one."""
+
+    def read(self, x: float, y: float, width: int, height: int, mpp: float) -> np.ndarray:
+        """Read a rectangle; see `slide.Slide.read`."""
+        ...
+
 
 # Called after each chunk with the number of patches computed in it.
 Progress = Callable[[int], None]
@@ -45,7 +52,7 @@ class StreamReport:
 
 
 def stream(
-    slide: Slide,
+    slide: Source,
     grid: Grid,
     wanted: np.ndarray,
     predictor: Predictor,
@@ -56,74 +63,81 @@ def stream(
 ) -> StreamReport:
     """Compute the probability of every wanted patch and store it in `heatmap`.
 
-    `wanted` is (rows, cols) bool. First the features of every patch go to a Zarr array at `scratch`, which must not be
-    there yet, chunk by chunk: Dask runs `workers` threads, each reads a chunk and encodes it, and the predictor lets one
-    thread at a time compute, while others read. Then, when the whole slide is known, features become probabilities. So
-    no patch is read or encoded twice, and chunks in flight bound the memory. In a chunk that cannot be decoded what can
-    be is computed patch by patch; the rest stays NaN, counts as absent for its neighbours, and is reported.
+    `wanted` is (rows, cols) bool. First the features of every patch go to a Zarr array at `scratch`, chunk by chunk:
+    Dask runs `workers` threads, each reads a chunk and encodes it, and the predictor lets one thread at a time compute
+    while others read. Chunks that are at `scratch` from an earlier call, killed, are not computed again. Then, when the
+    whole slide is known, features become probabilities. So no patch is read or encoded twice, and chunks in flight
+    bound the memory. In a chunk that cannot be decoded what can be is computed patch by patch; the rest stays NaN,
+    counts as absent for its neighbours, and is reported.
     """
     report, lock = StreamReport(), threading.Lock()
+    side = heatmap.chunks[0]
+    features = _open_features(scratch, grid.shape, side, predictor.n_features)
 
-    def encode(block_info: Any = None) -> np.ndarray:
-        (top, bottom), (left, right), _ = block_info[None]["array-location"]
-        block = Block(top, left, bottom, right)
+    def encode(block: Block) -> None:
         asked = wanted[block.slices]
-        if not asked.any():
-            return np.full((*block.shape, predictor.n_features), np.nan, np.float32)
-        started = time.perf_counter()
-        pixels, present, reason = _read(slide, grid, block, asked)
-        read = time.perf_counter()
-        features = predictor.features(pixels, present)
-        encoded = time.perf_counter()
-        with lock:
-            report.read_s += read - started
-            report.infer_s += encoded - read
-            if lost := int((asked & ~present).sum()):
-                report.failed.append(FailedChunk(block, lost, reason))
+        if (np.isfinite(features[(*block.slices, 0)]) == asked).all():
+            found = asked
+        else:
+            started = time.perf_counter()
+            pixels, found, reason = _read(slide, grid, block, asked)
+            read = time.perf_counter()
+            # One block is one chunk: no two threads write the same file, and it is there whole or not at all.
+            features[block.slices] = predictor.features(pixels, found)
+            encoded = time.perf_counter()
+            with lock:
+                report.read_s += read - started
+                report.infer_s += encoded - read
+                if lost := int((asked & ~found).sum()):
+                    report.failed.append(FailedChunk(block, lost, reason))
         if progress:
             progress(int(asked.sum()))
-        return features
 
-    side = heatmap.chunks[0]
-    chunks = (*grid.chunks(side), (predictor.n_features,))
-    encoded = da.map_blocks(encode, chunks=chunks, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))
-    # Empty chunks are not written; features hardly compress.
-    features = zarr.create_array(
-        scratch,
-        shape=encoded.shape,
-        chunks=(side, side, predictor.n_features),
-        dtype=np.float32,
-        fill_value=np.nan,
-        compressors=None,
-    )
-    # One Dask block is one Zarr chunk: no two threads write the same file.
-    da.store(encoded, features, lock=False, scheduler="threads", num_workers=workers)  # type: ignore[arg-type]
+    tasks = [dask.delayed(encode)(block) for block in grid.blocks(side) if wanted[block.slices].any()]
+    dask.compute(tasks, scheduler="threads", num_workers=workers)
     started = time.perf_counter()
-    _finish(features, wanted, predictor, heatmap)
+    _finish(features, grid, wanted, predictor, heatmap)
     report.infer_s += time.perf_counter() - started
     report.failed.sort(key=lambda f: (f.block.top, f.block.left))
     return report
 
 
-def _finish(features: zarr.Array, wanted: np.ndarray, predictor: Predictor, heatmap: zarr.Array) -> None:
+def _open_features(path: Path, shape: tuple[int, int], side: int, n_features: int) -> zarr.Array:
+    """Open the array (rows, cols, n) float32 at `path`, or make an empty one, NaN."""
+    if (path / "zarr.json").exists():
+        array = zarr.open_array(path, mode="r+")
+        if array.shape == (*shape, n_features) and array.chunks[0] == side:
+            return array
+    # Empty chunks are not written, and features hardly compress.
+    return zarr.create_array(
+        path,
+        shape=(*shape, n_features),
+        chunks=(side, side, n_features),
+        dtype=np.float32,
+        fill_value=np.nan,
+        compressors=None,
+        overwrite=True,
+    )
+
+
+def _finish(features: zarr.Array, grid: Grid, wanted: np.ndarray, predictor: Predictor, heatmap: zarr.Array) -> None:
     """Turn features (rows, cols, n) into probabilities (rows, cols), each patch seeing `halo` patches around it."""
     side, halo = heatmap.chunks[0], predictor.package.halo
     # Whole chunks, so that none is written twice, and many at once: the halo around them is computed for nothing.
     side *= -(-_TOGETHER // side)
-    rows, cols = wanted.shape
+    rows, _ = wanted.shape
     slide = np.zeros(predictor.n_features + 1)
     for top in range(0, rows, side):
         slide += slide_sums(features[top : top + side])
-    for top, left in itertools.product(range(0, rows, side), range(0, cols, side)):
-        if not wanted[top : top + side, left : left + side].any():
-            continue
-        above, before = min(halo, top), min(halo, left)
-        around = features[top - above : top + side + halo, left - before : left + side + halo]
-        found = predictor.probabilities(around, slide)[above:, before:][:side, :side]
-        heatmap[top : top + side, left : left + side] = found
+    for block in grid.blocks(side):
+        if wanted[block.slices].any():
+            above, before = min(halo, block.top), min(halo, block.left)
+            around = features[block.top - above : block.bottom + halo, block.left - before : block.right + halo]
+            found = predictor.probabilities(around, slide)[above:, before:]
+            heatmap[block.slices] = found[: block.shape[0], : block.shape[1]]
 
 
-def _read(slide: Slide, grid: Grid, block: Block, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
+def _read(slide: Source, grid: Grid, block: Block, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
     """Read a block; also returns which of the wanted patches could be read, and why others could not."""
     try:
         return slide.read(*grid.origin(block), *grid.pixel_size(block), grid.mpp), wanted, ""

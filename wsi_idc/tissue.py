@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import dask
 import numpy as np
 from scipy.ndimage import uniform_filter
 from skimage.filters import apply_hysteresis_threshold
@@ -13,10 +15,14 @@ from skimage.transform import downscale_local_mean
 from wsi_idc.errors import SlideError
 from wsi_idc.slide import Slide
 
+if TYPE_CHECKING:
+    from wsi_idc.copied import CopiedSlide
+
 MASK_UM = 8.0
 # Read at twice the scale of the mask: the detail lost between the two tells sharp from blurred.
-_READ_UM = MASK_UM / 2
-_BLOCK = 1024
+READ_UM = MASK_UM / 2
+# Pixels of the mask a side that are read at once; see `copied.SIDE`.
+_BLOCK = 400
 # Optical density (log10) of the stain that green light sees, over the glass: certain tissue, and tissue beside it.
 _STRONG, _WEAK = 0.06, 0.045
 # Walls of fat cells are 60 to 120 um apart; closing by this radius fills the cells and keeps the gaps of the glass.
@@ -50,14 +56,14 @@ class TissueMap:
     warnings: tuple[str, ...] = ()
 
 
-def find_tissue(slide: Slide) -> TissueMap:
+def find_tissue(slide: Slide | CopiedSlide, workers: int = 1) -> TissueMap:
     """Find the tissue of an H&E slide: hysteresis on optical density over the glass, closed over fat cells.
 
     Keeps pale and fatty tissue, drops glass, dust and pen ink (blue, green and black; red ink looks like blood and is
-    kept). A slide whose brightest parts are dark is not brightfield: its mask is empty and a warning says so. Raises
-    SlideError where nothing of the slide can be decoded.
+    kept). `workers` threads read. A slide whose brightest parts are dark is not brightfield: its mask is empty and a
+    warning says so. Raises SlideError where nothing of the slide can be decoded.
     """
-    pixels, detail, unreadable = _read_low(slide)
+    pixels, detail, unreadable = _read_low(slide, workers)
     thumbnail = np.rint(pixels).astype(np.uint8)
     glass = _glass_colour(pixels[~unreadable])
     mm2 = (MASK_UM / 1000) ** 2
@@ -88,36 +94,40 @@ def find_tissue(slide: Slide) -> TissueMap:
     )
 
 
-def _read_low(slide: Slide) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _read_low(slide: Slide | CopiedSlide, workers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read the slide: mean colour (h, w, 3) float32, detail below that scale (h, w), unreadable (h, w) bool."""
     width = max(1, round(slide.size[0] * slide.mpp.x / MASK_UM))
     height = max(1, round(slide.size[1] * slide.mpp.y / MASK_UM))
     pixels = np.empty((height, width, 3), np.float32)
     detail = np.zeros((height, width), np.float32)
     unreadable = np.zeros((height, width), bool)
-    todo = [
-        (top, left, min(_BLOCK, height - top), min(_BLOCK, width - left))
-        for top in range(0, height, _BLOCK)
-        for left in range(0, width, _BLOCK)
-    ]
-    while todo:
-        top, left, h, w = todo.pop()
+
+    def read(top: int, left: int, h: int, w: int) -> None:
         at = np.s_[top : top + h, left : left + w]
         x, y = left * MASK_UM / slide.mpp.x, top * MASK_UM / slide.mpp.y
         try:
-            fine = slide.read(x, y, 2 * w, 2 * h, _READ_UM).astype(np.float32)
+            fine = slide.read(x, y, 2 * w, 2 * h, READ_UM).astype(np.float32)
         except SlideError:
             if max(h, w) > 16:
                 # Quarter the block, so that one damaged tile does not hide its surroundings.
                 th, lw = (h + 1) // 2, (w + 1) // 2
                 corners = [(0, 0, th, lw), (0, lw, th, w - lw), (th, 0, h - th, lw), (th, lw, h - th, w - lw)]
-                todo += [(top + dy, left + dx, bh, bw) for dy, dx, bh, bw in corners if bh and bw]
-                continue
+                for dy, dx, bh, bw in corners:
+                    if bh and bw:
+                        read(top + dy, left + dx, bh, bw)
+                return
             unreadable[at] = True
             pixels[at] = slide.background
-            continue
+            return
         pixels[at] = downscale_local_mean(fine, (2, 2, 1))
         detail[at] = _lost_detail(fine[..., 1])
+
+    blocks = [
+        (top, left, min(_BLOCK, height - top), min(_BLOCK, width - left))
+        for top in range(0, height, _BLOCK)
+        for left in range(0, width, _BLOCK)
+    ]
+    dask.compute([dask.delayed(read)(*block) for block in blocks], scheduler="threads", num_workers=workers)
     if unreadable.all():
         raise SlideError(f"{slide.path}: none of it can be decoded; the file is damaged, copy it again from its source")
     return pixels, detail, unreadable

@@ -1,0 +1,134 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import wsi_idc
+from wsi_idc.errors import OutputError, SlideError
+from wsi_idc.inference import Predictor
+from wsi_idc.output import OUTPUTS, locked
+from wsi_idc.run import Runner
+
+CHUNK = 2
+# Runs a slide into a folder and kills itself when so many chunks are done.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import wsi_idc
+from wsi_idc.run import Runner
+
+left = int(sys.argv[3])
+
+def advance(patches):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+settings = wsi_idc.Settings(chunk=2, workers=2)
+Runner(wsi_idc.find_model("idc-patch"), settings).run(Path(sys.argv[1]), Path(sys.argv[2]), lambda patches: advance)
+"""
+
+
+def run(slide, folder, **settings):
+    runner = Runner(wsi_idc.find_model("idc-patch"), wsi_idc.Settings(chunk=CHUNK, workers=2, **settings))
+    return runner.run(slide, folder)
+
+
+def killed(slide, folder, after):
+    code = subprocess.run([sys.executable, "-c", KILLED, slide, folder, str(after)], check=False).returncode
+    assert code == -signal.SIGKILL
+
+
+def contents(folder):
+    found = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    summary = json.loads(found["summary.json"])
+    del summary["timings"]
+    return found | {"summary.json": summary}
+
+
+@pytest.fixture
+def encoded(monkeypatch):
+    """The number of patches of each block that is encoded."""
+    counts, real = [], Predictor.features
+
+    def features(self, pixels, present):
+        counts.append(int(present.sum()))
+        return real(self, pixels, present)
+
+    monkeypatch.setattr(Predictor, "features", features)
+    return counts
+
+
+@pytest.fixture(scope="module")
+def whole(painted, tmp_path_factory):
+    return run(painted, tmp_path_factory.mktemp("whole") / "out")
+
+
+def test_killed_it_goes_on_and_ends_as_though_it_had_not_been(painted, whole, tmp_path, encoded):
+    folder = tmp_path / "out"
+    for after in (4, 9, 6):
+        killed(painted, folder, after)
+    held = {p: p.stat().st_mtime_ns for p in (folder / ".unfinished").rglob("*") if p.is_file()}
+    assert held
+    result = run(painted, folder)
+    assert contents(folder) == contents(whole.folder)
+    assert {p.name for p in folder.iterdir()} == {*OUTPUTS, ".lock"}
+    # What the last one of them had done is known by its progress: 6 chunks, those of the others among them.
+    assert sum(encoded) < result.summary["patches"]
+    blocks = whole.summary["patches"] / np.mean(encoded)
+    assert len(encoded) <= blocks + 2 - 6
+
+
+def test_another_threshold_or_model_begins_anew(painted, tmp_path, encoded):
+    folder = tmp_path / "out"
+    killed(painted, folder, 5)
+    result = run(painted, folder, min_tissue=0.5)
+    assert sum(encoded) == result.summary["patches"]
+    assert (np.isfinite(wsi_idc.read_heatmap(result.heatmap)[0]).sum()) == result.summary["patches"]
+
+
+def test_an_error_leaves_nothing_to_go_on_from(painted, tmp_path, monkeypatch):
+    def fails(*args, **kwargs):
+        raise SlideError("broken")
+
+    monkeypatch.setattr("wsi_idc.run.find_regions", fails)
+    with pytest.raises(SlideError, match="broken"):
+        run(painted, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_interrupted_it_keeps_what_was_done(painted, tmp_path, monkeypatch, encoded):
+    def stops(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("wsi_idc.run.find_regions", stops)
+        with pytest.raises(KeyboardInterrupt):
+            run(painted, tmp_path / "out")
+    del encoded[:]
+    run(painted, tmp_path / "out")
+    assert encoded == []
+
+
+def test_who_holds_a_folder_is_named(tmp_path):
+    holder = (
+        "import sys, time, pathlib, wsi_idc.output as o\n"
+        "with o.locked(pathlib.Path(sys.argv[1])):\n    print(flush=True)\n    time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", holder, tmp_path], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        with (
+            pytest.raises(OutputError, match=rf"another wsi-idc \(process {process.pid} on .*\) is writing"),
+            locked(tmp_path),
+        ):
+            pass
+        process.kill()
+    with locked(Path(tmp_path)):
+        assert (tmp_path / ".holder").read_text().startswith(f"process {os.getpid()} ")
+    assert not (tmp_path / ".holder").exists()

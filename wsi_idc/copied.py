@@ -1,0 +1,69 @@
+"""A slide decoded once at one scale and kept on disk, for all that looks at it at that scale."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from wsi_idc.errors import SlideError
+from wsi_idc.output import replacing
+from wsi_idc.slide import Slide
+
+# Side of what is decoded at once, in pixels of the copy: a chunk of 16 patches of 50 pixels.
+SIDE = 800
+
+
+class CopiedSlide:
+    """Stands for `slide` where it is read: rectangles at `mpp` um/px come from blocks kept in `folder`.
+
+    Blocks are decoded when first asked for, and found again by the next process. Rectangles of another scale, and those
+    in blocks that cannot be decoded as a whole, are read from the slide itself. Safe to read from several threads.
+    """
+
+    def __init__(self, slide: Slide, mpp: float, folder: Path) -> None:
+        """Keep the blocks of `slide` at `mpp` in `folder`, which is made if missing."""
+        self._slide, self._mpp, self._folder = slide, mpp, folder
+        self.path, self.size, self.mpp, self.background = slide.path, slide.size, slide.mpp, slide.background
+        self._locks: defaultdict[tuple[int, int], threading.Lock] = defaultdict(threading.Lock)
+        self._undecodable: set[tuple[int, int]] = set()
+
+    def read(self, x: float, y: float, width: int, height: int, mpp: float) -> np.ndarray:
+        """Read a rectangle as `Slide.read` does: (height, width, 3) uint8 RGB with pixels of `mpp` um."""
+        left, top = x * self.mpp.x / mpp, y * self.mpp.y / mpp
+        on_lattice = abs(left - round(left)) < 1e-3 and abs(top - round(top)) < 1e-3
+        if mpp != self._mpp or not on_lattice or min(round(left), round(top)) < 0:
+            return self._slide.read(x, y, width, height, mpp)
+        left, top = round(left), round(top)
+        out = np.empty((height, width, 3), np.uint8)
+        for row, col in product(
+            range(top // SIDE, -(-(top + height) // SIDE)), range(left // SIDE, -(-(left + width) // SIDE))
+        ):
+            block = self._block(row, col)
+            if block is None:
+                return self._slide.read(x, y, width, height, mpp)
+            up, before = max(top - row * SIDE, 0), max(left - col * SIDE, 0)
+            part = block[up : top + height - row * SIDE, before : left + width - col * SIDE]
+            down, right = row * SIDE + up - top, col * SIDE + before - left
+            out[down : down + part.shape[0], right : right + part.shape[1]] = part
+        return out
+
+    def _block(self, row: int, col: int) -> np.ndarray | None:
+        file = self._folder / f"{row}-{col}.npy"
+        with self._locks[row, col]:
+            if (row, col) in self._undecodable:
+                return None
+            if not file.exists():
+                step_x, step_y = SIDE * self._mpp / self.mpp.x, SIDE * self._mpp / self.mpp.y
+                try:
+                    pixels = self._slide.read(col * step_x, row * step_y, SIDE, SIDE, self._mpp)
+                except SlideError:
+                    self._undecodable.add((row, col))
+                    return None
+                with replacing(file) as temporary, temporary.open("wb") as stream:
+                    np.save(stream, pixels)
+                return pixels
+        return np.load(file, mmap_mode="r")
