@@ -11,6 +11,7 @@ from wsi_idc.cli.info import info
 from wsi_idc.cli.models import models
 from wsi_idc.cli.predict import predict
 from wsi_idc.cli.segment import segment
+from wsi_idc.cli.status import status
 from wsi_idc.cli.train import train
 from wsi_idc.cli.tune import tune
 from wsi_idc.errors import WsiIdcError
@@ -52,5 +53,5 @@ def main(debug: bool) -> None:
         logging.getLogger("wsi_idc").setLevel(logging.DEBUG)
 
 
-for _command in (segment, info, demo, predict, train, tune, evaluate, models, data):
+for _command in (segment, status, info, demo, predict, train, tune, evaluate, models, data):
     main.add_command(_command)

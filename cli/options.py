@@ -69,6 +69,14 @@ def print_table(rows: Sequence[tuple[str, ...]]) -> None:
         click.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
 
 
+def duration(seconds: float) -> str:
+    """Write a time as a person would say it, such as "2 h 05 min"."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
     """Turn a missing optional package into the line that says how to get it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,17 +12,24 @@ import click
 from wsi_idc.cli.options import (
     FiniteRange,
     chosen_model,
+    duration,
     engine_option,
     model_option,
     mpp_option,
+    print_table,
     progress_bar,
     threshold_option,
 )
 from wsi_idc.errors import DataError, WsiIdcError
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from wsi_idc.batch import OnSlide
-    from wsi_idc.run import SegmentResult
+    from wsi_idc.forecast import Forecast
+    from wsi_idc.models.package import ModelPackage
+    from wsi_idc.run import Plan, SegmentResult, Settings
+    from wsi_idc.workers import Limits
 
 
 class _NothingFound(click.ClickException):
@@ -32,9 +39,17 @@ class _NothingFound(click.ClickException):
 
 
 @click.command()
-@click.argument("slides", nargs=-1, required=True, metavar="SLIDE|FOLDER|GLOB...")
+@click.argument("slides", nargs=-1, metavar="SLIDE|FOLDER|GLOB...")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("wsi-idc-output"), show_default=True, help="Folder."
+)
+@click.option("--recursive", is_flag=True, help="Take the slides in subfolders of a FOLDER too.")
+@click.option(
+    "--list",
+    "listed",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take also what this text file names, a path on each line, from its own folder.",
 )
 @model_option
 @threshold_option
@@ -56,9 +71,28 @@ class _NothingFound(click.ClickException):
 @mpp_option
 @engine_option
 @click.option("--overwrite", is_flag=True, help="Replace the results of another run.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Slides computed at once.")
+@click.option(
+    "--time-limit",
+    type=FiniteRange(0, min_open=True),
+    metavar="MINUTES",
+    help="Give up a slide that takes longer.  [default: none]",
+)
+@click.option(
+    "--retries", type=click.IntRange(0), default=1, show_default=True, help="Tries more for a slide that crashes."
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Compute on the Dask cluster of this scheduler (tcp://...).")
+@click.option(
+    "--cluster",
+    type=click.Choice(["local", "cuda", "slurm", "pbs", "lsf", "sge", "htcondor"]),
+    help="Start a Dask cluster of --workers workers, or jobs, and compute there.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and how long it would take; write nothing.")
 def segment(
     slides: tuple[str, ...],
     output: Path,
+    recursive: bool,
+    listed: Path | None,
     model: str | None,
     threshold: float | None,
     min_area: float,
@@ -67,30 +101,64 @@ def segment(
     mpp: float | None,
     engine: str,
     overwrite: bool,
+    workers: int,
+    time_limit: float | None,
+    retries: int,
+    scheduler: str | None,
+    cluster: str | None,
+    dry_run: bool,
 ) -> None:
     """Outline IDC on slides: heatmap, regions, numbers and pictures.
 
     Each slide gets a folder under the output folder with heatmap.zarr (OME-Zarr), regions.geojson (for QuPath),
     summary.json, overview.png and report.html; manifest.csv lists the slides. A slide done before with the same model
-    and parameters is not computed again. Exit status: 0 all done, 1 some slides failed, 2 wrong usage.
+    and parameters is not computed again. Several slides are computed in other processes, so that a crash costs one
+    only; `wsi-idc status` says how far they are. Exit status: 0 all done, 1 some slides failed, 2 wrong usage.
     """
     from wsi_idc.batch import segment_slides
-    from wsi_idc.discover import find_slides
+    from wsi_idc.discover import find_slides, read_list
     from wsi_idc.run import Settings
+    from wsi_idc.workers import Limits
 
+    if not slides and listed is None:
+        raise click.UsageError("nothing to segment: give slides, folders, patterns or --list FILE")
+    if scheduler and cluster:
+        raise click.UsageError("give --scheduler or --cluster, not both")
     package = chosen_model(model)
     settings = Settings(threshold, min_area, smooth, min_tissue, mpp, engine, overwrite)
+    limits = Limits(workers, time_limit, retries)
     try:
-        found = find_slides(slides)
+        found = find_slides([*slides, *(read_list(listed) if listed else [])], recursive)
     except DataError as error:
         raise _NothingFound(str(error)) from error
-    with _progress() as on_slide:
-        outcomes = segment_slides(found, output, package, settings, on_slide, print_outcome)
+    if dry_run:
+        _dry_run(found, output, package, settings, limits)
+        return
+    with _client(scheduler, cluster, workers) as client, _progress() as (on_slide, on_end):
+
+        def on_done(slide: Path, outcome: SegmentResult | WsiIdcError) -> None:
+            on_end(slide)
+            print_outcome(slide, outcome)
+
+        outcomes = segment_slides(found, output, package, settings, on_slide, on_done, limits, client)
     bad = [o for o in outcomes.values() if isinstance(o, WsiIdcError) or o.summary["state"] != "done"]
     if len(found) > 1:
         click.echo(f"{len(found) - len(bad)} of {len(found)} slides done; {output / 'manifest.csv'}")
     if bad:
         raise click.exceptions.Exit(1)
+
+
+@contextmanager
+def _client(scheduler: str | None, cluster: str | None, workers: int) -> Iterator[Client | None]:
+    """Connect to a Dask cluster where one is asked for, and say where its dashboard is."""
+    if not (scheduler or cluster):
+        yield None
+        return
+    from wsi_idc.cluster import connect
+
+    with connect(scheduler, cluster, workers) as client:
+        click.echo(f"dashboard: {client.dashboard_link}", err=True)
+        yield client
 
 
 def print_outcome(slide: Path, outcome: SegmentResult | WsiIdcError) -> None:
@@ -113,28 +181,78 @@ def print_outcome(slide: Path, outcome: SegmentResult | WsiIdcError) -> None:
         click.echo(f"{slide.name}: {chunk['patches']} patches in {where} not computed: {chunk['reason']}", err=True)
 
 
+def _dry_run(slides: Sequence[Path], output: Path, package: ModelPackage, settings: Settings, limits: Limits) -> None:
+    """Print what would be done with each slide, and the forecast; exit status 1 where a slide would be refused."""
+    from wsi_idc.forecast import forecast
+
+    with progress_bar("looking at slides") as bar:
+        task = bar.add_task("", total=len(slides))
+        found = forecast(slides, output, package, settings, limits, lambda *_: bar.advance(task))
+    print_table([("slide", "tissue mm2", "patches", "state"), *(_plan_row(s, p) for s, p in found.slides.items())])
+    refused = _print_forecast(found, limits)
+    if refused:
+        raise click.exceptions.Exit(1)
+
+
+def _plan_row(slide: Path, plan: Plan | WsiIdcError) -> tuple[str, ...]:
+    name = click.format_filename(slide)
+    if isinstance(plan, WsiIdcError):
+        return name, "", "", f"error: {str(plan).removeprefix(f'{slide}: ')}"
+    return name, f"{plan.tissue_mm2:.2f}", str(plan.patches), "done before" if plan.done else "to do"
+
+
+def _print_forecast(found: Forecast, limits: Limits) -> int:
+    """Print the totals, and return how many slides would be refused."""
+    plans = [p for p in found.slides.values() if not isinstance(p, WsiIdcError)]
+    todo, refused = [p for p in plans if not p.done], len(found.slides) - len(plans)
+    click.echo(
+        f"{len(todo)} slides to do, {len(plans) - len(todo)} done before, {refused} with errors; to do: "
+        f"{sum(p.tissue_mm2 for p in todo):.2f} mm2 of tissue, {sum(p.patches for p in todo)} patches"
+    )
+    if todo:
+        click.echo(
+            f"forecast: {duration(found.seconds)}, of which the patches at the {found.patches_per_s:.0f}/s that "
+            f"{found.engine} was just measured to compute here; slow storage and writing the results add to it"
+        )
+        processes = f" in each of {limits.workers} processes" if limits.workers > 1 else ""
+        click.echo(
+            f"forecast: at least {found.memory_bytes / 2**30:.1f} GiB of memory{processes}: the peak while finding "
+            "tissue and loading the engine, and buffers for the threads that read"
+        )
+    return refused
+
+
 @contextmanager
-def _progress() -> Iterator[OnSlide]:
-    """Show a bar with rate and time left on a terminal, nothing elsewhere."""
+def _progress() -> Iterator[tuple[OnSlide, Callable[[Path], None]]]:
+    """Show a bar with rate and time left for each slide at work, on a terminal, nothing elsewhere.
+
+    Gives what is to be told of each slide that is begun, and of each that ended.
+    """
     from rich.markup import escape
+    from rich.progress import TaskID
 
     with progress_bar("{task.description}", "patches {task.fields[rate]}") as bar:
+        shown: dict[Path, TaskID] = {}
 
         def on_slide(number: int, count: int, path: Path) -> Callable[[int], Callable[[int], None]]:
-            for task in bar.task_ids:
-                bar.remove_task(task)
+            # A slide that crashed is begun once more.
+            on_end(path)
             name = f"[{number}/{count}] {path.name}"
-            task = bar.add_task(escape(f"{name}: finding tissue"), total=None, rate="")
+            shown[path] = task = bar.add_task(escape(f"{name}: finding tissue"), total=None, rate="")
 
             def on_plan(patches: int) -> Callable[[int], None]:
                 bar.reset(task, total=patches, description=escape(name))
 
                 def advance(done: int) -> None:
-                    speed = bar.tasks[0].speed
+                    speed = next(t.speed for t in bar.tasks if t.id == task)
                     bar.update(task, advance=done, rate=f"{speed:.0f}/s" if speed else "")
 
                 return advance
 
             return on_plan
 
-        yield on_slide
+        def on_end(path: Path) -> None:
+            if path in shown:
+                bar.remove_task(shown.pop(path))
+
+        yield on_slide, on_end

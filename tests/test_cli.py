@@ -71,9 +71,56 @@ def test_segment_exit_status_when_some_slides_fail(painted, tmp_path):
     assert (tmp_path / "out" / "b" / "summary.json").is_file()
 
 
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(painted, tmp_path):
+    folder, out = tmp_path / "slides" / "below", tmp_path / "out"
+    folder.mkdir(parents=True)
+    shutil.copy(painted, folder / "b.tif")
+    plan = run("segment", folder.parent, "--recursive", "-o", out, "--dry-run")
+    assert plan.exit_code == 0, plan.output
+    head, row, totals, time, memory = plan.stdout.splitlines()
+    assert head.split("  ")[0] == "slide"
+    assert not out.exists()
+    assert run("segment", folder / "b.tif", "-o", out).exit_code == 0
+    summary = json.loads((out / "b" / "summary.json").read_text())
+    assert row.split() == [
+        str(folder / "b.tif"),
+        f"{summary['tissue_mm2']:.2f}",
+        str(summary["patches"]),
+        "to",
+        "do",
+    ]
+    assert totals.startswith("1 slides to do, 0 done before, 0 with errors")
+    assert time.startswith("forecast: ")
+    assert "/s that onnx was just measured to compute here" in time
+    assert "GiB of memory" in memory
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
+    (folder.parent / "list.txt").write_text("# slides\nbelow/b.tif\nbad.svs\n")
+    (folder.parent / "bad.svs").write_text("not a slide")
+    again = run("segment", "--list", folder.parent / "list.txt", "-o", out, "--dry-run")
+    assert again.exit_code == 1
+    assert [line.split("  ")[-1].strip()[:18] for line in again.stdout.splitlines()[1:3]] == [
+        "done before",
+        "error: not a slide",
+    ]
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
+
+
+def test_lists_and_no_slides_are_wrong_usage(tmp_path):
+    assert "give slides" in (none := run("segment", "-o", tmp_path / "out")).stderr
+    missing = run("segment", "--list", tmp_path / "gone.txt", "-o", tmp_path / "out")
+    assert none.exit_code == missing.exit_code == 2
+    assert (
+        missing.stderr
+        == f"Error: {tmp_path / 'gone.txt'}: the list of slides cannot be read (No such file or directory)\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--workers", "0"], "--workers"),
+        (["--time-limit", "0"], "--time-limit"),
+        (["--retries", "-1"], "--retries"),
         (["--threshold", "1.5"], "--threshold"),
         (["--mpp", "100"], "--mpp"),
         (["--model", "nothing"], "no model 'nothing'"),

@@ -67,7 +67,7 @@ def test_absent_neighbours_are_masked(network):
 
 
 def test_what_moves_all_features_of_a_slide_alike_is_taken_off():
-    """But for the half of the own logit that stays as it is; of a slide of thousands of patches, typical ones add little."""
+    """But for the half of the own logit that stays as it is; typical patches add little to thousands of others."""
     keras.utils.set_random_seed(0)
     network = context_network(5, width=8)
     network.get_layer("added").set_weights([np.ones((8, 1)), np.zeros(1)])

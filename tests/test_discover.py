@@ -1,6 +1,8 @@
+import os
+
 import pytest
 
-from wsi_idc.discover import find_slides, output_names
+from wsi_idc.discover import find_slides, output_names, read_list
 from wsi_idc.errors import DataError
 
 
@@ -85,3 +87,55 @@ def test_output_names_stay_inside_the_output_folder(tmp_path, monkeypatch):
     assert output_names(find_slides([".."])) == ["case 7"]
     (name,) = output_names([tmp_path / "manifest.csv.tif"])
     assert name.startswith("manifest.csv-")
+
+
+def test_subfolders_when_asked_for(tmp_path):
+    top, deep, mrxs = tmp_path / "a.svs", tmp_path / "2024" / "may" / "b.ndpi", tmp_path / "2024" / "c.mrxs"
+    touch(top, deep, mrxs, mrxs.with_suffix("") / "Data0001.tif", tmp_path / ".hidden" / "d.svs")
+    touch(tmp_path / "out" / "a" / "heatmap.zarr" / "zarr.json", tmp_path / "out" / "a" / "overview.tif")
+    series, mixed = tmp_path / "2024" / "series", tmp_path / "2024" / "mixed"
+    dicom(series / "1.dcm", "1.2")
+    dicom(series / "2.dcm", "1.2")
+    dicom(mixed / "1.dcm", "1.3")
+    touch(mixed / "e.svs", series / "below" / "f.svs")
+    (tmp_path / "2024" / "circle").symlink_to(tmp_path)
+    everything = sorted([top, deep, mrxs, series, series / "below" / "f.svs", mixed / "1.dcm", mixed / "e.svs"])
+    assert find_slides([tmp_path], recursive=True) == everything
+    assert find_slides([tmp_path]) == [top]
+    assert find_slides([tmp_path / "2024"]) == [mrxs, mixed / "1.dcm", mixed / "e.svs", series]
+    (tmp_path / "2024" / "circle").unlink()
+    assert find_slides([tmp_path / "20*"], recursive=True) == [s for s in everything if s != top]
+
+
+def test_a_list_of_slides(tmp_path):
+    path = tmp_path / "lists" / "today.txt"
+    path.parent.mkdir()
+    odd = os.fsdecode(b"latin\xe9 #2.svs")
+    text = f"# today\r\n\r\n  {tmp_path}/a.svs\r\n../b.svs\n{odd}\n"
+    path.write_bytes(b"\xef\xbb\xbf" + os.fsencode(text))
+    assert read_list(path) == [f"{tmp_path}/a.svs", f"{path.parent}/../b.svs", f"{path.parent}/{odd}"]
+    assert len(find_slides(read_list(path))) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "names no slides"), (b"# only\n \n", "names no slides"), ("a.svs".encode("utf-16"), "plain text in UTF-8")],
+)
+def test_lists_without_slides(tmp_path, content, message):
+    (tmp_path / "list.txt").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_list(tmp_path / "list.txt")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_list(tmp_path / "gone.txt")
+
+
+def test_a_slide_keeps_the_name_it_was_given(tmp_path):
+    one, two = tmp_path / "a" / "1.svs", tmp_path / "b" / "1.svs"
+    together = dict(zip(map(str, (one, two)), output_names([one, two]), strict=True))
+    assert output_names([one], together) == [together[str(one)]]
+    assert output_names([two], together) == [together[str(two)]]
+    alone = {str(one): "1"}
+    assert output_names([one, two], alone)[0] == "1"
+    assert output_names([two], alone) == [together[str(two)]], "not the folder of the other"
+    assert output_names([two, one], {str(one): "1", str(two): "1"}) == [together[str(two)], "1"]
+    assert output_names([one], {str(one): "../elsewhere"}) == ["1"]

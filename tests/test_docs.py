@@ -18,7 +18,7 @@ def blocks(page, language):
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/training.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/cluster.md", "docs/training.md"])
 def test_commands_have_the_options_that_they_are_given(page):
     lines = "".join(blocks(page, "sh")).splitlines()
     typed = [shlex.split(line, comments=True) for line in lines if line.startswith("wsi-idc ")]

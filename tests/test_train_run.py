@@ -117,7 +117,7 @@ def test_a_folder_of_something_else_is_refused(patches, tmp_path):
 
 
 def test_two_at_once_are_refused(patches, trained):
-    with locked(trained), pytest.raises(OutputError, match="another wsi-idc .* is writing there"):
+    with locked(trained), pytest.raises(OutputError, match=r"another wsi-idc .* is writing there"):
         train(patches, config("fit.epochs=5"), trained)
 
 

@@ -226,7 +226,7 @@ def test_another_search_or_something_else_in_the_folder_is_refused(tmp_path, qui
     (tmp_path / "full" / "letter.txt").write_text("Dear")
     with pytest.raises(OutputError, match=r"holds letter\.txt, which is of no search"):
         tune(tmp_path, BASE, SPACE, tmp_path / "full")
-    with tuning.locked(folder), pytest.raises(OutputError, match="another wsi-idc .* is writing there"):
+    with tuning.locked(folder), pytest.raises(OutputError, match=r"another wsi-idc .* is writing there"):
         tune(tmp_path, BASE, SPACE, folder, trials=2)
 
 

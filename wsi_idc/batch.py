@@ -6,18 +6,27 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dask.system import CPU_COUNT
 
 from wsi_idc.discover import output_names
 from wsi_idc.errors import ModelError, SlideError, WsiIdcError
-from wsi_idc.manifest import NUMBERS, Manifest
+from wsi_idc.manifest import NUMBERS, Manifest, is_held
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.models.registry import find_model
 from wsi_idc.run import Runner, SegmentResult, Settings
 from wsi_idc.stream import Progress
+from wsi_idc.workers import Limits, LostError, run_here, run_tasks
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 _log = logging.getLogger(__name__)
 
+Outcome = SegmentResult | WsiIdcError
 # Called before each slide with its place (from 1), the number of slides and its path; gives a `Runner.run` on_plan.
 OnSlide = Callable[[int, int, Path], Callable[[int], Progress | None] | None]
 
@@ -28,44 +37,140 @@ def segment_slides(
     package: ModelPackage,
     settings: Settings,
     on_slide: OnSlide | None = None,
-    on_done: Callable[[Path, SegmentResult | WsiIdcError], None] | None = None,
-) -> dict[Path, SegmentResult | WsiIdcError]:
-    """Segment slides one after another into `output/<name>`, and keep `output/manifest.csv` up to date after each.
+    on_done: Callable[[Path, Outcome], None] | None = None,
+    limits: Limits | None = None,
+    client: Client | None = None,
+) -> dict[Path, Outcome]:
+    """Segment slides into `output/<name>`, and keep `output/manifest.csv` up to date as each is begun and ends.
+
+    Several slides, or one with a limit of time, are computed in `limits.workers` other processes, so that a slide that
+    crashes, hangs or takes all memory costs no other; a script that calls this has to guard its main part by
+    `if __name__ == "__main__":`. One slide is computed in this process. With a `client` of a Dask cluster, several
+    slides are computed by its workers, and so are the chunks of a single one.
 
     A slide that fails is recorded with its reason and the next one is begun; only a ModelError, which all slides would
     share, is raised. Returns what became of each slide.
     """
-    names = dict(zip(slides, output_names(slides), strict=True))
-    rows = {s: {"slide": os.path.realpath(s), "state": "pending", "output": name} for s, name in names.items()}
+    limits = limits or Limits()
     manifest = Manifest(output / "manifest.csv")
-    manifest.add(list(rows.values()))
-    runner = Runner(package, settings)
-    outcomes: dict[Path, SegmentResult | WsiIdcError] = {}
-    for number, (slide, row) in enumerate(rows.items(), 1):
-        started = time.perf_counter()
-        try:
-            on_plan = on_slide(number, len(slides), slide) if on_slide else None
-            result = runner.run(slide, output / names[slide], on_plan)
-        except ModelError:
-            # Every other slide would fail alike.
-            raise
-        except Exception as error:  # noqa: BLE001
-            # Whatever one slide brings up, the other 299 are still to be done.
-            outcomes[slide] = failure = _as_slide_error(slide, error)
-            end: dict[str, object] = {"state": "failed", "reason": str(failure)}
-            _log.debug("%s failed", slide, exc_info=error)
+    names = slide_names(slides, manifest)
+    keeper = _Keeper(manifest, names, on_slide, on_done)
+    keeper.announce(output)
+    tasks = [(slide, output / name) for slide, name in names.items()]
+    job = _Segmenting(Runner(package, settings if client else shared_out(settings, limits)))
+    if client:
+        from wsi_idc.cluster import run_in_cluster
+
+        if len(tasks) == 1:
+            run_here(tasks, _Segmenting(Runner(package, settings, client)), keeper)
         else:
-            outcomes[slide] = result
-            summary = result.summary
-            end = {"state": summary["state"], "reason": summary["message"]} | {key: summary[key] for key in NUMBERS}
-            end["failed_chunks"] = len(summary["failed_chunks"])
-        manifest.update(row | end | {"seconds": f"{time.perf_counter() - started:.2f}"})
-        if on_done:
-            on_done(slide, outcomes[slide])
-    return outcomes
+            run_in_cluster(client, [(s.absolute(), o.absolute()) for s, o in tasks], job, keeper)
+    elif len(tasks) == 1 and limits.minutes is None:
+        run_here(tasks, job, keeper)
+    else:
+        run_tasks(tasks, job, limits, keeper)
+    return {slide: keeper.outcomes[slide] for slide in names}
 
 
-def _as_slide_error(slide: Path, error: Exception) -> WsiIdcError:
+def slide_names(slides: Sequence[Path], manifest: Manifest) -> dict[Path, str]:
+    """Return the name of the output folder of each slide: what the manifest says, else a new one."""
+    held = {slide: str(row["output"]) for slide, row in manifest.read().items()}
+    return dict(zip(slides, output_names(slides, held), strict=True))
+
+
+def shared_out(settings: Settings, limits: Limits) -> Settings:
+    """Divide the cores among processes: threads that read, for each of them."""
+    return settings if limits.workers == 1 else replace(settings, workers=max(2, CPU_COUNT // limits.workers))
+
+
+@dataclass(slots=True)
+class _Segmenting:
+    """The job of a process: one slide after another, with the engines that were loaded for the first."""
+
+    runner: Runner
+
+    def __call__(self, task: tuple[Path, Path], report: Callable[[Any], None]) -> SegmentResult:
+        def on_plan(patches: int) -> Progress:
+            report(("plan", patches))
+            return lambda done: report(("done", done))
+
+        return self.runner.run(*task, on_plan)
+
+
+@dataclass(slots=True)
+class _Keeper:
+    """Keeps the manifest and the caller informed: a `workers.Watcher`."""
+
+    manifest: Manifest
+    names: dict[Path, str]
+    on_slide: OnSlide | None
+    on_done: Callable[[Path, Outcome], None] | None
+    outcomes: dict[Path, Outcome] = field(default_factory=dict)
+    _slides: list[Path] = field(init=False)
+    _begun: dict[int, float] = field(default_factory=dict)
+    _on_plan: dict[int, Callable[[int], Progress | None] | None] = field(default_factory=dict)
+    _advance: dict[int, Progress | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._slides = list(self.names)
+
+    def announce(self, output: Path) -> None:
+        """Say of all slides that they are to be done, but for those that are done, or that another process does."""
+        self.manifest.add([self._row(number, "pending") for number in range(len(self._slides))])
+        held = self.manifest.read()
+        for number, slide in enumerate(self._slides):
+            state = held[os.path.realpath(slide)]["state"]
+            if state in ("failed", "incomplete") or (state == "running" and not is_held(output / self.names[slide])):
+                self.manifest.update(self._row(number, "pending"))
+
+    def started(self, number: int) -> None:
+        slide = self._slides[number]
+        self._begun[number] = time.perf_counter()
+        self.manifest.update(self._row(number, "running"))
+        self._on_plan[number] = self.on_slide(number + 1, len(self._slides), slide) if self.on_slide else None
+        self._advance[number] = None
+
+    def reported(self, number: int, message: tuple[str, int]) -> None:
+        kind, patches = message
+        if kind == "plan" and (on_plan := self._on_plan[number]):
+            self._advance[number] = on_plan(patches)
+        elif kind == "done" and (advance := self._advance[number]):
+            advance(patches)
+
+    def delayed(self, number: int, reason: str) -> None:
+        _log.debug("%s: %s", self._slides[number], reason)
+        self.manifest.update(self._row(number, "pending") | {"reason": f"{reason}; will be tried again"})
+
+    def ended(self, number: int, outcome: Any) -> None:
+        if isinstance(outcome, ModelError):
+            # Every other slide would fail alike.
+            raise outcome
+        slide, seconds = self._slides[number], time.perf_counter() - self._begun[number]
+        if isinstance(outcome, Exception):
+            self.outcomes[slide] = failure = as_slide_error(slide, outcome)
+            row = self._row(number, "failed") | {"reason": str(failure)}
+            _log.debug("%s failed", slide, exc_info=outcome)
+        else:
+            self.outcomes[slide] = outcome
+            summary = outcome.summary
+            row = self._row(number, summary["state"]) | {key: summary[key] for key in NUMBERS}
+            row |= {"reason": summary["message"], "failed_chunks": len(summary["failed_chunks"])}
+            if outcome.reused:
+                # What computing it took, not finding it: forecasts go by it.
+                seconds = sum(s for stage, s in summary["timings"].items() if not stage.endswith("_threads_s"))
+        self.manifest.update(row | {"seconds": f"{seconds:.2f}"})
+        if self.on_done:
+            self.on_done(slide, self.outcomes[slide])
+
+    def _row(self, number: int, state: str) -> dict[str, object]:
+        slide = self._slides[number]
+        return {"slide": os.path.realpath(slide), "state": state, "output": self.names[slide]}
+
+
+def as_slide_error(slide: Path, error: Exception) -> WsiIdcError:
+    """Turn whatever a slide brought up into an error that names it."""
+    if isinstance(error, LostError):
+        return SlideError(f"{slide}: {error}")
     if isinstance(error, WsiIdcError):
         return error
     return SlideError(

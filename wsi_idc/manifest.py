@@ -6,10 +6,10 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from wsi_idc.errors import OutputError
-from wsi_idc.output import output_error, replacing
+from wsi_idc.output import _LOCK, output_error, replacing
 
 NUMBERS = ["tissue_mm2", "idc_mm2", "idc_share", "foci", "largest_extent_mm", "patches"]
 COLUMNS = ["slide", "state", "reason", "output", "seconds", *NUMBERS, "failed_chunks"]
@@ -18,12 +18,15 @@ Row = Mapping[str, object]
 
 
 class Manifest:
-    """The table at `path`, a row for each slide by its real path. Rows of other runs and other processes are kept."""
+    """The table at `path`, a row for each slide by its real path. Rows of other runs and other processes are kept.
+
+    The state of a slide is "pending", "running", "done", "incomplete" (some patches could not be read) or "failed".
+    """
 
     def __init__(self, path: Path) -> None:
         """Take the table at `path`; raises OutputError where something else lies there."""
         self._path = path
-        self._read()
+        self.read()
 
     def add(self, rows: list[Row]) -> None:
         """Add rows for slides that have none yet."""
@@ -33,7 +36,8 @@ class Manifest:
         """Write the row of one slide, in place of what it was."""
         self._merge({str(row["slide"]): row}, replace=True)
 
-    def _read(self) -> dict[str, Row]:
+    def read(self) -> dict[str, Row]:
+        """Return the rows as they are now, by slide; none where there is no table. Raises OutputError."""
         if not self._path.exists():
             return {}
         try:
@@ -52,7 +56,7 @@ class Manifest:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self._path.with_name(".manifest.lock"), timeout=60), replacing(self._path) as temporary:
-                held = self._read()
+                held = self.read()
                 merged = {**held, **rows} if replace else {**rows, **held}
                 # Old rows keep their places, new ones follow.
                 order = [*held, *(slide for slide in rows if slide not in held)]
@@ -62,3 +66,17 @@ class Manifest:
                     writer.writerows(merged[slide] for slide in order)
         except OSError as error:
             raise output_error(self._path, error) from error
+
+
+def is_held(folder: Path) -> bool:
+    """Say whether a process holds the folder of a slide, by the lock that dies with its owner; changes nothing.
+
+    A lock that may not be tried, in the folder of somebody else, is taken for held.
+    """
+    if not (lock := folder / _LOCK).exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True

@@ -9,14 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dask.system import CPU_COUNT
 
 from wsi_idc.annotations.qupath import to_geojson
 from wsi_idc.autotune import choose_engine, make_engine
-from wsi_idc.copied import CopiedSlide
 from wsi_idc.errors import SlideError
 from wsi_idc.grid import Grid
 from wsi_idc.heatmap import create_heatmap, finish_heatmap
@@ -26,9 +25,12 @@ from wsi_idc.output import holding, previous_run, unfinished, writing_to
 from wsi_idc.regions import find_regions
 from wsi_idc.report import draw_overview, write_report
 from wsi_idc.slide import Slide
-from wsi_idc.stream import Progress, StreamReport, stream
+from wsi_idc.stream import Encoder, Progress, RunChunks, StreamReport, copy_of, in_threads, open_encoder, stream
 from wsi_idc.summary import summarise, timings
-from wsi_idc.tissue import READ_UM, find_tissue
+from wsi_idc.tissue import TissueMap, find_tissue
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 MAX_COARSER = 1.10
 
@@ -97,12 +99,25 @@ class SegmentResult:
         return self.folder / "overview.png"
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run of a slide takes: patches to compute, tissue in mm2; `done` says that its results are there."""
+
+    patches: int
+    tissue_mm2: float
+    done: bool
+
+
 @dataclass(slots=True)
 class Runner:
-    """A model package and the engines made for it so far, to be used for one slide after another."""
+    """A model package and the engines made for it so far, to be used for one slide after another.
+
+    With a `client` of a Dask cluster, chunks are encoded there.
+    """
 
     package: ModelPackage
     settings: Settings
+    client: Client | None = None
     _engines: dict[str, Engine] = field(default_factory=dict)
 
     def predictor(self, n_patches: int) -> Predictor:
@@ -112,6 +127,17 @@ class Runner:
             self._engines[name] = make_engine(name, self.package)
         return Predictor(self.package, self._engines[name])
 
+    def plan(self, path: Path, folder: Path) -> Plan:
+        """Say what `run` would do with the slide at `path`, and raise what it would raise so far; writes nothing."""
+        with Slide(path, self.settings.mpp) as slide:
+            _check_scale(slide, self.package)
+            identity = self._identity(slide)
+            if folder.is_dir() and (held := previous_run(folder, identity, self.settings.overwrite)) is not None:
+                return Plan(held["patches"], held["tissue_mm2"], done=True)
+            tissue = find_tissue(slide, self.settings.workers)
+            _, _, wanted = self._patches(slide, tissue)
+            return Plan(int(wanted.sum()), tissue.tissue_mm2, done=False)
+
     def run(self, path: Path, folder: Path, on_plan: Callable[[int], Progress | None] | None = None) -> SegmentResult:
         """Segment the slide at `path` into `folder`; `on_plan` gets the number of patches and may return a callback.
 
@@ -120,12 +146,7 @@ class Runner:
         times = {"start": time.perf_counter()}
         with Slide(path, self.settings.mpp) as slide:
             _check_scale(slide, self.package)
-            identity = {
-                "slide_fingerprint": slide.fingerprint,
-                "model_sha256": self.package.sha256,
-                "parameters": self.settings.parameters(self.package),
-                "wsi_idc": version("wsi-idc"),
-            }
+            identity = self._identity(slide)
             with holding(folder, self.settings.overwrite):
                 if (summary := previous_run(folder, identity, self.settings.overwrite)) is not None:
                     return SegmentResult(folder, summary, reused=True)
@@ -133,6 +154,40 @@ class Runner:
                 with unfinished(folder, identity) as kept, writing_to(folder) as place:
                     summary = self._compute(slide, place, kept, identity, times, on_plan)
         return SegmentResult(folder, summary)
+
+    def _identity(self, slide: Slide) -> dict[str, Any]:
+        return {
+            "slide_fingerprint": slide.fingerprint,
+            "model_sha256": self.package.sha256,
+            "parameters": self.settings.parameters(self.package),
+            "wsi_idc": version("wsi-idc"),
+        }
+
+    def _patches(self, slide: Slide, tissue: TissueMap) -> tuple[Grid, np.ndarray, np.ndarray]:
+        """Return the grid, the share of tissue of each of its patches, and which are to be computed, (rows, cols)."""
+        grid = Grid(slide.size, (slide.mpp.x, slide.mpp.y), self.package.patch_size, self.package.mpp)
+        share = grid.share(tissue.mask, tissue.um)
+        # What could not be seen at low magnification may be tissue: it is tried, and reported where it fails again.
+        wanted = (share >= self.settings.min_tissue) | (grid.share(tissue.unreadable, tissue.um) > 0)
+        return grid, share, wanted
+
+    def _encoding(self, slide: Slide, encoder: Encoder, identity: dict[str, Any], kept: Path) -> RunChunks:
+        """Return what encodes chunks: threads of this process, or the workers of a cluster."""
+        if self.client is None:
+            return in_threads(self.settings.workers)
+        from wsi_idc.cluster import Elsewhere, in_cluster
+
+        there = Elsewhere(
+            identity=json.dumps(identity, sort_keys=True),
+            slide=slide.path.absolute(),
+            mpp=self.settings.mpp,
+            model=self.package.folder.absolute(),
+            engine=encoder.predictor.engine.name,
+            kept=kept.absolute(),
+            chunk=self.settings.chunk,
+            grid=encoder.grid,
+        )
+        return in_cluster(self.client, there)
 
     def _compute(
         self,
@@ -143,14 +198,10 @@ class Runner:
         times: dict[str, float],
         on_plan: Callable[[int], Progress | None] | None,
     ) -> dict[str, Any]:
-        copied = CopiedSlide(slide, READ_UM, kept / "pixels")
-        tissue = find_tissue(copied, self.settings.workers)
+        tissue = find_tissue(copy_of(slide, kept), self.settings.workers)
         times["tissue"] = time.perf_counter()
         settings, package = self.settings, self.package
-        grid = Grid(slide.size, (slide.mpp.x, slide.mpp.y), package.patch_size, package.mpp)
-        share = grid.share(tissue.mask, tissue.um)
-        # What could not be seen at low magnification may be tissue: it is tried, and reported where it fails again.
-        wanted = (share >= settings.min_tissue) | (grid.share(tissue.unreadable, tissue.um) > 0)
+        grid, share, wanted = self._patches(slide, tissue)
         n_patches = int(wanted.sum())
         progress = on_plan(n_patches) if on_plan else None
         heatmap = create_heatmap(out / "heatmap.zarr", grid, settings.chunk)
@@ -159,9 +210,8 @@ class Runner:
             predictor = self.predictor(n_patches)
             engine = predictor.engine.name
             times["engine"] = time.perf_counter()
-            # What another engine computed, or in other chunks, is not the same to the last bit.
-            scratch = kept / f"features-{engine}-{settings.chunk}.zarr"
-            report = stream(copied, grid, wanted, predictor, heatmap, scratch, settings.workers, progress)
+            encoder = open_encoder(slide, grid, predictor, kept, settings.chunk)
+            report = stream(encoder, wanted, heatmap, self._encoding(slide, encoder, identity, kept), progress)
         times["stream"] = time.perf_counter()
         probabilities = np.asarray(heatmap[:])
         if report.failed and not np.isfinite(probabilities).any():

@@ -13,9 +13,12 @@ import dask
 import numpy as np
 import zarr
 
+from wsi_idc.copied import CopiedSlide
 from wsi_idc.errors import SlideError
 from wsi_idc.grid import Block, Grid
 from wsi_idc.inference import Predictor, slide_sums
+from wsi_idc.slide import Slide
+from wsi_idc.tissue import READ_UM
 
 # Patches a side whose neighbourhoods are computed together.
 _TOGETHER = 64
@@ -51,85 +54,128 @@ class StreamReport:
     infer_s: float = 0.0
 
 
+# A chunk of the grid, and which of its patches are wanted, (r, c) bool.
+Chunk = tuple[Block, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Seconds that encoding a chunk took, how many of its patches could not be decoded, and why not."""
+
+    read_s: float = 0.0
+    infer_s: float = 0.0
+    lost: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """What it takes to encode chunks of a slide into `features` (rows, cols, n). Threads may call it at once."""
+
+    slide: Source
+    grid: Grid
+    predictor: Predictor
+    features: zarr.Array
+
+    def __call__(self, chunk: Chunk) -> Encoded:
+        """Encode a chunk and store its features, whole or not at all; nothing where they are stored already."""
+        block, wanted = chunk
+        if (np.isfinite(self.features[(*block.slices, 0)]) == wanted).all():
+            return Encoded()
+        started = time.perf_counter()
+        pixels, present, reason = _read(self.slide, self.grid, block, wanted)
+        read = time.perf_counter()
+        # A chunk is a file: no two threads write the same one.
+        self.features[block.slices] = self.predictor.features(pixels, present)
+        return Encoded(read - started, time.perf_counter() - read, int((wanted & ~present).sum()), reason)
+
+
+# Encodes chunks, here or elsewhere, and calls back with each that is done, from any thread.
+RunChunks = Callable[[Encoder, list[Chunk], Callable[[Chunk, Encoded], None]], None]
+
+
+def in_threads(workers: int) -> RunChunks:
+    """Let Dask encode in `workers` threads of this process: while one computes, the others read."""
+
+    def run(encoder: Encoder, chunks: list[Chunk], on_done: Callable[[Chunk, Encoded], None]) -> None:
+        def encode(number: int) -> None:
+            on_done(chunks[number], encoder(chunks[number]))
+
+        tasks = [dask.delayed(encode)(number) for number in range(len(chunks))]
+        dask.compute(tasks, scheduler="threads", num_workers=workers)
+
+    return run
+
+
 def stream(
-    slide: Source,
-    grid: Grid,
-    wanted: np.ndarray,
-    predictor: Predictor,
-    heatmap: zarr.Array,
-    scratch: Path,
-    workers: int,
-    progress: Progress | None = None,
+    encoder: Encoder, wanted: np.ndarray, heatmap: zarr.Array, run: RunChunks, progress: Progress | None = None
 ) -> StreamReport:
     """Compute the probability of every wanted patch and store it in `heatmap`.
 
-    `wanted` is (rows, cols) bool. First the features of every patch go to a Zarr array at `scratch`, chunk by chunk:
-    Dask runs `workers` threads, each reads a chunk and encodes it, and the predictor lets one thread at a time compute
-    while others read. Chunks that are at `scratch` from an earlier call, killed, are not computed again. Then, when the
-    whole slide is known, features become probabilities. So no patch is read or encoded twice, and chunks in flight
-    bound the memory. In a chunk that cannot be decoded what can be is computed patch by patch; the rest stays NaN,
-    counts as absent for its neighbours, and is reported.
+    `wanted` is (rows, cols) bool. First `run` encodes every chunk; those of which the features are there from a run
+    that was killed are not computed again. Then, when the whole slide is known, features become probabilities. So no
+    patch is read or encoded twice, and chunks in flight bound the memory. In a chunk that cannot be decoded what can be
+    is computed patch by patch; the rest stays NaN, counts as absent for its neighbours, and is reported.
     """
     report, lock = StreamReport(), threading.Lock()
-    side = heatmap.chunks[0]
-    features = _open_features(scratch, grid.shape, side, predictor.n_features)
 
-    def encode(block: Block) -> None:
-        asked = wanted[block.slices]
-        if (np.isfinite(features[(*block.slices, 0)]) == asked).all():
-            found = asked
-        else:
-            started = time.perf_counter()
-            pixels, found, reason = _read(slide, grid, block, asked)
-            read = time.perf_counter()
-            # One block is one chunk: no two threads write the same file, and it is there whole or not at all.
-            features[block.slices] = predictor.features(pixels, found)
-            encoded = time.perf_counter()
-            with lock:
-                report.read_s += read - started
-                report.infer_s += encoded - read
-                if lost := int((asked & ~found).sum()):
-                    report.failed.append(FailedChunk(block, lost, reason))
+    def on_done(chunk: Chunk, encoded: Encoded) -> None:
+        block, asked = chunk
+        with lock:
+            report.read_s += encoded.read_s
+            report.infer_s += encoded.infer_s
+            if encoded.lost:
+                report.failed.append(FailedChunk(block, encoded.lost, encoded.reason))
         if progress:
             progress(int(asked.sum()))
 
-    tasks = [dask.delayed(encode)(block) for block in grid.blocks(side) if wanted[block.slices].any()]
-    dask.compute(tasks, scheduler="threads", num_workers=workers)
+    blocks = encoder.grid.blocks(heatmap.chunks[0])
+    run(encoder, [(b, wanted[b.slices]) for b in blocks if wanted[b.slices].any()], on_done)
     started = time.perf_counter()
-    _finish(features, grid, wanted, predictor, heatmap)
+    _finish(encoder, wanted, heatmap)
     report.infer_s += time.perf_counter() - started
     report.failed.sort(key=lambda f: (f.block.top, f.block.left))
     return report
 
 
-def _open_features(path: Path, shape: tuple[int, int], side: int, n_features: int) -> zarr.Array:
+def copy_of(slide: Slide, kept: Path) -> CopiedSlide:
+    """Return the slide, whose pixels at the scale at which tissue is found are kept in the folder `kept`."""
+    return CopiedSlide(slide, READ_UM, kept / "pixels")
+
+
+def open_encoder(slide: Slide, grid: Grid, predictor: Predictor, kept: Path, chunk: int) -> Encoder:
+    """Return what encodes chunks of `chunk` patches a side, into an array in `kept` that is made if missing."""
+    # What another engine computed, or in other chunks, is not the same to the last bit.
+    path = kept / f"features-{predictor.engine.name}-{chunk}.zarr"
+    features = open_features(path, grid.shape, chunk, predictor.n_features)
+    return Encoder(copy_of(slide, kept), grid, predictor, features)
+
+
+def open_features(path: Path, shape: tuple[int, int], chunk: int, n_features: int) -> zarr.Array:
     """Open the array (rows, cols, n) float32 at `path`, or make an empty one, NaN."""
     if (path / "zarr.json").exists():
-        array = zarr.open_array(path, mode="r+")
-        if array.shape == (*shape, n_features) and array.chunks[0] == side:
-            return array
+        return zarr.open_array(path, mode="r+")
     # Empty chunks are not written, and features hardly compress.
     return zarr.create_array(
         path,
         shape=(*shape, n_features),
-        chunks=(side, side, n_features),
+        chunks=(chunk, chunk, n_features),
         dtype=np.float32,
         fill_value=np.nan,
         compressors=None,
-        overwrite=True,
     )
 
 
-def _finish(features: zarr.Array, grid: Grid, wanted: np.ndarray, predictor: Predictor, heatmap: zarr.Array) -> None:
-    """Turn features (rows, cols, n) into probabilities (rows, cols), each patch seeing `halo` patches around it."""
+def _finish(encoder: Encoder, wanted: np.ndarray, heatmap: zarr.Array) -> None:
+    """Turn features into probabilities, each patch seeing `halo` patches around it."""
+    features, predictor = encoder.features, encoder.predictor
     side, halo = heatmap.chunks[0], predictor.package.halo
     # Whole chunks, so that none is written twice, and many at once: the halo around them is computed for nothing.
     side *= -(-_TOGETHER // side)
-    rows, _ = wanted.shape
     slide = np.zeros(predictor.n_features + 1)
-    for top in range(0, rows, side):
+    for top in range(0, len(wanted), side):
         slide += slide_sums(features[top : top + side])
-    for block in grid.blocks(side):
+    for block in encoder.grid.blocks(side):
         if wanted[block.slices].any():
             above, before = min(halo, block.top), min(halo, block.left)
             around = features[block.top - above : block.bottom + halo, block.left - before : block.right + halo]

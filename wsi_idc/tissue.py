@@ -63,16 +63,13 @@ def find_tissue(slide: Slide | CopiedSlide, workers: int = 1) -> TissueMap:
     kept). `workers` threads read. A slide whose brightest parts are dark is not brightfield: its mask is empty and a
     warning says so. Raises SlideError where nothing of the slide can be decoded.
     """
-    pixels, detail, unreadable = _read_low(slide, workers)
-    thumbnail = np.rint(pixels).astype(np.uint8)
-    glass = _glass_colour(pixels[~unreadable])
+    thumbnail, detail, unreadable = _read_low(slide, workers)
+    glass = _glass_colour(thumbnail[~unreadable])
     mm2 = (MASK_UM / 1000) ** 2
     if glass is None:
         empty = np.zeros(unreadable.shape, bool)
         return TissueMap(thumbnail, empty, unreadable, MASK_UM, 0.0, 0.0, 0.0, (_DARK,))
-    density = -np.log10((pixels + 1) / (glass + 1))
-    ink = _ink(density)
-    stain = np.where(ink, 0, density[..., 1])
+    stain, ink = _stain_and_ink(thumbnail, glass)
     # Averaging over 3x3 keeps noise of the glass below the weak threshold.
     stain = uniform_filter(stain, 3, mode="nearest")
     mask = apply_hysteresis_threshold(stain, _WEAK, _STRONG)
@@ -89,17 +86,18 @@ def find_tissue(slide: Slide | CopiedSlide, workers: int = 1) -> TissueMap:
         MASK_UM,
         float(mask.sum() * mm2),
         float(ink.sum() * mm2),
-        _out_of_focus(mask, pixels[..., 1], detail),
-        _doubts(pixels[~unreadable], pixels[mask]),
+        _out_of_focus(mask, thumbnail[..., 1], detail),
+        _doubts(thumbnail[~unreadable], thumbnail[mask]),
     )
 
 
 def _read_low(slide: Slide | CopiedSlide, workers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read the slide: mean colour (h, w, 3) float32, detail below that scale (h, w), unreadable (h, w) bool."""
+    """Read the slide: mean colour (h, w, 3) uint8, detail below that scale (h, w) float16, unreadable (h, w) bool."""
     width = max(1, round(slide.size[0] * slide.mpp.x / MASK_UM))
     height = max(1, round(slide.size[1] * slide.mpp.y / MASK_UM))
-    pixels = np.empty((height, width, 3), np.float32)
-    detail = np.zeros((height, width), np.float32)
+    # Small types: of a slide of 100,000 pixels a side each of these is 10 million.
+    pixels = np.empty((height, width, 3), np.uint8)
+    detail = np.zeros((height, width), np.float16)
     unreadable = np.zeros((height, width), bool)
 
     def read(top: int, left: int, h: int, w: int) -> None:
@@ -119,7 +117,7 @@ def _read_low(slide: Slide | CopiedSlide, workers: int) -> tuple[np.ndarray, np.
             unreadable[at] = True
             pixels[at] = slide.background
             return
-        pixels[at] = downscale_local_mean(fine, (2, 2, 1))
+        pixels[at] = np.rint(downscale_local_mean(fine, (2, 2, 1)))
         detail[at] = _lost_detail(fine[..., 1])
 
     blocks = [
@@ -134,8 +132,8 @@ def _read_low(slide: Slide | CopiedSlide, workers: int) -> tuple[np.ndarray, np.
 
 
 def _glass_colour(pixels: np.ndarray) -> np.ndarray | None:
-    """Estimate the colour of empty glass from (n, 3) pixels; None where the slide is not brightfield."""
-    brightness = np.minimum(np.minimum(pixels[:, 0], pixels[:, 1]), pixels[:, 2])
+    """Estimate the colour of empty glass from (n, 3) uint8 pixels; None where the slide is not brightfield."""
+    brightness = pixels.min(axis=1)
     bright = np.percentile(brightness, 99)
     if bright < 120:
         return None
@@ -149,23 +147,31 @@ def _doubts(pixels: np.ndarray, tissue: np.ndarray) -> tuple[str, ...]:
     """Warn of a colour cast that no glass has, as when a file mistakes YCbCr for RGB, and of tissue without colour."""
     if len(tissue) and np.ptp(tissue, axis=1).mean() < 3:
         return (_GREY,)
-    brightness = pixels @ np.full(3, 1 / 3, np.float32)
+    brightness = pixels.sum(axis=1, dtype=np.uint16)
     palest = np.median(pixels[brightness >= np.percentile(brightness, 95)], axis=0)
     return (_CAST,) if palest.max() - palest.min() > 60 else ()
 
 
-def _ink(density: np.ndarray) -> np.ndarray:
-    """Find blue, green and black pen in optical densities (h, w, 3).
+def _stain_and_ink(pixels: np.ndarray, glass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the optical density of green light (h, w) float32, 0 at pen ink, and that ink (h, w) bool.
 
     Haematoxylin and eosin absorb red light less than green: on real sections red / green is 0.3 to 0.5, and above 0.9
     in less than 1 % of stained pixels. Pen absorbs red more, or all light.
     """
-    red, green = density[..., 0], density[..., 1]
-    darkest = np.minimum(np.minimum(red, green), density[..., 2])
-    sure = ((red > 1.2 * green) & (red > 0.2)) | (darkest > 0.8)
-    maybe = ((red > green) & (red > 0.15)) | (darkest > 0.6)
-    sure = opening(sure, disk(2))
-    return dilation(apply_hysteresis_threshold(sure.astype(np.int8) + (sure | maybe), 0, 1), disk(1))
+    stain = np.empty(pixels.shape[:2], np.float32)
+    sure, maybe = np.empty(stain.shape, bool), np.empty(stain.shape, bool)
+    for top in range(0, len(pixels), 256):
+        band = slice(top, top + 256)
+        density = -np.log10((pixels[band] + np.float32(1)) / (glass + 1).astype(np.float32))
+        red, green = density[..., 0], density[..., 1]
+        darkest = density.min(axis=2)
+        stain[band] = green
+        sure[band] = ((red > 1.2 * green) & (red > 0.2)) | (darkest > 0.8)
+        maybe[band] = ((red > green) & (red > 0.15)) | (darkest > 0.6)
+    kept = opening(sure, disk(2))
+    ink = dilation(apply_hysteresis_threshold(kept.astype(np.int8) + (kept | maybe), 0, 1), disk(1))
+    stain[ink] = 0
+    return stain, ink
 
 
 def _lost_detail(image: np.ndarray) -> np.ndarray:
@@ -176,13 +182,16 @@ def _lost_detail(image: np.ndarray) -> np.ndarray:
 
 def _out_of_focus(mask: np.ndarray, green: np.ndarray, fine: np.ndarray) -> float:
     """Return the share of tissue whose finest detail is too weak beside the next coarser one."""
-    even = np.s_[: mask.shape[0] // 2 * 2, : mask.shape[1] // 2 * 2]
-    coarse = _lost_detail(green[even])
-    half = _FOCUS_WINDOW // 2
-    tissue = downscale_local_mean(downscale_local_mean(mask[even].astype(np.float32), (2, 2)), (half, half))
-    fine = downscale_local_mean(downscale_local_mean(fine[even], (2, 2)), (half, half))
-    coarse = downscale_local_mean(coarse, (half, half))
-    # Windows of tissue and glass both have the sharp edge of the section in them: they say nothing of the focus.
-    judged = tissue > 0.5
-    blurred = judged & (fine < _SHARP * coarse)
-    return float(tissue[blurred].sum() / tissue[judged].sum()) if judged.any() else 0.0
+    height, width = (n // 2 * 2 for n in mask.shape)
+    window = (_FOCUS_WINDOW, _FOCUS_WINDOW)
+    weighed, blurred = 0.0, 0.0
+    for top in range(0, height, 8 * _FOCUS_WINDOW):
+        band = np.s_[top : min(top + 8 * _FOCUS_WINDOW, height), :width]
+        tissue = downscale_local_mean(mask[band].astype(np.float32), window)
+        detail = downscale_local_mean(fine[band].astype(np.float32), window)
+        coarse = downscale_local_mean(_lost_detail(green[band].astype(np.float32)), (_FOCUS_WINDOW // 2,) * 2)
+        # Windows of tissue and glass both have the sharp edge of the section in them: they say nothing of the focus.
+        judged = tissue > 0.5
+        weighed += float(tissue[judged].sum())
+        blurred += float(tissue[judged & (detail < _SHARP * coarse)].sum())
+    return blurred / weighed if weighed else 0.0

@@ -37,7 +37,8 @@ def model_card(facts: Mapping[str, Any], result: Mapping[str, Any], config: str)
         for metric, title in _METRICS.items()
     ]
     neighbours = (
-        f"A patch's probability depends on the patches within {facts['halo']} of it; missing ones are masked."
+        f"A patch's probability depends on the patches within {facts['halo']} of it, missing ones masked, and on how "
+        "far its features are from the mean of its slide, so that it takes all patches of a slide to judge one well."
         if facts["halo"]
         else "Each patch is judged by itself."
     )
