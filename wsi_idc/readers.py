@@ -1,4 +1,7 @@
-"""Pixels of a slide file by level: OpenSlide for all that it reads, tifffile for the TIFFs that it declines."""
+"""Pixels of a slide file by level: OpenSlide for all that it reads, tifffile for the TIFFs that it declines.
+
+Slides of JPEG tiles are opened by OpenSlide and read by `jpeg_tiles`.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,15 @@ _FEW_STRIPS, _LARGE = 8, 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One level of a pyramid: size in pixels, and how many level-0 pixels one of its pixels spans."""
+    """One level of a pyramid: size in pixels, and how many level-0 pixels one of its pixels spans.
+
+    A virtual level is not in the file: the reader makes it while it decodes another one.
+    """
 
     width: int
     height: int
     downsample: float
+    virtual: bool = False
 
 
 class Reader(Protocol):
@@ -243,13 +250,15 @@ def _ome_mpp(xml: str) -> dict[str, str]:
 
 
 def open_reader(path: Path) -> Reader:
-    """Open a slide file with the reader that takes it; raises SlideError with the reason where none does."""
+    """Open a slide file with the fastest reader that takes it; raises SlideError with the reason where none does."""
     import openslide
+
+    from wsi_idc.jpeg_tiles import open_jpeg_tiles
 
     try:
         reader = OpenSlideReader(path)
         if "<OME " not in reader.properties.get("tiff.ImageDescription", ""):
-            return reader
+            return open_jpeg_tiles(path, reader) or reader
         # OpenSlide takes a tiled OME-TIFF for a plain TIFF: it knows neither its scale nor its levels in SubIFDs.
         try:
             tiff = TiffReader(path)

@@ -174,12 +174,12 @@ def _finish(encoder: Encoder, wanted: np.ndarray, heatmap: zarr.Array) -> None:
     side *= -(-_TOGETHER // side)
     slide = np.zeros(predictor.n_features + 1)
     for top in range(0, len(wanted), side):
-        slide += slide_sums(features[top : top + side])
+        slide += slide_sums(np.asarray(features[top : top + side]))
     for block in encoder.grid.blocks(side):
         if wanted[block.slices].any():
             above, before = min(halo, block.top), min(halo, block.left)
             around = features[block.top - above : block.bottom + halo, block.left - before : block.right + halo]
-            found = predictor.probabilities(around, slide)[above:, before:]
+            found = predictor.probabilities(np.asarray(around), slide)[above:, before:]
             heatmap[block.slices] = found[: block.shape[0], : block.shape[1]]
 
 
