@@ -90,7 +90,11 @@ def package_run(
     result = json.loads((run / RESULT).read_text(encoding="utf-8"))
     config = tomllib.loads(text := (run / CONFIG).read_text(encoding="utf-8"))
     networks = {name: _load(run / f"{name}.keras") for name in ("encoder", "context")[: 2 if result["halo"] else 1]}
-    neighbours = f", and a network on the neighbours within {result['halo']} patches" if result["halo"] else ""
+    neighbours = (
+        f", and a network on the neighbours within {result['halo']} patches and the mean of the slide"
+        if result["halo"]
+        else ""
+    )
     facts = {
         "name": folder.name,
         "version": version,
