@@ -65,16 +65,19 @@ def write_lists(data: Path, folder: Path, patches: int, val_patches: int) -> Non
 @click.option("--patches", default=8_000, show_default=True, help="Training patches.")
 @click.option("--val-patches", default=2_000, show_default=True)
 @click.option("--epochs", default=2, show_default=True)
-def main(data: Path, output: Path, imagenet: str | None, patches: int, val_patches: int, epochs: int) -> None:
+@click.option("--only", multiple=True, type=click.Choice(list(RECIPES)), help="Of these architectures.  [default: all]")
+def main(
+    data: Path, output: Path, imagenet: str | None, patches: int, val_patches: int, epochs: int, only: tuple[str, ...]
+) -> None:
     """Train, and print a Markdown table."""
     if not (output / "leaky" / "val.csv").exists():
         write_lists(data, output, patches, val_patches)
     rows = []
-    for name, recipe in RECIPES.items():
+    for name in only or RECIPES:
         values, weights = [], 0
         for split in ("by-patient", "leaky"):
             run = output / f"{name.replace(' ', '')}-{split}"
-            settings = ["data.train=['train']", "optimizer.learning_rate=1e-3", "optimizer.warmup=0.2", *recipe]
+            settings = ["data.train=['train']", "optimizer.learning_rate=1e-3", "optimizer.warmup=0.2", *RECIPES[name]]
             # Small batches: the running means of batch normalisation need a thousand steps.
             settings += [f"fit.epochs={epochs}", "fit.batch_size=16"]
             if imagenet and name.startswith("efficientnet"):

@@ -70,6 +70,7 @@ class _NothingFound(click.ClickException):
 )
 @mpp_option
 @engine_option
+@click.option("--tta", is_flag=True, help="See patches turned and flipped in all eight ways; eight times as long.")
 @click.option("--overwrite", is_flag=True, help="Replace the results of another run.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Slides computed at once.")
 @click.option(
@@ -100,6 +101,7 @@ def segment(
     min_tissue: float,
     mpp: float | None,
     engine: str,
+    tta: bool,
     overwrite: bool,
     workers: int,
     time_limit: float | None,
@@ -125,7 +127,7 @@ def segment(
     if scheduler and cluster:
         raise click.UsageError("give --scheduler or --cluster, not both")
     package = chosen_model(model)
-    settings = Settings(threshold, min_area, smooth, min_tissue, mpp, engine, overwrite)
+    settings = Settings(threshold, min_area, smooth, min_tissue, mpp, engine, tta, overwrite)
     limits = Limits(workers, time_limit, retries)
     try:
         found = find_slides([*slides, *(read_list(listed) if listed else [])], recursive)

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -108,7 +109,8 @@ def test_a_killed_run_leaves_nobody_behind_and_goes_on(painted, tmp_path):
     slides = [shutil.copy(painted, tmp_path / f"{n}.tif") for n in "12"]
     out = tmp_path / "out"
     command = [sys.executable, "-m", "wsi_idc", "segment", *slides, "-o", out, "--workers", "2"]
-    run = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    # From another folder: in the project's root Python finds the folder wsi_idc, without the parts that lie beside it.
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=Path(__file__).parent)
     while not (out / "manifest.csv").exists() or not any(r["state"] == "running" for r in rows(out / "manifest.csv")):
         assert run.poll() is None
         time.sleep(0.01)

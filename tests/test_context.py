@@ -12,7 +12,7 @@ from wsi_idc.models.architectures import (
     feature_encoder,
     separable_residual_cnn,
 )
-from wsi_idc.training.augment import symmetry
+from wsi_idc.symmetry import symmetry
 from wsi_idc.training.config import AugmentConfig, ContextConfig
 from wsi_idc.training.context import (
     SectionFeatures,

@@ -7,7 +7,7 @@ from scipy.special import expit
 from wsi_idc.ensemble import Ensemble
 from wsi_idc.errors import ModelError
 from wsi_idc.inference import Predictor
-from wsi_idc.training.augment import symmetry
+from wsi_idc.symmetry import symmetry
 
 from helpers import NumpyEngine, numpy_package
 
@@ -22,7 +22,7 @@ class CornerEngine:
     def run(self, network, *inputs):
         if network == "encoder":
             return 1 - 2 * inputs[0][:, 0, 0, :1].astype(np.float32) / 255
-        features, _ = inputs
+        features, _, _ = inputs
         right = np.zeros_like(features)
         right[:, :, :-1] = features[:, :, 1:]
         return right

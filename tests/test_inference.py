@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsi_idc.inference import ENGINES, Predictor
+from wsi_idc.inference import ENGINES, Predictor, slide_sums
 from wsi_idc.models.registry import find_model
 
 from helpers import NumpyEngine, numpy_package, summed_darkness, write_context_package
@@ -41,8 +41,12 @@ def test_both_engines_agree_on_a_section_and_on_any_block_of_it(section):
     np.testing.assert_allclose(onnx, keras, atol=1e-4)
     assert np.nanmax(onnx) > 0.9
     assert np.nanmin(onnx) < 0.1
-    part = Predictor(package, ENGINES["onnx"](package)).block(pixels[:, : 9 * 50], present[:, :9])
+    predictor = Predictor(package, ENGINES["onnx"](package))
+    features = predictor.features(pixels, present)
+    part = predictor.calibrated(predictor.logits(features[:, :9], slide_sums(features)))
     np.testing.assert_allclose(part[:, :2], onnx[:, :2], atol=1e-6)
+    other = predictor.probabilities(features[:, :9])
+    assert np.nanmax(np.abs(other - part)) > 1e-4, "a part by itself is taken for a slide of its own"
 
 
 @pytest.mark.parametrize("name", ENGINES)

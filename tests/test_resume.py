@@ -41,8 +41,8 @@ def run(slide, folder, **settings):
 
 
 def killed(slide, folder, after):
-    code = subprocess.run([sys.executable, "-c", KILLED, slide, folder, str(after)], check=False).returncode
-    assert code == -signal.SIGKILL
+    command = [sys.executable, "-c", KILLED, slide, folder, str(after)]
+    assert subprocess.run(command, cwd=Path(__file__).parent, check=False).returncode == -signal.SIGKILL
 
 
 def contents(folder):
@@ -121,7 +121,8 @@ def test_who_holds_a_folder_is_named(tmp_path):
         "import sys, time, pathlib, wsi_idc.output as o\n"
         "with o.locked(pathlib.Path(sys.argv[1])):\n    print(flush=True)\n    time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", holder, tmp_path], stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", holder, tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parent) as process:
         process.stdout.readline()
         with (
             pytest.raises(OutputError, match=rf"another wsi-idc \(process {process.pid} on .*\) is writing"),

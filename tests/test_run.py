@@ -12,6 +12,7 @@ import tifffile
 from filelock import FileLock
 
 import wsi_idc
+from wsi_idc.ensemble import Ensemble
 from wsi_idc.errors import OutputError, SlideError
 from wsi_idc.heatmap import read_heatmap
 from wsi_idc.inference import OnnxEngine, Predictor
@@ -273,6 +274,20 @@ def test_a_model_that_sees_neighbours_through_the_whole_run(painted, section, tm
     np.testing.assert_allclose(heatmaps[0], summed_darkness(section.pixels, present), atol=1e-5)
     for other in heatmaps[1:]:
         np.testing.assert_allclose(other, heatmaps[0], atol=1e-6)
+
+
+def test_augmented_it_is_the_mean_of_eight_looks(painted, section, tmp_path):
+    """The same as turning the whole section, with the neighbours where they then are."""
+    package = wsi_idc.find_model()
+    result = Runner(package, wsi_idc.Settings(tta=True, chunk=5)).run(painted, tmp_path / "out")
+    heatmap, _ = read_heatmap(result.heatmap)
+    rows, cols = heatmap.shape
+    canvas = np.full((rows * 50, cols * 50, 3), 255, np.uint8)
+    canvas[: section.pixels.shape[0], : section.pixels.shape[1]] = section.pixels
+    ensemble = Ensemble([Predictor(package, OnnxEngine(package))], tta=True)
+    expected = ensemble.look(canvas, np.isfinite(heatmap)).probability
+    np.testing.assert_allclose(heatmap, expected, atol=2e-5)
+    assert result.summary["parameters"]["tta"]
 
 
 @pytest.mark.parametrize("wrong", [{"threshold": 0.0}, {"threshold": 1.0}, {"min_tissue": 0}, {"smooth_um": -1}])

@@ -89,6 +89,7 @@ class Elsewhere:
     engine: str
     kept: Path
     chunk: int
+    views: int
     grid: Grid
 
 
@@ -113,7 +114,7 @@ def _encode(there: Elsewhere, chunk: Chunk) -> Encoded:
 @lru_cache(maxsize=1)
 def _encoder(there: Elsewhere) -> Encoder:
     slide, predictor = Slide(there.slide, there.mpp), _predictor(there.model, there.engine)
-    return open_encoder(slide, there.grid, predictor, there.kept, there.chunk)
+    return open_encoder(slide, there.grid, predictor, there.kept, there.chunk, there.views)
 
 
 @lru_cache(maxsize=1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from wsi_idc.errors import ModelError
 from wsi_idc.inference import Predictor, sigmoid
-from wsi_idc.training.augment import symmetry
+from wsi_idc.symmetry import symmetry, turned_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Ensemble:
         """
         logits = np.stack(
             [
-                _turned_back(member.logits(member.features(symmetry(pixels, code), symmetry(present, code))), code)
+                turned_back(member.logits(member.features(symmetry(pixels, code), symmetry(present, code))), code)
                 for member, code in self._views
             ]
         )
@@ -79,8 +79,3 @@ class Ensemble:
             uncalibrated=sigmoid(logits.mean(axis=0)),
             uncertainty=sigmoid(calibrated).std(axis=0),
         )
-
-
-def _turned_back(array: np.ndarray, code: int) -> np.ndarray:
-    """Undo `symmetry`: a quarter turn by the turn that completes the circle, a reflection by itself."""
-    return symmetry(array, code if code >= 4 else -code % 4)

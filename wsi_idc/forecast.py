@@ -63,7 +63,7 @@ def forecast(
     # A second or so: while other programs run too, a shorter look may meet a gap that they leave.
     speed = measure(package, engine, batches=max(4, 1024 // ENGINES[engine].batch_size))
     seconds = looker.seconds / min(limits.workers, len(slides)) + speed["start_s"]
-    seconds += sum(patches) / speed["patches_per_s"]
+    seconds += settings.views * sum(patches) / speed["patches_per_s"]
     buffers = 3 * (settings.chunk * package.patch_size) ** 2 + 4 * _READ_SIDE**2
     memory = max([peak_bytes(), *looker.peaks]) + settings.workers * buffers
     return Forecast(found, engine, speed["patches_per_s"], seconds, memory)

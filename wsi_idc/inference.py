@@ -144,9 +144,13 @@ class Predictor:
             found[present] = self._encode(tiles[present])
         return found
 
-    def probabilities(self, features: np.ndarray, slide: np.ndarray | None = None) -> np.ndarray:
-        """Turn the features of a block into probabilities (r, c) float32; `slide` is as for `logits`."""
-        return sigmoid(self.logits(features, slide) / np.float32(self.package.temperature))
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """Turn the features of a block that is a whole image into probabilities (r, c) float32."""
+        return self.calibrated(self.logits(features))
+
+    def calibrated(self, logits: np.ndarray) -> np.ndarray:
+        """Turn logits into probabilities, float32."""
+        return sigmoid(logits / np.float32(self.package.temperature))
 
     def logits(self, features: np.ndarray, slide: np.ndarray | None = None) -> np.ndarray:
         """Turn the features of a block into logits (r, c) float32, not yet divided by the temperature.

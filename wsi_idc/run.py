@@ -40,7 +40,8 @@ class Settings:
     """How to run; the fields of `parameters()` decide the result, the others only how it is reached.
 
     `threshold` None means the model's own. `mpp` in um per level-0 pixel overrides the slide's claim. `min_tissue` is
-    the share of a patch that must be tissue for it to be computed. `chunk` is in patches a side.
+    the share of a patch that must be tissue for it to be computed. With `tta` (test-time augmentation) patches are seen
+    turned and flipped in all eight ways, and their logits averaged. `chunk` is in patches a side.
     """
 
     threshold: float | None = None
@@ -49,6 +50,7 @@ class Settings:
     min_tissue: float = 0.1
     mpp: float | None = None
     engine: str = "auto"
+    tta: bool = False
     overwrite: bool = False
     workers: int = max(2, CPU_COUNT)
     chunk: int = 16
@@ -72,7 +74,13 @@ class Settings:
             "min_tissue": self.min_tissue,
             "mpp": self.mpp,
             "engine": self.engine,
+            "tta": self.tta,
         }
+
+    @property
+    def views(self) -> int:
+        """How often each patch is looked at."""
+        return 8 if self.tta else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +193,7 @@ class Runner:
             engine=encoder.predictor.engine.name,
             kept=kept.absolute(),
             chunk=self.settings.chunk,
+            views=self.settings.views,
             grid=encoder.grid,
         )
         return in_cluster(self.client, there)
@@ -207,10 +216,10 @@ class Runner:
         heatmap = create_heatmap(out / "heatmap.zarr", grid, settings.chunk)
         report, engine = StreamReport(), None
         if n_patches:
-            predictor = self.predictor(n_patches)
+            predictor = self.predictor(n_patches * settings.views)
             engine = predictor.engine.name
             times["engine"] = time.perf_counter()
-            encoder = open_encoder(slide, grid, predictor, kept, settings.chunk)
+            encoder = open_encoder(slide, grid, predictor, kept, settings.chunk, settings.views)
             report = stream(encoder, wanted, heatmap, self._encoding(slide, encoder, identity, kept), progress)
         times["stream"] = time.perf_counter()
         probabilities = np.asarray(heatmap[:])

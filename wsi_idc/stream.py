@@ -18,6 +18,7 @@ from wsi_idc.errors import SlideError
 from wsi_idc.grid import Block, Grid
 from wsi_idc.inference import Predictor, slide_sums
 from wsi_idc.slide import Slide
+from wsi_idc.symmetry import symmetry, turned_back
 from wsi_idc.tissue import READ_UM
 
 # Patches a side whose neighbourhoods are computed together.
@@ -70,7 +71,11 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """What it takes to encode chunks of a slide into `features` (rows, cols, n). Threads may call it at once."""
+    """What it takes to encode chunks of a slide. Threads may call it at once.
+
+    `features` is (views, rows, cols, n): with one view the patches are as they are, with eight each is turned and
+    flipped by one symmetry of the square.
+    """
 
     slide: Source
     grid: Grid
@@ -80,13 +85,17 @@ class Encoder:
     def __call__(self, chunk: Chunk) -> Encoded:
         """Encode a chunk and store its features, whole or not at all; nothing where they are stored already."""
         block, wanted = chunk
-        if (np.isfinite(self.features[(*block.slices, 0)]) == wanted).all():
+        if (np.isfinite(self.features[(0, *block.slices, 0)]) == wanted).all():
             return Encoded()
         started = time.perf_counter()
         pixels, present, reason = _read(self.slide, self.grid, block, wanted)
         read = time.perf_counter()
+        views = [
+            self.predictor.features(turn_patches(pixels, self.grid.patch_size, code), present)
+            for code in range(self.features.shape[0])
+        ]
         # A chunk is a file: no two threads write the same one.
-        self.features[block.slices] = self.predictor.features(pixels, present)
+        self.features[(slice(None), *block.slices)] = np.stack(views)
         return Encoded(read - started, time.perf_counter() - read, int((wanted & ~present).sum()), reason)
 
 
@@ -143,43 +152,59 @@ def copy_of(slide: Slide, kept: Path) -> CopiedSlide:
     return CopiedSlide(slide, READ_UM, kept / "pixels")
 
 
-def open_encoder(slide: Slide, grid: Grid, predictor: Predictor, kept: Path, chunk: int) -> Encoder:
+def open_encoder(slide: Slide, grid: Grid, predictor: Predictor, kept: Path, chunk: int, views: int) -> Encoder:
     """Return what encodes chunks of `chunk` patches a side, into an array in `kept` that is made if missing."""
     # What another engine computed, or in other chunks, is not the same to the last bit.
     path = kept / f"features-{predictor.engine.name}-{chunk}.zarr"
-    features = open_features(path, grid.shape, chunk, predictor.n_features)
+    features = open_features(path, grid.shape, chunk, predictor.n_features, views)
     return Encoder(copy_of(slide, kept), grid, predictor, features)
 
 
-def open_features(path: Path, shape: tuple[int, int], chunk: int, n_features: int) -> zarr.Array:
-    """Open the array (rows, cols, n) float32 at `path`, or make an empty one, NaN."""
+def open_features(path: Path, shape: tuple[int, int], chunk: int, n_features: int, views: int = 1) -> zarr.Array:
+    """Open the array (views, rows, cols, n) float32 at `path`, or make an empty one, NaN."""
     if (path / "zarr.json").exists():
         return zarr.open_array(path, mode="r+")
     # Empty chunks are not written, and features hardly compress.
     return zarr.create_array(
         path,
-        shape=(*shape, n_features),
-        chunks=(chunk, chunk, n_features),
+        shape=(views, *shape, n_features),
+        chunks=(views, chunk, chunk, n_features),
         dtype=np.float32,
         fill_value=np.nan,
         compressors=None,
     )
 
 
+def turn_patches(pixels: np.ndarray, size: int, code: int) -> np.ndarray:
+    """Turn each patch of a block (r * size, c * size, 3) by a symmetry, where it is."""
+    if not code:
+        return pixels
+    rows, cols = pixels.shape[0] // size, pixels.shape[1] // size
+    tiles = pixels.reshape(rows, size, cols, size, 3)
+    return np.ascontiguousarray(symmetry(tiles, code, axes=(1, 3))).reshape(pixels.shape)
+
+
 def _finish(encoder: Encoder, wanted: np.ndarray, heatmap: zarr.Array) -> None:
-    """Turn features into probabilities, each patch seeing `halo` patches around it."""
+    """Turn features into probabilities, each patch seeing `halo` patches around it; of views the mean of the logits."""
     features, predictor = encoder.features, encoder.predictor
-    side, halo = heatmap.chunks[0], predictor.package.halo
+    side, halo, views = heatmap.chunks[0], predictor.package.halo, features.shape[0]
     # Whole chunks, so that none is written twice, and many at once: the halo around them is computed for nothing.
     side *= -(-_TOGETHER // side)
-    slide = np.zeros(predictor.n_features + 1)
+    sums = np.zeros((views, predictor.n_features + 1))
     for top in range(0, len(wanted), side):
-        slide += slide_sums(np.asarray(features[top : top + side]))
+        sums += [slide_sums(view) for view in np.asarray(features[:, top : top + side])]
     for block in encoder.grid.blocks(side):
         if wanted[block.slices].any():
             above, before = min(halo, block.top), min(halo, block.left)
-            around = features[block.top - above : block.bottom + halo, block.left - before : block.right + halo]
-            found = predictor.probabilities(np.asarray(around), slide)[above:, before:]
+            around = np.asarray(
+                features[:, block.top - above : block.bottom + halo, block.left - before : block.right + halo]
+            )
+            # Neighbours are turned as each patch was.
+            logits = [
+                turned_back(predictor.logits(symmetry(view, code), sums[code]), code)
+                for code, view in enumerate(around)
+            ]
+            found = predictor.calibrated(np.mean(logits, axis=0))[above:, before:]
             heatmap[block.slices] = found[: block.shape[0], : block.shape[1]]
 
 

@@ -9,18 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.color import hed_from_rgb, rgb_from_hed
 
+from wsi_idc.symmetry import symmetry
+
 if TYPE_CHECKING:
     from wsi_idc.training.config import AugmentConfig
 
 _OPTICAL_DENSITY = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
 # From here on torchstain takes a pixel for glass: density 0.15 under light of 240.
 _PALE = 206
-
-
-def symmetry(array: np.ndarray, code: int, axes: tuple[int, int] = (0, 1)) -> np.ndarray:
-    """Apply symmetry `code` (0 to 7) of the square in the plane of `axes`: quarter turns, then for 4 to 7 a flip."""
-    turned = np.rot90(array, code % 4, axes=axes)
-    return np.flip(turned, axes[1]) if code >= 4 else turned
 
 
 def symmetries(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

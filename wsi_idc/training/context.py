@@ -14,7 +14,8 @@ from wsi_idc.data.store import PatchArray
 from wsi_idc.inference import slide_sums
 from wsi_idc.models.architectures import context_mean, context_network
 from wsi_idc.output import replacing
-from wsi_idc.training.augment import StainChange, change_stain, symmetry
+from wsi_idc.symmetry import symmetry
+from wsi_idc.training.augment import StainChange, change_stain
 from wsi_idc.training.config import AugmentConfig, ContextConfig
 
 
