@@ -110,6 +110,14 @@ class NumpyEngine:
         return total[None, ..., None].astype(np.float32)
 
 
+def contents(folder: Path) -> dict[str, object]:
+    """Every file of a run with its bytes; summary.json without its timings, which no two runs share."""
+    found = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    summary = json.loads(found["summary.json"])
+    del summary["timings"]
+    return found | {"summary.json": summary}
+
+
 def numpy_package(halo: int = 0, **changes: object) -> ModelPackage:
     """Describe the model that `NumpyEngine` computes, without weights."""
     facts = FACTS | {"halo": halo, "sha256": "0" * 64} | changes

@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import sys
@@ -10,9 +9,12 @@ from distributed import Client, LocalCluster
 
 from wsi_idc import Settings, find_model
 from wsi_idc.batch import segment_slides
-from wsi_idc.cluster import ClusterError, connect
+from wsi_idc.cli.segment import segment as command
+from wsi_idc.cluster import CLUSTERS, ClusterError, connect
 from wsi_idc.painter import paint_section
 from wsi_idc.pyramid import write_slide
+
+from helpers import contents
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +36,6 @@ def alone(slides, tmp_path_factory):
     """What the first slide gives in this process."""
     output = tmp_path_factory.mktemp("alone")
     return segment_slides(slides[:1], output, find_model("idc-patch"), Settings(chunk=2))[slides[0]]
-
-
-def contents(folder):
-    found = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-    summary = json.loads(found["summary.json"])
-    del summary["timings"]
-    return found | {"summary.json": summary}
 
 
 def test_the_chunks_of_one_slide(client, slides, alone, tmp_path):
@@ -91,3 +86,9 @@ def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "dask_cuda", None)
     with pytest.raises(ClusterError, match="needs dask-cuda"), connect(None, "cuda", 1):
         pass
+
+
+def test_the_command_offers_every_kind_of_cluster():
+    """Its list is its own, so that help need not import what clusters take."""
+    (option,) = (p for p in command.params if p.name == "cluster")
+    assert list(option.type.choices) == list(CLUSTERS)

@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,8 @@ from wsi_idc.errors import OutputError, SlideError
 from wsi_idc.inference import Predictor
 from wsi_idc.output import OUTPUTS, locked
 from wsi_idc.run import Runner
+
+from helpers import contents
 
 CHUNK = 2
 # Runs a slide into a folder and kills itself when so many chunks are done.
@@ -43,13 +44,6 @@ def run(slide, folder, **settings):
 def killed(slide, folder, after):
     command = [sys.executable, "-c", KILLED, slide, folder, str(after)]
     assert subprocess.run(command, cwd=Path(__file__).parent, check=False).returncode == -signal.SIGKILL
-
-
-def contents(folder):
-    found = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-    summary = json.loads(found["summary.json"])
-    del summary["timings"]
-    return found | {"summary.json": summary}
 
 
 @pytest.fixture

@@ -21,15 +21,7 @@ from wsi_idc.painter import paint_section
 from wsi_idc.pyramid import write_slide
 from wsi_idc.run import Runner
 
-from helpers import summed_darkness, write_context_package
-
-
-def contents(folder):
-    """Every file under a folder with its bytes; summary.json without its timings."""
-    found = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-    summary = json.loads(found["summary.json"])
-    del summary["timings"]
-    return found | {"summary.json": summary}
+from helpers import contents, summed_darkness, write_context_package
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,10 @@ from dask.system import CPU_COUNT
 
 from wsi_idc.discover import output_names
 from wsi_idc.errors import ModelError, SlideError, WsiIdcError
-from wsi_idc.manifest import NUMBERS, Manifest, is_held
+from wsi_idc.manifest import NUMBERS, Manifest
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.models.registry import find_model
+from wsi_idc.output import is_held
 from wsi_idc.run import Runner, SegmentResult, Settings
 from wsi_idc.stream import Progress
 from wsi_idc.workers import Limits, LostError, run_here, run_tasks

@@ -26,9 +26,9 @@ class Forecast:
 
     `seconds` is the time of all slides that are to be computed: of looking at them, which was measured, and of their
     patches at `patches_per_s`, which `engine` was just measured to compute on this machine (0 where nothing is to be
-    done, as the others). What reading them in full
-    and writing the results takes beside that is not in it. `memory_bytes` is the least for one process: the most that
-    looking at a slide or loading the engine took, and for each thread a chunk of pixels and a tile of the slide.
+    done, as the others). What reading them in full and writing the results takes beside that is not in it.
+    `memory_bytes` is the least for one process: the most that looking at a slide or loading the engine took, and for
+    each thread a chunk of pixels and a tile of the slide.
     """
 
     slides: dict[Path, Plan | WsiIdcError]

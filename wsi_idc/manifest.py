@@ -6,10 +6,10 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from wsi_idc.errors import OutputError
-from wsi_idc.output import _LOCK, output_error, replacing
+from wsi_idc.output import output_error, replacing
 
 NUMBERS = ["tissue_mm2", "idc_mm2", "idc_share", "foci", "largest_extent_mm", "patches"]
 COLUMNS = ["slide", "state", "reason", "output", "seconds", *NUMBERS, "failed_chunks"]
@@ -66,17 +66,3 @@ class Manifest:
                     writer.writerows(merged[slide] for slide in order)
         except OSError as error:
             raise output_error(self._path, error) from error
-
-
-def is_held(folder: Path) -> bool:
-    """Say whether a process holds the folder of a slide, by the lock that dies with its owner; changes nothing.
-
-    A lock that may not be tried, in the folder of somebody else, is taken for held.
-    """
-    if not (lock := folder / _LOCK).exists():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except (Timeout, OSError):
-        return True

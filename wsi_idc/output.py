@@ -71,6 +71,20 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def is_held(folder: Path) -> bool:
+    """Say whether a process holds the folder of a slide, by the lock that dies with its owner; changes nothing.
+
+    A lock that may not be tried, in the folder of somebody else, is taken for held.
+    """
+    if not (lock := folder / _LOCK).exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
 def _holder(folder: Path) -> str:
     try:
         return f" ({(folder / _HOLDER).read_text(encoding='utf-8')})"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsi_idc.errors import OutputError
-from wsi_idc.manifest import Manifest, Row, is_held
+from wsi_idc.manifest import Manifest, Row
+from wsi_idc.output import is_held
 
 # A slide that seems to be left may be just being opened, or just done: that is seen when one looks again so much later.
 LOOK_AGAIN_S = 3.0
