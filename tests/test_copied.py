@@ -13,7 +13,7 @@ from wsi_idc.slide import Mpp, Slide
 class Counting:
     """A slide at 1 um/px, noise, that counts what is read of it; nothing that touches `damaged` can be decoded."""
 
-    path, size, mpp, background = "counting", (2 * SIDE + 700, SIDE + 500), Mpp(1.0, 1.0, "test"), (255, 255, 255)
+    path, size, mpp, background = "counting", (3 * SIDE + 300, 2 * SIDE + 200), Mpp(1.0, 1.0, "test"), (255, 255, 255)
 
     def __init__(self, damaged=None):
         self.damaged, self.reads = damaged, []
@@ -48,9 +48,9 @@ def test_each_block_is_decoded_once_whoever_asks(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: copied.read(0, 0, *slide.size, 1.0), range(8)))
     np.testing.assert_array_equal(found[-1], slide.pixels[1.0])
-    assert len(slide.reads) == len(set(slide.reads)) == 6
+    assert len(slide.reads) == len(set(slide.reads)) == 12
     CopiedSlide(slide, 1.0, tmp_path).read(5, 5, 1500, 900, 1.0)
-    assert len(slide.reads) == 6, "the next process finds them again"
+    assert len(slide.reads) == 12, "the next process finds them again"
 
 
 def test_another_scale_and_places_between_its_pixels_are_read_from_the_slide(tmp_path):

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from wsi_idc.errors import SlideError
+from wsi_idc.glass import CELL_UM, SparseSlide
+from wsi_idc.grid import Grid
 from wsi_idc.output import replacing
 from wsi_idc.slide import Slide
 
-# Side of what is decoded at once, in pixels of the copy: a chunk of 16 patches of 50 pixels.
-SIDE = 800
+# Side of what is decoded at once, in pixels of the copy: cells of `glass`, and small enough to busy two threads.
+SIDE = 400
 
 
 class CopiedSlide:
@@ -24,9 +26,12 @@ class CopiedSlide:
     in blocks that cannot be decoded as a whole, are read from the slide itself. Safe to read from several threads.
     """
 
-    def __init__(self, slide: Slide, mpp: float, folder: Path) -> None:
-        """Keep the blocks of `slide` at `mpp` in `folder`, which is made if missing."""
-        self._slide, self._mpp, self._folder = slide, mpp, folder
+    def __init__(self, slide: Slide, mpp: float, folder: Path, sparse: SparseSlide | None = None) -> None:
+        """Keep the blocks of `slide` at `mpp` in `folder`, which is made if missing; decode them by `sparse` if given.
+
+        Then empty glass in them is of one colour, until `complete` decodes it.
+        """
+        self._slide, self._mpp, self._folder, self._sparse = slide, mpp, folder, sparse
         self.path, self.size, self.mpp, self.background = slide.path, slide.size, slide.mpp, slide.background
         self._locks: defaultdict[tuple[int, int], threading.Lock] = defaultdict(threading.Lock)
         self._undecodable: set[tuple[int, int]] = set()
@@ -51,19 +56,37 @@ class CopiedSlide:
             out[down : down + part.shape[0], right : right + part.shape[1]] = part
         return out
 
+    def complete(self, grid: Grid, wanted: np.ndarray) -> None:
+        """Decode in full the blocks with patches (rows, cols) that are wanted though they touch glass left out."""
+        if self._sparse is None or grid.mpp != self._mpp:
+            return
+        lacking = wanted & (grid.share(self._sparse.glass.empty, CELL_UM) > 0)
+        size, blocks = grid.patch_size, set()
+        for top, left in (np.argwhere(lacking) * size).tolist():
+            rows, cols = (range(start // SIDE, (start + size - 1) // SIDE + 1) for start in (top, left))
+            blocks |= set(product(rows, cols))
+        for row, col in sorted(blocks):
+            self._decode(row, col, self._slide)
+
     def _block(self, row: int, col: int) -> np.ndarray | None:
-        file = self._folder / f"{row}-{col}.npy"
+        file = self._file(row, col)
         with self._locks[row, col]:
             if (row, col) in self._undecodable:
                 return None
             if not file.exists():
-                step_x, step_y = SIDE * self._mpp / self.mpp.x, SIDE * self._mpp / self.mpp.y
-                try:
-                    pixels = self._slide.read(col * step_x, row * step_y, SIDE, SIDE, self._mpp)
-                except SlideError:
-                    self._undecodable.add((row, col))
-                    return None
-                with replacing(file) as temporary, temporary.open("wb") as stream:
-                    np.save(stream, pixels)
-                return pixels
+                return self._decode(row, col, self._sparse or self._slide)
         return np.load(file, mmap_mode="r")
+
+    def _file(self, row: int, col: int) -> Path:
+        return self._folder / f"{row}-{col}.npy"
+
+    def _decode(self, row: int, col: int, source: Slide | SparseSlide) -> np.ndarray | None:
+        step_x, step_y = SIDE * self._mpp / self.mpp.x, SIDE * self._mpp / self.mpp.y
+        try:
+            pixels = source.read(col * step_x, row * step_y, SIDE, SIDE, self._mpp)
+        except SlideError:
+            self._undecodable.add((row, col))
+            return None
+        with replacing(self._file(row, col)) as temporary, temporary.open("wb") as stream:
+            np.save(stream, pixels)
+        return pixels

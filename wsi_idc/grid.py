@@ -95,7 +95,10 @@ class Grid:
         pixels = self.patch_um / mask_um
         vertical = area_weights(rows, 0.0, pixels, mask.shape[0])
         horizontal = area_weights(cols, 0.0, pixels, mask.shape[1])
-        return np.asarray(vertical @ (horizontal @ mask.T.astype(np.float32)).T, np.float32)
+        # By bands: as numbers a mask takes four times the memory.
+        bands = (mask[top : top + 256] for top in range(0, len(mask), 256))
+        across = np.concatenate([(horizontal @ band.T.astype(np.float32)).T for band in bands])
+        return np.asarray(vertical @ across, np.float32)
 
 
 def area_weights(n_out: int, start: float, step: float, n_in: int):  # type: ignore[no-untyped-def]

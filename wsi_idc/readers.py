@@ -26,13 +26,15 @@ _FEW_STRIPS, _LARGE = 8, 1 << 24
 class Level:
     """One level of a pyramid: size in pixels, and how many level-0 pixels one of its pixels spans.
 
-    A virtual level is not in the file: the reader makes it while it decodes another one.
+    A virtual level is not in the file: the reader makes it while it decodes another one. Its pixels may be `means` of
+    that one.
     """
 
     width: int
     height: int
     downsample: float
     virtual: bool = False
+    means: bool = False
 
 
 class Reader(Protocol):

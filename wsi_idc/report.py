@@ -1,97 +1,17 @@
-"""What a person looks at: overview.png, and report.html with the same in one file that needs no network."""
+"""What a person reads: report.html, and the page of an evaluation, each one file that needs no network."""
 
 from __future__ import annotations
 
 import base64
 import html
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-import shapely
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from skimage.transform import downscale_local_mean
 
-from wsi_idc.grid import Grid
 from wsi_idc.regions import Region
 from wsi_idc.summary import RESEARCH_USE
-from wsi_idc.tissue import TissueMap
-
-_OUTLINE = "#00a000"
-_LONGEST_SIDE = 1600
-
-
-def draw_overview(
-    path: Path, title: str, tissue: TissueMap, heatmap: np.ndarray, grid: Grid, regions: Sequence[Region]
-) -> None:
-    """Draw the slide with its regions, and with its heat colours, a colour bar and a scale bar, as a PNG."""
-    factor = max(1, -(-max(tissue.thumbnail.shape[:2]) // _LONGEST_SIDE))
-    thumbnail = downscale_local_mean(tissue.thumbnail, (factor, factor, 1), cval=255).clip(0, 255).astype(np.uint8)
-    width_mm, height_mm = (s * m / 1000 for s, m in zip(grid.slide_size, grid.slide_mpp, strict=True))
-    extent = (0.0, width_mm, height_mm, 0.0)
-    wide = width_mm > 1.2 * height_mm
-    aspect = width_mm / height_mm
-    size = (10.0, min(20.0, 2 * 9.0 / aspect + 1.4)) if wide else (13.0, min(20.0, 6.0 / aspect + 1.4))
-    with matplotlib.rc_context({"font.size": 9}):
-        figure = Figure(figsize=size, dpi=120, layout="constrained")
-        FigureCanvasAgg(figure)
-        panels: list[Axes] = [figure.add_subplot(*((2, 1) if wide else (1, 2)), n) for n in (1, 2)]
-        for axes, name in zip(panels, ("Regions", "Probability of IDC"), strict=True):
-            axes.imshow(thumbnail, extent=extent, interpolation="antialiased")
-            axes.set_title(name, loc="left")
-            axes.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
-            _scale_bar(axes, width_mm, height_mm)
-        rows, cols = grid.shape
-        um = grid.patch_um / 1000
-        heat = panels[1].imshow(
-            np.ma.masked_invalid(heatmap),
-            extent=(0.0, cols * um, rows * um, 0.0),
-            cmap="inferno",
-            vmin=0,
-            vmax=1,
-            # Low probabilities leave the tissue to be seen.
-            alpha=np.nan_to_num(0.15 + 0.5 * heatmap),
-            interpolation="nearest",
-        )
-        panels[1].set(xlim=extent[:2], ylim=extent[2:])
-        colours = ScalarMappable(heat.norm, heat.cmap)
-        bar = figure.colorbar(colours, ax=panels, shrink=0.6, pad=0.01)
-        bar.set_label("probability of IDC")
-        for axes in panels:
-            _outlines(axes, regions, grid)
-        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", parse_math=False)
-        with warnings.catch_warnings():
-            # A name in a script that the font lacks shows boxes; that is no news for the terminal.
-            warnings.filterwarnings("ignore", "Glyph")
-            # No software name and no date: the same run gives the same bytes.
-            figure.savefig(path, format="png", metadata={"Software": None})
-
-
-def _outlines(axes: Axes, regions: Sequence[Region], grid: Grid) -> None:
-    scale = np.array(grid.slide_mpp) / 1000
-    for region in regions:
-        for ring in shapely.get_rings(shapely.get_parts(region.geometry)):
-            xy = shapely.get_coordinates(ring) * scale
-            axes.plot(xy[:, 0], xy[:, 1], color=_OUTLINE, linewidth=1.3)
-
-
-def _scale_bar(axes: Axes, width_mm: float, height_mm: float) -> None:
-    """Draw a bar of a round length, about a fifth of the width, below the image's lower left corner."""
-    rough = width_mm / 5
-    power = 10.0 ** np.floor(np.log10(rough))
-    length = power * max(m for m in (1, 2, 5) if m * power <= rough)
-    left, top = 0.02 * width_mm, height_mm * 1.02
-    bar = Rectangle((left, top), length, height_mm * 0.012, color="black", clip_on=False)
-    axes.add_patch(bar)
-    text = f"{length:g} mm" if length >= 1 else f"{length * 1000:g} µm"
-    axes.text(left + length * 1.05, top, text, va="center", ha="left", clip_on=False)
 
 
 def write_report(path: Path, summary: Mapping[str, Any], overview: Path, regions: Sequence[Region]) -> None:

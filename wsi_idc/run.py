@@ -17,13 +17,15 @@ from dask.system import CPU_COUNT
 from wsi_idc.annotations.qupath import to_geojson
 from wsi_idc.autotune import choose_engine, make_engine
 from wsi_idc.errors import SlideError
+from wsi_idc.glass import SparseSlide, find_glass
 from wsi_idc.grid import Grid
 from wsi_idc.heatmap import create_heatmap, finish_heatmap
 from wsi_idc.inference import Engine, Predictor
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.output import holding, previous_run, unfinished, writing_to
+from wsi_idc.overview import draw_overview
 from wsi_idc.regions import find_regions
-from wsi_idc.report import draw_overview, write_report
+from wsi_idc.report import write_report
 from wsi_idc.slide import Slide
 from wsi_idc.stream import Encoder, Progress, RunChunks, StreamReport, copy_of, in_threads, open_encoder, stream
 from wsi_idc.summary import summarise, timings
@@ -142,7 +144,7 @@ class Runner:
             identity = self._identity(slide)
             if folder.is_dir() and (held := previous_run(folder, identity, self.settings.overwrite)) is not None:
                 return Plan(held["patches"], held["tissue_mm2"], done=True)
-            tissue = find_tissue(slide, self.settings.workers)
+            tissue = find_tissue(self._sparse(slide) or slide, self.settings.workers)
             _, _, wanted = self._patches(slide, tissue)
             return Plan(int(wanted.sum()), tissue.tissue_mm2, done=False)
 
@@ -170,6 +172,11 @@ class Runner:
             "parameters": self.settings.parameters(self.package),
             "wsi_idc": version("wsi-idc"),
         }
+
+    def _sparse(self, slide: Slide) -> SparseSlide | None:
+        """Return the slide without its empty glass, where that can be told without decoding it."""
+        glass = find_glass(slide, self.settings.workers)
+        return SparseSlide(slide, glass) if glass is not None else None
 
     def _patches(self, slide: Slide, tissue: TissueMap) -> tuple[Grid, np.ndarray, np.ndarray]:
         """Return the grid, the share of tissue of each of its patches, and which are to be computed, (rows, cols)."""
@@ -207,10 +214,12 @@ class Runner:
         times: dict[str, float],
         on_plan: Callable[[int], Progress | None] | None,
     ) -> dict[str, Any]:
-        tissue = find_tissue(copy_of(slide, kept), self.settings.workers)
-        times["tissue"] = time.perf_counter()
         settings, package = self.settings, self.package
+        copy = copy_of(slide, kept, self._sparse(slide))
+        tissue = find_tissue(copy, settings.workers)
         grid, share, wanted = self._patches(slide, tissue)
+        copy.complete(grid, wanted)
+        times["tissue"] = time.perf_counter()
         n_patches = int(wanted.sum())
         progress = on_plan(n_patches) if on_plan else None
         heatmap = create_heatmap(out / "heatmap.zarr", grid, settings.chunk)

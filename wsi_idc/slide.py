@@ -9,14 +9,17 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wsi_idc.discover import dicom_series, given_name
 from wsi_idc.errors import ScaleError, SlideError
-from wsi_idc.grid import area_weights
 from wsi_idc.readers import Reader, open_reader
+from wsi_idc.resample import average
+
+if TYPE_CHECKING:
+    from wsi_idc.jpeg_tiles import JpegTileReader
 
 PLAUSIBLE_MPP = (0.05, 20.0)
 MAX_ANISOTROPY = 0.02
@@ -25,7 +28,7 @@ LEVEL_TOLERANCE = 1.01
 # A virtual level serves where a pixel asked for spans this many of its pixels a side, for at the borders of a pixel it
 # tells no more than their mean. On tissue of CMU-1-Small-Region.svs the idc-context model, at 4 um/px, gave
 # probabilities at most 0.018 off where that was 8 (a 40x slide decoded at 1/2), 0.04 where 4 and 0.28 where 2. With
-# 7.5 slides of up to 0.266 um/px count as 40x.
+# 7.5 slides of up to 0.266 um/px count as 40x. Where borders of pixels lie on borders of the virtual ones, any serves.
 VIRTUAL_MARGIN = 7.5
 # Level pixels decoded at once, a side: bounds the memory of a read whatever the downsample.
 _READ_SIDE = 2048
@@ -160,6 +163,13 @@ class Slide:
         """Name of the file or folder, fit to print: what is not valid UTF-8 in it is replaced."""
         return os.fsencode(given_name(self.path)).decode("utf-8", "replace")
 
+    @property
+    def jpeg_tiles(self) -> JpegTileReader | None:
+        """The reader of the slide's JPEG tiles, or None."""
+        from wsi_idc.jpeg_tiles import JpegTileReader
+
+        return self._reader if isinstance(self._reader, JpegTileReader) else None
+
     def best_level(self, mpp: float) -> int:
         """Return the coarsest level that is fine enough for `mpp` um/px, or 0 where none is.
 
@@ -173,6 +183,18 @@ class Slide:
         ]
         return max(fits)[1] if fits else 0
 
+    def _level_at(self, x: float, y: float, mpp: float) -> int:
+        """Return the level for a rectangle from (x, y): coarser than `best_level` where a level of means is aligned."""
+        best = self.best_level(mpp)
+        aligned = [
+            (level.downsample, i)
+            for i, level in enumerate(self._reader.levels)
+            if level.means
+            and all((v / level.downsample).is_integer() for v in (mpp / self.mpp.x, mpp / self.mpp.y, x, y))
+            and not any(self._offset)
+        ]
+        return max([(self._reader.levels[best].downsample, best), *aligned])[1]
+
     def read(self, x: float, y: float, width: int, height: int, mpp: float) -> np.ndarray:
         """Read a rectangle at any scale: (height, width, 3) uint8 RGB with pixels of `mpp` um.
 
@@ -180,7 +202,7 @@ class Slide:
         of the best level, by area and exact at fractional downsamples; outside the slide is background. Raises
         SlideError where the file cannot be decoded.
         """
-        level = self.best_level(mpp)
+        level = self._level_at(x, y, mpp)
         downsample = self._reader.levels[level].downsample
         scale = (mpp / self.mpp.x / downsample, mpp / self.mpp.y / downsample)
         out = np.empty((height, width, 3), np.uint8)
@@ -209,18 +231,8 @@ class Slide:
             low.append(int(np.floor(inside[0] + o)))
             high.append(int(np.ceil(inside[1] + o)))
         block = self._reader.read(level, low[0], low[1], high[0] - low[0], high[1] - low[1])
-        first = [s + o - begin for s, o, begin in zip(start, offset, low, strict=True)]
-        if scale == (1.0, 1.0) and block.shape == out.shape and all(abs(f) < 1e-6 for f in first):
-            out[:] = block
-            return
-        columns = area_weights(width, first[0], scale[0], block.shape[1])
-        rows = area_weights(height, first[1], scale[1], block.shape[0])
-        averaged = rows @ block.reshape(block.shape[0], -1).astype(np.float32)
-        averaged = columns @ averaged.reshape(height, -1, 3).transpose(1, 0, 2).reshape(block.shape[1], -1)
-        averaged = averaged.reshape(width, height, 3).transpose(1, 0, 2)
-        covered = np.outer(np.asarray(rows.sum(1)), np.asarray(columns.sum(1)))[..., None]
-        averaged = averaged + (1 - covered) * np.array(self.background, np.float32)
-        out[:] = np.clip(np.rint(averaged), 0, 255)
+        left, top = (s + o - begin for s, o, begin in zip(start, offset, low, strict=True))
+        out[:] = average(block, (left, top), scale, (height, width), self.background)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -15,6 +15,7 @@ import zarr
 
 from wsi_idc.copied import CopiedSlide
 from wsi_idc.errors import SlideError
+from wsi_idc.glass import SparseSlide
 from wsi_idc.grid import Block, Grid
 from wsi_idc.inference import Predictor, slide_sums
 from wsi_idc.slide import Slide
@@ -22,7 +23,7 @@ from wsi_idc.symmetry import symmetry, turned_back
 from wsi_idc.tissue import READ_UM
 
 # Patches a side whose neighbourhoods are computed together.
-_TOGETHER = 64
+_TOGETHER = 16
 
 
 class Source(Protocol):
@@ -147,9 +148,9 @@ def stream(
     return report
 
 
-def copy_of(slide: Slide, kept: Path) -> CopiedSlide:
+def copy_of(slide: Slide, kept: Path, sparse: SparseSlide | None = None) -> CopiedSlide:
     """Return the slide, whose pixels at the scale at which tissue is found are kept in the folder `kept`."""
-    return CopiedSlide(slide, READ_UM, kept / "pixels")
+    return CopiedSlide(slide, READ_UM, kept / "pixels", sparse)
 
 
 def open_encoder(slide: Slide, grid: Grid, predictor: Predictor, kept: Path, chunk: int, views: int) -> Encoder:

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+import math
+import mmap
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from pathlib import Path
+from typing import Protocol
 
 import dask
 import numpy as np
-from scipy.ndimage import uniform_filter
-from skimage.filters import apply_hysteresis_threshold
-from skimage.morphology import closing, dilation, disk, opening, remove_small_holes, remove_small_objects
-from skimage.transform import downscale_local_mean
+from PIL import Image
+from scipy import ndimage
+from skimage.morphology import disk
 
 from wsi_idc.errors import SlideError
-from wsi_idc.slide import Slide
-
-if TYPE_CHECKING:
-    from wsi_idc.copied import CopiedSlide
+from wsi_idc.resample import average
+from wsi_idc.slide import Mpp
 
 MASK_UM = 8.0
 # Read at twice the scale of the mask: the detail lost between the two tells sharp from blurred.
 READ_UM = MASK_UM / 2
 # Pixels of the mask a side that are read at once; see `copied.SIDE`.
-_BLOCK = 400
+_BLOCK = 200
+# Rows of the mask that are computed at once.
+_BAND = 96
+# Pixels a side that a picture of the slide may have at most.
+_LARGEST = 1500
 # Optical density (log10) of the stain that green light sees, over the glass: certain tissue, and tissue beside it.
-_STRONG, _WEAK = 0.06, 0.045
-# Walls of fat cells are 60 to 120 um apart; closing by this radius fills the cells and keeps the gaps of the glass.
-_CLOSE_UM = 56.0
+STRONG_DENSITY, WEAK_DENSITY = 0.06, 0.045
+# Walls of fat cells are 60 to 120 um apart; closing by an octagon of a radius of 56 um (this many steps to all eight
+# neighbours, and to the four) fills the cells and keeps the gaps of the glass.
+_CLOSE = (3, 4)
+_SQUARE, _DISK_2 = np.ones((3, 3), bool), disk(2)
 _SMALLEST_MM2 = 0.02
-# Focus is judged in windows of 256 um: detail between 4 and 8 um over detail between 8 and 16 um. Measured on eight
-# sections, 99 % of sharp windows are above 0.68; blurred by 4 um (sigma) 95 % are below 0.5, by 8 um below 0.34.
-_FOCUS_WINDOW = 32
+# Focus is judged in windows of 320 um, which blocks are whole numbers of: detail between 4 and 8 um over detail between
+# 8 and 16 um. Measured on eight sections, in windows of 256 um, 99 % of sharp ones are above 0.68; blurred by 4 um
+# (sigma) 95 % are below 0.5, by 8 um below 0.34.
+_FOCUS_WINDOW = 40
 _SHARP = 0.5
 _DARK = "no bright background: not a brightfield H&E slide, nothing was looked at"
 _GREY = "the tissue has no colour: not H&E in RGB, and the model cannot judge it"
@@ -43,7 +52,7 @@ class TissueMap:
 
     `mask` is (h, w) bool; ink is never tissue. Areas in mm2; `out_of_focus_share` is a share of the tissue.
     `unreadable` is (h, w) bool, where the file could not be decoded: counted neither as glass nor in `tissue_mm2`.
-    `thumbnail` is (h, w, 3) uint8 RGB, the slide at the scale of the mask.
+    `thumbnail` is uint8 RGB, the whole slide at the scale of the mask, or a whole number of times smaller.
     """
 
     thumbnail: np.ndarray
@@ -56,83 +65,148 @@ class TissueMap:
     warnings: tuple[str, ...] = ()
 
 
-def find_tissue(slide: Slide | CopiedSlide, workers: int = 1) -> TissueMap:
+class Source(Protocol):
+    """What tissue is looked for on: a `slide.Slide`, or what stands for one."""
+
+    path: Path
+    size: tuple[int, int]
+    mpp: Mpp
+    background: tuple[int, int, int]
+
+    def read(self, x: float, y: float, width: int, height: int, mpp: float) -> np.ndarray:
+        """Read a rectangle; see `slide.Slide.read`."""
+        ...
+
+
+def find_tissue(slide: Source, workers: int = 1) -> TissueMap:
     """Find the tissue of an H&E slide: hysteresis on optical density over the glass, closed over fat cells.
 
     Keeps pale and fatty tissue, drops glass, dust and pen ink (blue, green and black; red ink looks like blood and is
-    kept). `workers` threads read. A slide whose brightest parts are dark is not brightfield: its mask is empty and a
-    warning says so. Raises SlideError where nothing of the slide can be decoded.
+    kept). `workers` threads read and compute. A slide whose brightest parts are dark is not brightfield: its mask is
+    empty and a warning says so. Raises SlideError where nothing of the slide can be decoded.
     """
     thumbnail, detail, unreadable = _read_low(slide, workers)
-    glass = _glass_colour(thumbnail[~unreadable])
+    known = thumbnail[~unreadable] if unreadable.any() else thumbnail.reshape(-1, 3)
+    glass = glass_colour(known)
     mm2 = (MASK_UM / 1000) ** 2
     if glass is None:
         empty = np.zeros(unreadable.shape, bool)
-        return TissueMap(thumbnail, empty, unreadable, MASK_UM, 0.0, 0.0, 0.0, (_DARK,))
-    stain, ink = _stain_and_ink(thumbnail, glass)
-    # Averaging over 3x3 keeps noise of the glass below the weak threshold.
-    stain = uniform_filter(stain, 3, mode="nearest")
-    mask = apply_hysteresis_threshold(stain, _WEAK, _STRONG)
-    mask = closing(mask, disk(round(_CLOSE_UM / MASK_UM), decomposition="crosses"), mode="ignore")
+        return TissueMap(_smaller(thumbnail), empty, unreadable, MASK_UM, 0.0, 0.0, 0.0, (_DARK,))
+    bands = _Bands(len(thumbnail), workers)
+    densities = _densities(glass)
+    ink = _find_ink(thumbnail, densities, bands)
+    mask = _find_stain(thumbnail, densities[1], ink, bands)
+    mask = bands.over(mask, _closed, 2 * sum(_CLOSE) + 2)
     smallest = round(_SMALLEST_MM2 / mm2)
-    mask = opening(mask, disk(1), mode="ignore")
-    mask = remove_small_objects(mask, max_size=smallest)
+    mask = _without_small(mask, smallest)
     if mask.any():  # Else the glass of a very small image is a small hole itself.
-        mask = remove_small_holes(mask, max_size=smallest) & ~ink & ~unreadable
+        # In place: copies of the mask are much of the memory of a large slide.
+        holes = np.logical_not(mask, out=mask)
+        mask = _without_small(holes, smallest)
+        np.logical_not(mask, out=mask)
+        mask[ink] = False
+        mask[unreadable] = False
     return TissueMap(
-        thumbnail,
+        _smaller(thumbnail),
         mask,
         unreadable,
         MASK_UM,
         float(mask.sum() * mm2),
         float(ink.sum() * mm2),
         _out_of_focus(mask, thumbnail[..., 1], detail),
-        _doubts(thumbnail[~unreadable], thumbnail[mask]),
+        _doubts(known, thumbnail, mask),
     )
 
 
-def _read_low(slide: Slide | CopiedSlide, workers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read the slide: mean colour (h, w, 3) uint8, detail below that scale (h, w) float16, unreadable (h, w) bool."""
+@dataclass(frozen=True, slots=True)
+class _Bands:
+    """Computes images of so many rows band by band, in threads."""
+
+    rows: int
+    workers: int
+
+    def each(self, work: Callable[[slice], None]) -> None:
+        """Call with the rows of each band."""
+        tasks = [dask.delayed(work)(slice(top, min(top + _BAND, self.rows))) for top in range(0, self.rows, _BAND)]
+        dask.compute(tasks, scheduler="threads", num_workers=self.workers)
+
+    def over(self, mask: np.ndarray, work: Callable[[np.ndarray], np.ndarray], reach: int) -> np.ndarray:
+        """Return what `work` makes of a mask, of which no pixel depends on any more than `reach` rows away."""
+        out = _plane(mask.shape, bool)
+
+        def one(rows: slice) -> None:
+            top = max(0, rows.start - reach)
+            out[rows] = work(mask[top : rows.stop + reach])[rows.start - top :][: rows.stop - rows.start]
+
+        self.each(one)
+        return out
+
+
+def _plane(shape: tuple[int, ...], kind: type[np.generic] | type[bool]) -> np.ndarray:
+    """Return zeros over the whole slide, in memory that goes back to the system as soon as they are dropped.
+
+    What malloc gives, it keeps for later: of a slide of 100,000 pixels a side, a tenth of the memory of a run.
+    """
+    size = math.prod(shape) * np.dtype(kind).itemsize
+    return np.frombuffer(mmap.mmap(-1, size), kind).reshape(shape)
+
+
+def _smaller(thumbnail: np.ndarray) -> np.ndarray:
+    """Return a picture of the slide that is large enough to look at."""
+    factor = -(-max(thumbnail.shape[:2]) // _LARGEST)
+    if factor == 1:
+        return thumbnail
+    bands = (thumbnail[top : top + factor * _BAND] for top in range(0, len(thumbnail), factor * _BAND))
+    return np.concatenate([np.asarray(Image.fromarray(band).reduce(factor)) for band in bands])
+
+
+def _read_low(slide: Source, workers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read the slide: mean colour (h, w, 3) uint8, the mean detail below that scale of windows, unreadable (h, w)."""
     width = max(1, round(slide.size[0] * slide.mpp.x / MASK_UM))
     height = max(1, round(slide.size[1] * slide.mpp.y / MASK_UM))
     # Small types: of a slide of 100,000 pixels a side each of these is 10 million.
-    pixels = np.empty((height, width, 3), np.uint8)
-    detail = np.zeros((height, width), np.float16)
+    pixels = _plane((height, width, 3), np.uint8)
+    detail = np.zeros((-(-height // _FOCUS_WINDOW), -(-width // _FOCUS_WINDOW)), np.float32)
     unreadable = np.zeros((height, width), bool)
 
-    def read(top: int, left: int, h: int, w: int) -> None:
-        at = np.s_[top : top + h, left : left + w]
-        x, y = left * MASK_UM / slide.mpp.x, top * MASK_UM / slide.mpp.y
-        try:
-            fine = slide.read(x, y, 2 * w, 2 * h, READ_UM).astype(np.float32)
-        except SlideError:
-            if max(h, w) > 16:
-                # Quarter the block, so that one damaged tile does not hide its surroundings.
-                th, lw = (h + 1) // 2, (w + 1) // 2
-                corners = [(0, 0, th, lw), (0, lw, th, w - lw), (th, 0, h - th, lw), (th, lw, h - th, w - lw)]
-                for dy, dx, bh, bw in corners:
-                    if bh and bw:
-                        read(top + dy, left + dx, bh, bw)
-                return
-            unreadable[at] = True
-            pixels[at] = slide.background
-            return
-        pixels[at] = np.rint(downscale_local_mean(fine, (2, 2, 1)))
-        detail[at] = _lost_detail(fine[..., 1])
+    def read(block: tuple[int, int, int, int]) -> None:
+        waiting = [block]
+        while waiting:
+            top, left, h, w = waiting.pop()
+            at = np.s_[top : top + h, left : left + w]
+            x, y = left * MASK_UM / slide.mpp.x, top * MASK_UM / slide.mpp.y
+            try:
+                fine = slide.read(x, y, 2 * w, 2 * h, READ_UM)
+            except SlideError:
+                if max(h, w) > 16:
+                    # Quarter the block, so that one damaged tile does not hide its surroundings.
+                    rows, cols = ((start, start + n // 2, start + n) for start, n in ((top, h), (left, w)))
+                    quarters = [(r, c, r2 - r, c2 - c) for r, r2 in pairwise(rows) for c, c2 in pairwise(cols)]
+                    waiting += [quarter for quarter in quarters if all(quarter[2:])]
+                else:
+                    unreadable[at] = True
+                    pixels[at] = slide.background
+                continue
+            pixels[at] = average(fine, (0.0, 0.0), (2.0, 2.0), (h, w), slide.background)
+            if top % _FOCUS_WINDOW == left % _FOCUS_WINDOW == 0:  # Else it is a part of a block that is damaged.
+                means = _window_means(_lost_detail(fine[..., 1]), _FOCUS_WINDOW)
+                row, col = top // _FOCUS_WINDOW, left // _FOCUS_WINDOW
+                detail[row : row + means.shape[0], col : col + means.shape[1]] = means
 
     blocks = [
         (top, left, min(_BLOCK, height - top), min(_BLOCK, width - left))
         for top in range(0, height, _BLOCK)
         for left in range(0, width, _BLOCK)
     ]
-    dask.compute([dask.delayed(read)(*block) for block in blocks], scheduler="threads", num_workers=workers)
+    dask.compute([dask.delayed(read)(block) for block in blocks], scheduler="threads", num_workers=workers)
     if unreadable.all():
         raise SlideError(f"{slide.path}: none of it can be decoded; the file is damaged, copy it again from its source")
     return pixels, detail, unreadable
 
 
-def _glass_colour(pixels: np.ndarray) -> np.ndarray | None:
+def glass_colour(pixels: np.ndarray) -> np.ndarray | None:
     """Estimate the colour of empty glass from (n, 3) uint8 pixels; None where the slide is not brightfield."""
+    pixels = _some(pixels)
     brightness = pixels.min(axis=1)
     bright = np.percentile(brightness, 99)
     if bright < 120:
@@ -143,53 +217,136 @@ def _glass_colour(pixels: np.ndarray) -> np.ndarray | None:
     return np.median(pixels[brightness >= bright - 12], axis=0)
 
 
-def _doubts(pixels: np.ndarray, tissue: np.ndarray) -> tuple[str, ...]:
+def _some(pixels: np.ndarray) -> np.ndarray:
+    """Return at most half a million of (n, 3) pixels, evenly spread: enough for a percentile."""
+    # An odd step does not fall in with the width of an image.
+    return pixels[:: len(pixels) // 250_000 | 1]
+
+
+def _doubts(pixels: np.ndarray, thumbnail: np.ndarray, mask: np.ndarray) -> tuple[str, ...]:
     """Warn of a colour cast that no glass has, as when a file mistakes YCbCr for RGB, and of tissue without colour."""
+    step = max(thumbnail.shape) // 1000 + 1
+    tissue = thumbnail[::step, ::step][mask[::step, ::step]]
     if len(tissue) and np.ptp(tissue, axis=1).mean() < 3:
         return (_GREY,)
+    pixels = _some(pixels)
     brightness = pixels.sum(axis=1, dtype=np.uint16)
     palest = np.median(pixels[brightness >= np.percentile(brightness, 95)], axis=0)
     return (_CAST,) if palest.max() - palest.min() > 60 else ()
 
 
-def _stain_and_ink(pixels: np.ndarray, glass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the optical density of green light (h, w) float32, 0 at pen ink, and that ink (h, w) bool.
+def _densities(glass: np.ndarray) -> np.ndarray:
+    """Return the optical density over the glass of each value of each colour, (3, 256) float32."""
+    return -np.log10((np.arange(256) + 1) / (glass[:, None] + 1)).astype(np.float32)
+
+
+def _find_ink(pixels: np.ndarray, densities: np.ndarray, bands: _Bands) -> np.ndarray:
+    """Find pen ink, (h, w) bool.
 
     Haematoxylin and eosin absorb red light less than green: on real sections red / green is 0.3 to 0.5, and above 0.9
     in less than 1 % of stained pixels. Pen absorbs red more, or all light.
     """
-    stain = np.empty(pixels.shape[:2], np.float32)
-    sure, maybe = np.empty(stain.shape, bool), np.empty(stain.shape, bool)
-    for top in range(0, len(pixels), 256):
-        band = slice(top, top + 256)
-        density = -np.log10((pixels[band] + np.float32(1)) / (glass + 1).astype(np.float32))
-        red, green = density[..., 0], density[..., 1]
-        darkest = density.min(axis=2)
-        stain[band] = green
-        sure[band] = ((red > 1.2 * green) & (red > 0.2)) | (darkest > 0.8)
-        maybe[band] = ((red > green) & (red > 0.15)) | (darkest > 0.6)
-    kept = opening(sure, disk(2))
-    ink = dilation(apply_hysteresis_threshold(kept.astype(np.int8) + (kept | maybe), 0, 1), disk(1))
-    stain[ink] = 0
-    return stain, ink
+    # 0 is no ink, 1 may be, 2 surely is.
+    level = _plane(pixels.shape[:2], np.uint8)
+
+    def look(rows: slice) -> None:
+        red, green, blue = (densities[i][pixels[rows, :, i]] for i in range(3))
+        darkest = np.minimum(np.minimum(red, green), blue)
+        sure = ((red > 1.2 * green) & (red > 0.2)) | (darkest > 0.8)
+        level[rows] = ((red > green) & (red > 0.15)) | (darkest > 0.6)
+        level[rows][sure] = 2
+
+    bands.each(look)
+    if level.max() < 2:
+        return _plane(level.shape, bool)
+    # What is sure but fine, as hairs are, may be at best.
+    level[bands.over(level, lambda part: (part == 2) & ~ndimage.binary_opening(part == 2, _DISK_2), 5)] = 1
+    return bands.over(_hysteresis(level), ndimage.binary_dilation, 1)
+
+
+def _find_stain(pixels: np.ndarray, density: np.ndarray, ink: np.ndarray, bands: _Bands) -> np.ndarray:
+    """Find what is stained, (h, w) bool: weakly, and connected with what is strongly."""
+    # 0 is none, 1 weak, 2 strong.
+    level = _plane(ink.shape, np.uint8)
+
+    def look(rows: slice) -> None:
+        top = max(0, rows.start - 1)
+        around = slice(top, rows.stop + 1)
+        stain = density[pixels[around, :, 1]]
+        stain[ink[around]] = 0
+        # Averaging over 3x3 keeps noise of the glass below the weak threshold.
+        stain = ndimage.uniform_filter(stain, 3, mode="nearest")[rows.start - top :][: rows.stop - rows.start]
+        np.add(stain > WEAK_DENSITY, stain > STRONG_DENSITY, out=level[rows], dtype=np.uint8)
+
+    bands.each(look)
+    return _hysteresis(level)
+
+
+# Of whole slides the arrays that skimage's versions of the next two make on the way are most of the memory of a run.
+
+
+def _hysteresis(level: np.ndarray) -> np.ndarray:
+    """Return the connected parts of what is not 0 in which there is a 2."""
+    labels = _plane(level.shape, np.int32)
+    count = ndimage.label(level, output=labels)
+    kept = np.zeros(count + 1, bool)
+    for top in range(0, len(level), _BAND):
+        band = slice(top, top + _BAND)
+        kept[labels[band][level[band] == 2]] = True
+    return _chosen(labels, kept)
+
+
+def _without_small(mask: np.ndarray, largest: int) -> np.ndarray:
+    """Return a mask without its connected parts of at most `largest` pixels."""
+    labels = _plane(mask.shape, np.int32)
+    count = ndimage.label(mask, output=labels)
+    sizes = np.zeros(count + 1, np.int64)
+    for top in range(0, len(mask), _BAND):
+        sizes += np.bincount(labels[top : top + _BAND].ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return _chosen(labels, sizes > largest)
+
+
+def _chosen(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return where labels are kept; band by band, since numpy turns indices into 64 bits."""
+    out = _plane(labels.shape, bool)
+    for top in range(0, len(labels), _BAND):
+        out[top : top + _BAND] = kept[labels[top : top + _BAND]]
+    return out
+
+
+def _closed(mask: np.ndarray) -> np.ndarray:
+    """Close a mask by an octagon, then open it by a cross; what is beyond its borders counts for nothing."""
+    for step, structure in zip(_CLOSE, (_SQUARE, None), strict=True):
+        mask = ndimage.binary_dilation(mask, structure, step)
+    for step, structure in zip(_CLOSE, (_SQUARE, None), strict=True):
+        mask = ndimage.binary_erosion(mask, structure, step, border_value=1)
+    return ndimage.binary_dilation(ndimage.binary_erosion(mask, border_value=1))
 
 
 def _lost_detail(image: np.ndarray) -> np.ndarray:
-    """Return the variance that averaging 2x2 pixels of (2h, 2w) loses, as (h, w)."""
-    coarse = downscale_local_mean(image, (2, 2))
-    return downscale_local_mean((image - coarse.repeat(2, 0).repeat(2, 1)) ** 2, (2, 2))
+    """Return the variance that averaging 2x2 pixels of (2h, 2w) uint8 loses, as (h, w) float32."""
+    corners = np.stack([image[i::2, j::2] for i in (0, 1) for j in (0, 1)]).astype(np.int32)
+    return (4 * (corners**2).sum(axis=0) - corners.sum(axis=0) ** 2) / np.float32(16)
+
+
+def _window_means(image: np.ndarray, side: int) -> np.ndarray:
+    """Average windows of `side` pixels of an image (h, w); of those that its border cuts, what is there."""
+    rows, cols = (np.arange(0, n, side) for n in image.shape)
+    sums = np.add.reduceat(np.add.reduceat(image, rows, 0, np.float32), cols, 1)
+    counts = np.outer(*(np.diff(np.append(at, n)) for at, n in zip((rows, cols), image.shape, strict=True)))
+    return sums / counts
 
 
 def _out_of_focus(mask: np.ndarray, green: np.ndarray, fine: np.ndarray) -> float:
-    """Return the share of tissue whose finest detail is too weak beside the next coarser one."""
+    """Return the share of tissue whose finest detail, by windows, is too weak beside the next coarser one."""
     height, width = (n // 2 * 2 for n in mask.shape)
-    window = (_FOCUS_WINDOW, _FOCUS_WINDOW)
     weighed, blurred = 0.0, 0.0
     for top in range(0, height, 8 * _FOCUS_WINDOW):
         band = np.s_[top : min(top + 8 * _FOCUS_WINDOW, height), :width]
-        tissue = downscale_local_mean(mask[band].astype(np.float32), window)
-        detail = downscale_local_mean(fine[band].astype(np.float32), window)
-        coarse = downscale_local_mean(_lost_detail(green[band].astype(np.float32)), (_FOCUS_WINDOW // 2,) * 2)
+        tissue = _window_means(mask[band], _FOCUS_WINDOW)
+        coarse = _window_means(_lost_detail(green[band]), _FOCUS_WINDOW // 2)
+        detail = fine[top // _FOCUS_WINDOW :][: tissue.shape[0], : tissue.shape[1]]
         # Windows of tissue and glass both have the sharp edge of the section in them: they say nothing of the focus.
         judged = tissue > 0.5
         weighed += float(tissue[judged].sum())
