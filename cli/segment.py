@@ -71,6 +71,12 @@ class _NothingFound(click.ClickException):
 @mpp_option
 @engine_option
 @click.option("--tta", is_flag=True, help="See patches turned and flipped in all eight ways; eight times as long.")
+@click.option(
+    "--stride",
+    type=click.IntRange(1),
+    metavar="PX",
+    help="Distance of patches in pixels of the model; half a patch is four times as long.  [default: a whole patch]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the results of another run.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Slides computed at once.")
 @click.option(
@@ -102,6 +108,7 @@ def segment(
     mpp: float | None,
     engine: str,
     tta: bool,
+    stride: int | None,
     overwrite: bool,
     workers: int,
     time_limit: float | None,
@@ -127,7 +134,7 @@ def segment(
     if scheduler and cluster:
         raise click.UsageError("give --scheduler or --cluster, not both")
     package = chosen_model(model)
-    settings = Settings(threshold, min_area, smooth, min_tissue, mpp, engine, tta, overwrite)
+    settings = Settings(threshold, min_area, smooth, min_tissue, mpp, engine, tta, stride, overwrite)
     limits = Limits(workers, time_limit, retries)
     try:
         found = find_slides([*slides, *(read_list(listed) if listed else [])], recursive)

@@ -6,7 +6,7 @@ from ome_zarr_models.v05.labels import Labels
 
 from wsi_idc.errors import DataError
 from wsi_idc.grid import Grid
-from wsi_idc.heatmap import create_heatmap, finish_heatmap, read_heatmap
+from wsi_idc.heatmap import read_heatmap, write_heatmap
 
 GRID = Grid((2220, 2967), (0.5, 0.5), 50, 4.0)
 
@@ -14,10 +14,10 @@ GRID = Grid((2220, 2967), (0.5, 0.5), 50, 4.0)
 @pytest.fixture
 def store(tmp_path):
     path = tmp_path / "heatmap.zarr"
-    array = create_heatmap(path, GRID, 4)
-    array[1:3, 2:5] = np.arange(6, dtype=np.float32).reshape(2, 3) / 6
+    values = np.full(GRID.shape, np.nan, np.float32)
+    values[1:3, 2:5] = np.arange(6, dtype=np.float32).reshape(2, 3) / 6
     labels = {"idc": np.eye(*GRID.shape, dtype=np.uint32), "tissue": np.ones(GRID.shape, np.uint8)}
-    finish_heatmap(path, GRID, labels, {"model": "test", "parameters": {"threshold": 0.5}})
+    write_heatmap(path, values, GRID, 4, labels, {"model": "test", "parameters": {"threshold": 0.5}})
     return path
 
 

@@ -16,7 +16,9 @@ def test_whole_steps_are_means_with_halves_rounded_up(across, down, width, heigh
     got = average(block, (0.0, 0.0), (float(across), float(down)), (height, width), WHITE)
     np.testing.assert_array_equal(got, (2 * sums + across * down) // (2 * across * down))
     # The same as by weights, which a start that is not whole asks for.
-    by_weights = average(np.pad(block, [(1, 0), (1, 0), (0, 0)]), (1.0, 1.0), (float(across), float(down)), (height, width), WHITE)
+    by_weights = average(
+        np.pad(block, [(1, 0), (1, 0), (0, 0)]), (1.0, 1.0), (float(across), float(down)), (height, width), WHITE
+    )
     np.testing.assert_array_equal(got, by_weights)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import wsi_idc
+from wsi_idc import stream
 from wsi_idc.errors import OutputError, SlideError
 from wsi_idc.inference import Predictor
 from wsi_idc.output import OUTPUTS, locked
@@ -21,8 +22,10 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import wsi_idc
+import wsi_idc.stream
 from wsi_idc.run import Runner
 
+wsi_idc.stream._BATCHES = 1
 left = int(sys.argv[3])
 
 def advance(patches):
@@ -34,6 +37,14 @@ def advance(patches):
 settings = wsi_idc.Settings(chunk=2, workers=2)
 Runner(wsi_idc.find_model("idc-patch"), settings).run(Path(sys.argv[1]), Path(sys.argv[2]), lambda patches: advance)
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_packs():
+    """Compute a batch at a time, so that there are many of them on a small slide."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(stream, "_BATCHES", 1)
+        yield
 
 
 def run(slide, folder, **settings):
@@ -49,13 +60,13 @@ def killed(slide, folder, after):
 @pytest.fixture
 def encoded(monkeypatch):
     """The number of patches of each block that is encoded."""
-    counts, real = [], Predictor.features
+    counts, real = [], Predictor.features_of
 
-    def features(self, pixels, present):
-        counts.append(int(present.sum()))
-        return real(self, pixels, present)
+    def features_of(self, blocks):
+        counts.extend(int(present.sum()) for _, present in blocks)
+        return real(self, blocks)
 
-    monkeypatch.setattr(Predictor, "features", features)
+    monkeypatch.setattr(Predictor, "features_of", features_of)
     return counts
 
 

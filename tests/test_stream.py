@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from wsi_idc.errors import SlideError
 from wsi_idc.grid import Block, Grid
-from wsi_idc.heatmap import create_heatmap
 from wsi_idc.inference import Predictor
 from wsi_idc.stream import Encoder, in_threads, open_features, stream
 
@@ -32,12 +31,10 @@ class ArraySlide:
 
 def run(folder, pixels, wanted, *, halo, chunk, workers=1, batch=64, damaged=(), progress=None):
     grid = Grid((pixels.shape[1], pixels.shape[0]), (4.0, 4.0), 50, 4.0)
-    heatmap = create_heatmap(Path(folder), grid, chunk)
     predictor = Predictor(numpy_package(halo=halo), NumpyEngine(halo, batch))
     features = open_features(Path(f"{folder}-features"), grid.shape, chunk, predictor.n_features)
     encoder = Encoder(ArraySlide(pixels, damaged), grid, predictor, features)
-    report = stream(encoder, wanted, heatmap, in_threads(workers), progress)
-    return np.asarray(heatmap[:]), report
+    return stream(encoder, wanted, in_threads(workers), progress)
 
 
 @settings(max_examples=25, deadline=None)
@@ -86,11 +83,10 @@ def test_each_patch_is_encoded_once_though_chunks_see_each_other(tmp_path, halo)
     pixels = np.random.default_rng(0).integers(0, 256, (600, 550, 3), dtype=np.uint8)
     grid = Grid((550, 600), (4.0, 4.0), 50, 4.0)
     wanted = np.random.default_rng(1).random(grid.shape) > 0.2
-    heatmap = create_heatmap(tmp_path / "h", grid, 4)
     features = open_features(tmp_path / "features", grid.shape, 4, predictor.n_features)
-    stream(Encoder(ArraySlide(pixels), grid, predictor, features), wanted, heatmap, in_threads(2))
+    found, _ = stream(Encoder(ArraySlide(pixels), grid, predictor, features), wanted, in_threads(2))
     assert engine.encoded == wanted.sum()
-    np.testing.assert_allclose(heatmap[:], summed_darkness(pixels, wanted, halo), atol=1e-6)
+    np.testing.assert_allclose(found, summed_darkness(pixels, wanted, halo), atol=1e-6)
 
 
 @pytest.mark.parametrize("workers", [1, 4])

@@ -191,19 +191,20 @@ def segment(
     mpp: float | None = None,
     engine: str = "auto",
     tta: bool = False,
+    stride: int | None = None,
     overwrite: bool = False,
 ) -> SegmentResult:
     """Segment one slide into `output/<slide>` and return what was written; the Python form of `wsi-idc segment`.
 
     `model` is the name or folder of a package, the shipped one by default. `threshold` is a probability, the model's
-    own by default. `mpp` (um per level-0 pixel) overrides what the slide states. `tta` takes eight times as long.
-    Raises a `wsi_idc.WsiIdcError`.
+    own by default. `mpp` (um per level-0 pixel) overrides what the slide states. `tta` takes eight times as long,
+    a `stride` of half a patch (in pixels of the model) four times. Raises a `wsi_idc.WsiIdcError`.
 
     >>> result = wsi_idc.segment("slide.svs", "results")  # doctest: +SKIP
     >>> result.summary["idc_mm2"], result.regions  # doctest: +SKIP
     (12.84, PosixPath('results/slide/regions.geojson'))
     """
-    settings = Settings(threshold, min_area_mm2, smooth_um, min_tissue, mpp, engine, tta, overwrite)
+    settings = Settings(threshold, min_area_mm2, smooth_um, min_tissue, mpp, engine, tta, stride, overwrite)
     package = find_model(model) if model else find_model()
     outcome = segment_slides([path := Path(slide)], Path(output), package, settings)[path]
     if isinstance(outcome, WsiIdcError):

@@ -96,19 +96,20 @@ class Elsewhere:
 def in_cluster(client: Client, there: Elsewhere) -> RunChunks:
     """Encode on the workers of a cluster; a worker that dies costs the chunks that it had in hand."""
 
-    def run(_here: Encoder, chunks: list[Chunk], on_done: Callable[[Chunk, Encoded], None]) -> None:
+    def run(_here: Encoder, packs: list[list[Chunk]], on_done: Callable[[Chunk, Encoded], None]) -> None:
         from distributed import as_completed
 
-        futures = client.map(_encode, [there] * len(chunks), chunks, pure=False)
+        futures = client.map(_encode, [there] * len(packs), packs, pure=False)
         numbers = {future: number for number, future in enumerate(futures)}
-        for future, encoded in as_completed(futures, with_results=True):
-            on_done(chunks[numbers[future]], encoded)
+        for future, found in as_completed(futures, with_results=True):
+            for chunk, encoded in zip(packs[numbers[future]], found, strict=True):
+                on_done(chunk, encoded)
 
     return run
 
 
-def _encode(there: Elsewhere, chunk: Chunk) -> Encoded:
-    return _encoder(there)(chunk)
+def _encode(there: Elsewhere, chunks: list[Chunk]) -> list[Encoded]:
+    return _encoder(there)(chunks)
 
 
 @lru_cache(maxsize=1)

@@ -33,13 +33,15 @@ class Grid:
     """Where the patches of a slide lie: row 0, column 0 at the slide's top-left corner, no overlap.
 
     `slide_size` is (width, height) in level-0 pixels, `slide_mpp` (x, y) in um per level-0 pixel, `patch_size` in
-    pixels at `mpp`, the model's scale in um per pixel. The last row and column may reach beyond the slide.
+    pixels at `mpp`, the model's scale in um per pixel. The last row and column may reach beyond the slide. `shift`
+    (x, y), in pixels at `mpp`, moves all patches to the right and down.
     """
 
     slide_size: tuple[int, int]
     slide_mpp: tuple[float, float]
     patch_size: int
     mpp: float
+    shift: tuple[int, int] = (0, 0)
 
     @property
     def patch_um(self) -> float:
@@ -60,12 +62,16 @@ class Grid:
     def shape(self) -> tuple[int, int]:
         """Rows and columns of patches that cover the slide."""
         # A sliver under a thousandth of a patch is rounding of the mpp, not tissue.
-        cols, rows = (max(1, math.ceil(s / d - 1e-3)) for s, d in zip(self.slide_size, self.step, strict=True))
+        cols, rows = (
+            max(1, math.ceil(s / d - o / self.patch_size - 1e-3))
+            for s, d, o in zip(self.slide_size, self.step, self.shift, strict=True)
+        )
         return rows, cols
 
     def origin(self, block: Block) -> tuple[float, float]:
         """Return the top-left corner (x, y) of a block in level-0 pixels."""
-        return block.left * self.step[0], block.top * self.step[1]
+        x, y = (o / self.patch_size * d for o, d in zip(self.shift, self.step, strict=True))
+        return x + block.left * self.step[0], y + block.top * self.step[1]
 
     def pixel_size(self, block: Block) -> tuple[int, int]:
         """Return the width and height of a block in pixels at the model's mpp."""
@@ -74,7 +80,7 @@ class Grid:
 
     def to_level0(self, corners: np.ndarray) -> np.ndarray:
         """Map (n, 2) patch corners, as (column, row) and maybe fractional, to level-0 pixels (x, y)."""
-        return np.asarray(corners, float) * np.array(self.step)
+        return (np.asarray(corners, float) + np.array(self.shift) / self.patch_size) * np.array(self.step)
 
     def blocks(self, side: int) -> list[Block]:
         """Cut the grid into blocks of at most `side` patches a side, row by row."""
@@ -93,8 +99,9 @@ class Grid:
         """
         rows, cols = self.shape
         pixels = self.patch_um / mask_um
-        vertical = area_weights(rows, 0.0, pixels, mask.shape[0])
-        horizontal = area_weights(cols, 0.0, pixels, mask.shape[1])
+        left, top = (o * self.mpp / mask_um for o in self.shift)
+        vertical = area_weights(rows, top, pixels, mask.shape[0])
+        horizontal = area_weights(cols, left, pixels, mask.shape[1])
         # By bands: as numbers a mask takes four times the memory.
         bands = (mask[top : top + 256] for top in range(0, len(mask), 256))
         across = np.concatenate([(horizontal @ band.T.astype(np.float32)).T for band in bands])

@@ -42,24 +42,30 @@ def _multiscales(grid: Grid, name: str) -> dict[str, Any]:
     }
 
 
-def create_heatmap(path: Path, grid: Grid, chunk: int) -> zarr.Array:
-    """Create an empty heatmap store at `path` and return its array: (rows, cols) float32, NaN, chunks of `chunk`."""
+def write_heatmap(
+    path: Path,
+    probabilities: np.ndarray,
+    grid: Grid,
+    chunk: int,
+    labels: Mapping[str, np.ndarray],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write probabilities (rows, cols) float32, NaN for none, as a new store with chunks of `chunk` a side.
+
+    Beside them are label images over the grid, (rows, cols) of an unsigned integer type, and the provenance attributes.
+    """
     group = zarr.open_group(path, mode="w-", zarr_format=3)
     group.attrs["ome"] = _multiscales(grid, "IDC probability")
-    return group.create_array(
+    group.attrs["wsi_idc"] = dict(provenance)
+    heatmap = group.create_array(
         "0",
-        shape=grid.shape,
+        shape=probabilities.shape,
         chunks=(chunk, chunk),
         dtype="float32",
         fill_value=float("nan"),
         dimension_names=("y", "x"),
     )
-
-
-def finish_heatmap(path: Path, grid: Grid, labels: Mapping[str, np.ndarray], provenance: Mapping[str, Any]) -> None:
-    """Add label images over the grid, (rows, cols) of an unsigned integer type, and the provenance attributes."""
-    group = zarr.open_group(path, mode="r+")
-    group.attrs["wsi_idc"] = dict(provenance)
+    heatmap[:] = probabilities
     folder = group.create_group("labels")
     folder.attrs["ome"] = {"version": "0.5", "labels": sorted(labels)}
     for name, values in labels.items():

@@ -16,13 +16,14 @@ from dask.system import CPU_COUNT
 
 from wsi_idc.annotations.qupath import to_geojson
 from wsi_idc.autotune import choose_engine, make_engine
-from wsi_idc.errors import SlideError
+from wsi_idc.errors import ModelError, SlideError
 from wsi_idc.glass import SparseSlide, find_glass
 from wsi_idc.grid import Grid
-from wsi_idc.heatmap import create_heatmap, finish_heatmap
+from wsi_idc.heatmap import write_heatmap
 from wsi_idc.inference import Engine, Predictor
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.output import holding, previous_run, unfinished, writing_to
+from wsi_idc.overlap import cells, merge, shifted
 from wsi_idc.overview import draw_overview
 from wsi_idc.regions import find_regions
 from wsi_idc.report import write_report
@@ -43,7 +44,8 @@ class Settings:
 
     `threshold` None means the model's own. `mpp` in um per level-0 pixel overrides the slide's claim. `min_tissue` is
     the share of a patch that must be tissue for it to be computed. With `tta` (test-time augmentation) patches are seen
-    turned and flipped in all eight ways, and their logits averaged. `chunk` is in patches a side.
+    turned and flipped in all eight ways, and their logits averaged. `stride`, in pixels of the model, is how far apart
+    patches are; below the size of a patch they overlap, see `overlap.merge`. `chunk` is in patches a side.
     """
 
     threshold: float | None = None
@@ -53,6 +55,7 @@ class Settings:
     mpp: float | None = None
     engine: str = "auto"
     tta: bool = False
+    stride: int | None = None
     overwrite: bool = False
     workers: int = max(2, CPU_COUNT)
     chunk: int = 16
@@ -77,7 +80,18 @@ class Settings:
             "mpp": self.mpp,
             "engine": self.engine,
             "tta": self.tta,
+            "stride": self.stride_of(package),
         }
+
+    def stride_of(self, package: ModelPackage) -> int:
+        """Return the distance of patches in pixels of a model; raises ModelError where patches cannot have it."""
+        size = package.patch_size
+        if self.stride is not None and (self.stride < 1 or size % self.stride):
+            fits = ", ".join(str(n) for n in range(size, 0, -1) if size % n == 0)
+            raise ModelError(
+                f"a stride of {self.stride} px does not divide the patches of {package.name}; give one of {fits}"
+            )
+        return self.stride or size
 
     @property
     def views(self) -> int:
@@ -145,8 +159,8 @@ class Runner:
             if folder.is_dir() and (held := previous_run(folder, identity, self.settings.overwrite)) is not None:
                 return Plan(held["patches"], held["tissue_mm2"], done=True)
             tissue = find_tissue(self._sparse(slide) or slide, self.settings.workers)
-            _, _, wanted = self._patches(slide, tissue)
-            return Plan(int(wanted.sum()), tissue.tissue_mm2, done=False)
+            patches = sum(int(wanted.sum()) for _, wanted in self._lattices(self._grid(slide), tissue))
+            return Plan(patches, tissue.tissue_mm2, done=False)
 
     def run(self, path: Path, folder: Path, on_plan: Callable[[int], Progress | None] | None = None) -> SegmentResult:
         """Segment the slide at `path` into `folder`; `on_plan` gets the number of patches and may return a callback.
@@ -178,13 +192,17 @@ class Runner:
         glass = find_glass(slide, self.settings.workers)
         return SparseSlide(slide, glass) if glass is not None else None
 
-    def _patches(self, slide: Slide, tissue: TissueMap) -> tuple[Grid, np.ndarray, np.ndarray]:
-        """Return the grid, the share of tissue of each of its patches, and which are to be computed, (rows, cols)."""
-        grid = Grid(slide.size, (slide.mpp.x, slide.mpp.y), self.package.patch_size, self.package.mpp)
-        share = grid.share(tissue.mask, tissue.um)
+    def _grid(self, slide: Slide) -> Grid:
+        return Grid(slide.size, (slide.mpp.x, slide.mpp.y), self.package.patch_size, self.package.mpp)
+
+    def _lattices(self, grid: Grid, tissue: TissueMap) -> list[tuple[Grid, np.ndarray]]:
+        """Return the grids of patches, several where these overlap, each with those to be computed, (rows, cols)."""
+        return [(g, self._wanted(g, tissue)) for g in shifted(grid, self.settings.stride_of(self.package))]
+
+    def _wanted(self, grid: Grid, tissue: TissueMap) -> np.ndarray:
         # What could not be seen at low magnification may be tissue: it is tried, and reported where it fails again.
-        wanted = (share >= self.settings.min_tissue) | (grid.share(tissue.unreadable, tissue.um) > 0)
-        return grid, share, wanted
+        share = grid.share(tissue.mask, tissue.um)
+        return (share >= self.settings.min_tissue) | (grid.share(tissue.unreadable, tissue.um) > 0)
 
     def _encoding(self, slide: Slide, encoder: Encoder, identity: dict[str, Any], kept: Path) -> RunChunks:
         """Return what encodes chunks: threads of this process, or the workers of a cluster."""
@@ -217,21 +235,28 @@ class Runner:
         settings, package = self.settings, self.package
         copy = copy_of(slide, kept, self._sparse(slide))
         tissue = find_tissue(copy, settings.workers)
-        grid, share, wanted = self._patches(slide, tissue)
-        copy.complete(grid, wanted)
+        lattices = self._lattices(self._grid(slide), tissue)
+        for lattice, wanted in lattices:
+            copy.complete(lattice, wanted)
         times["tissue"] = time.perf_counter()
-        n_patches = int(wanted.sum())
+        n_patches = sum(int(wanted.sum()) for _, wanted in lattices)
         progress = on_plan(n_patches) if on_plan else None
-        heatmap = create_heatmap(out / "heatmap.zarr", grid, settings.chunk)
-        report, engine = StreamReport(), None
+        grid = cells(self._grid(slide), settings.stride_of(package))
+        probabilities, report, engine = np.full(grid.shape, np.nan, np.float32), StreamReport(), None
         if n_patches:
             predictor = self.predictor(n_patches * settings.views)
             engine = predictor.engine.name
             times["engine"] = time.perf_counter()
-            encoder = open_encoder(slide, grid, predictor, kept, settings.chunk, settings.views)
-            report = stream(encoder, wanted, heatmap, self._encoding(slide, encoder, identity, kept), progress)
+            found = []
+            for lattice, wanted in lattices:
+                encoder = open_encoder(slide, lattice, predictor, kept, settings.chunk, settings.views)
+                one, of_one = stream(encoder, wanted, self._encoding(slide, encoder, identity, kept), progress)
+                found.append((lattice, one))
+                report.add(of_one)
+            probabilities = found[0][1]
+            if len(found) > 1:
+                probabilities = np.where(self._wanted(grid, tissue), merge(found, grid), np.float32(np.nan))
         times["stream"] = time.perf_counter()
-        probabilities = np.asarray(heatmap[:])
         if report.failed and not np.isfinite(probabilities).any():
             raise SlideError(f"{slide.path}: no patch of it can be decoded ({report.failed[0].reason})")
         regions, numbers = find_regions(
@@ -242,9 +267,10 @@ class Runner:
             smooth_um=settings.smooth_um,
             key=identity["slide_fingerprint"] + identity["model_sha256"],
         )
-        labels = {"idc": numbers, "tissue": (share >= settings.min_tissue).astype(np.uint8)}
+        tissue_label = (grid.share(tissue.mask, tissue.um) >= settings.min_tissue).astype(np.uint8)
+        labels = {"idc": numbers, "tissue": tissue_label}
         provenance = identity | {"model": package.name, "engine": engine, "patch_um": grid.patch_um}
-        finish_heatmap(out / "heatmap.zarr", grid, labels, provenance)
+        write_heatmap(out / "heatmap.zarr", probabilities, grid, settings.chunk, labels, provenance)
         (out / "regions.geojson").write_text(to_geojson(regions), encoding="utf-8")
         draw_overview(out / "overview.png", slide.name, tissue, probabilities, grid, regions)
         summary = summarise(slide, package, identity, tissue, grid, regions, report, probabilities, engine)

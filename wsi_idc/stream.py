@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +24,8 @@ from wsi_idc.tissue import READ_UM
 
 # Patches a side whose neighbourhoods are computed together.
 _TOGETHER = 16
+# Batches that are computed together at least.
+_BATCHES = 4
 
 
 class Source(Protocol):
@@ -40,7 +42,7 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class FailedChunk:
-    """A chunk of which `patches` could not be decoded; the others of it were computed."""
+    """A chunk, in patches of its grid, of which `patches` could not be decoded; the others of it were computed."""
 
     block: Block
     patches: int
@@ -54,6 +56,12 @@ class StreamReport:
     failed: list[FailedChunk] = field(default_factory=list)
     read_s: float = 0.0
     infer_s: float = 0.0
+
+    def add(self, other: StreamReport) -> None:
+        """Count what streaming another grid of the slide did."""
+        self.failed += other.failed
+        self.read_s += other.read_s
+        self.infer_s += other.infer_s
 
 
 # A chunk of the grid, and which of its patches are wanted, (r, c) bool.
@@ -83,44 +91,50 @@ class Encoder:
     predictor: Predictor
     features: zarr.Array
 
-    def __call__(self, chunk: Chunk) -> Encoded:
-        """Encode a chunk and store its features, whole or not at all; nothing where they are stored already."""
-        block, wanted = chunk
-        if (np.isfinite(self.features[(0, *block.slices, 0)]) == wanted).all():
-            return Encoded()
+    def __call__(self, chunks: Sequence[Chunk]) -> list[Encoded]:
+        """Encode chunks together and store their features, each whole or not at all; nothing where all are stored."""
+        if all((np.isfinite(self.features[(0, *block.slices, 0)]) == wanted).all() for block, wanted in chunks):
+            return [Encoded() for _ in chunks]
         started = time.perf_counter()
-        pixels, present, reason = _read(self.slide, self.grid, block, wanted)
+        found = [_read(self.slide, self.grid, block, wanted) for block, wanted in chunks]
         read = time.perf_counter()
+        size = self.grid.patch_size
         views = [
-            self.predictor.features(turn_patches(pixels, self.grid.patch_size, code), present)
+            self.predictor.features_of([(turn_patches(pixels, size, code), present) for pixels, present, _ in found])
             for code in range(self.features.shape[0])
         ]
         # A chunk is a file: no two threads write the same one.
-        self.features[(slice(None), *block.slices)] = np.stack(views)
-        return Encoded(read - started, time.perf_counter() - read, int((wanted & ~present).sum()), reason)
+        for number, (block, _) in enumerate(chunks):
+            self.features[(slice(None), *block.slices)] = np.stack([view[number] for view in views])
+        seconds = (read - started) / len(chunks), (time.perf_counter() - read) / len(chunks)
+        return [
+            Encoded(*seconds, int((wanted & ~present).sum()), reason)
+            for (_, wanted), (_, present, reason) in zip(chunks, found, strict=True)
+        ]
 
 
-# Encodes chunks, here or elsewhere, and calls back with each that is done, from any thread.
-RunChunks = Callable[[Encoder, list[Chunk], Callable[[Chunk, Encoded], None]], None]
+# Encodes packs of chunks, here or elsewhere, and calls back with each chunk that is done, from any thread.
+RunChunks = Callable[[Encoder, list[list[Chunk]], Callable[[Chunk, Encoded], None]], None]
 
 
 def in_threads(workers: int) -> RunChunks:
     """Let Dask encode in `workers` threads of this process: while one computes, the others read."""
 
-    def run(encoder: Encoder, chunks: list[Chunk], on_done: Callable[[Chunk, Encoded], None]) -> None:
+    def run(encoder: Encoder, packs: list[list[Chunk]], on_done: Callable[[Chunk, Encoded], None]) -> None:
         def encode(number: int) -> None:
-            on_done(chunks[number], encoder(chunks[number]))
+            for chunk, encoded in zip(packs[number], encoder(packs[number]), strict=True):
+                on_done(chunk, encoded)
 
-        tasks = [dask.delayed(encode)(number) for number in range(len(chunks))]
+        tasks = [dask.delayed(encode)(number) for number in range(len(packs))]
         dask.compute(tasks, scheduler="threads", num_workers=workers)
 
     return run
 
 
 def stream(
-    encoder: Encoder, wanted: np.ndarray, heatmap: zarr.Array, run: RunChunks, progress: Progress | None = None
-) -> StreamReport:
-    """Compute the probability of every wanted patch and store it in `heatmap`.
+    encoder: Encoder, wanted: np.ndarray, run: RunChunks, progress: Progress | None = None
+) -> tuple[np.ndarray, StreamReport]:
+    """Compute the probability of every wanted patch: (rows, cols) float32, NaN for the others.
 
     `wanted` is (rows, cols) bool. First `run` encodes every chunk; those of which the features are there from a run
     that was killed are not computed again. Then, when the whole slide is known, features become probabilities. So no
@@ -139,13 +153,30 @@ def stream(
         if progress:
             progress(int(asked.sum()))
 
-    blocks = encoder.grid.blocks(heatmap.chunks[0])
-    run(encoder, [(b, wanted[b.slices]) for b in blocks if wanted[b.slices].any()], on_done)
+    chunks = [(b, w) for b in encoder.grid.blocks(encoder.features.chunks[1]) if (w := wanted[b.slices]).any()]
+    run(encoder, _packs(chunks, _BATCHES * encoder.predictor.engine.batch_size), on_done)
     started = time.perf_counter()
-    _finish(encoder, wanted, heatmap)
+    probabilities = _finish(encoder, wanted)
     report.infer_s += time.perf_counter() - started
     report.failed.sort(key=lambda f: (f.block.top, f.block.left))
-    return report
+    return probabilities, report
+
+
+def _packs(chunks: list[Chunk], patches: int) -> list[list[Chunk]]:
+    """Join chunks that follow one another until there are so many patches in them.
+
+    So batches are nearly all full, also for a GPU, to which a chunk is little. What is computed together depends on the
+    slide alone, not on which thread is free: the last bits of a feature do on its batch.
+    """
+    packs: list[list[Chunk]] = []
+    count = patches
+    for chunk in chunks:
+        if count >= patches:
+            packs.append([])
+            count = 0
+        packs[-1].append(chunk)
+        count += int(chunk[1].sum())
+    return packs
 
 
 def copy_of(slide: Slide, kept: Path, sparse: SparseSlide | None = None) -> CopiedSlide:
@@ -156,7 +187,7 @@ def copy_of(slide: Slide, kept: Path, sparse: SparseSlide | None = None) -> Copi
 def open_encoder(slide: Slide, grid: Grid, predictor: Predictor, kept: Path, chunk: int, views: int) -> Encoder:
     """Return what encodes chunks of `chunk` patches a side, into an array in `kept` that is made if missing."""
     # What another engine computed, or in other chunks, is not the same to the last bit.
-    path = kept / f"features-{predictor.engine.name}-{chunk}.zarr"
+    path = kept / f"features-{predictor.engine.name}-{chunk}-{grid.shift[0]}-{grid.shift[1]}.zarr"
     features = open_features(path, grid.shape, chunk, predictor.n_features, views)
     return Encoder(copy_of(slide, kept), grid, predictor, features)
 
@@ -185,14 +216,15 @@ def turn_patches(pixels: np.ndarray, size: int, code: int) -> np.ndarray:
     return np.ascontiguousarray(symmetry(tiles, code, axes=(1, 3))).reshape(pixels.shape)
 
 
-def _finish(encoder: Encoder, wanted: np.ndarray, heatmap: zarr.Array) -> None:
+def _finish(encoder: Encoder, wanted: np.ndarray) -> np.ndarray:
     """Turn features into probabilities, each patch seeing `halo` patches around it; of views the mean of the logits."""
     features, predictor = encoder.features, encoder.predictor
-    side, halo, views = heatmap.chunks[0], predictor.package.halo, features.shape[0]
-    # Whole chunks, so that none is written twice, and many at once: the halo around them is computed for nothing.
+    side, halo, views = features.chunks[1], predictor.package.halo, features.shape[0]
+    # Many at once: the halo around them is computed for nothing.
     side *= -(-_TOGETHER // side)
+    probabilities = np.full(wanted.shape, np.nan, np.float32)
     sums = np.zeros((views, predictor.n_features + 1))
-    for top in range(0, len(wanted), side):
+    for top in range(0, len(wanted) if halo else 0, side):
         sums += [slide_sums(view) for view in np.asarray(features[:, top : top + side])]
     for block in encoder.grid.blocks(side):
         if wanted[block.slices].any():
@@ -206,7 +238,8 @@ def _finish(encoder: Encoder, wanted: np.ndarray, heatmap: zarr.Array) -> None:
                 for code, view in enumerate(around)
             ]
             found = predictor.calibrated(np.mean(logits, axis=0))[above:, before:]
-            heatmap[block.slices] = found[: block.shape[0], : block.shape[1]]
+            probabilities[block.slices] = found[: block.shape[0], : block.shape[1]]
+    return probabilities
 
 
 def _read(slide: Source, grid: Grid, block: Block, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
