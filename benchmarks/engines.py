@@ -18,24 +18,24 @@ from pathlib import Path
 import click
 import numpy as np
 
-from wsi_idc.inference import ENGINES
+from wsi_idc.inference import ENGINES, Predictor
 from wsi_idc.models.registry import DEFAULT_MODEL, find_model
 
-BATCHES = (8, 16, 32, 64, 128, 256, 512)
+BATCHES = (4, 8, 16, 32, 64, 128, 256, 512)
 
 
 def rates(model: str, name: str, patches: int) -> dict[int, float]:
     """Measure patches per second of one engine, by batch size, in this process."""
     package = find_model(model)
-    engine = ENGINES[name](package)
+    predictor = Predictor(package, ENGINES[name](package))
     shape = (patches, package.patch_size, package.patch_size, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     found = {}
     for batch in BATCHES:
-        engine.run("encoder", pixels[:batch])
+        predictor.engine.batch_size = batch
+        predictor.encode(pixels[:batch])
         started = time.perf_counter()
-        for start in range(0, patches, batch):
-            engine.run("encoder", pixels[start : start + batch])
+        predictor.encode(pixels)
         found[batch] = patches / (time.perf_counter() - started)
     return found
 

@@ -99,7 +99,7 @@ class NumpyEngine:
     name = "numpy"
 
     def __init__(self, halo: int, batch_size: int = 64) -> None:
-        self.batch_size = batch_size
+        self.batch_size, self.lanes = batch_size, 1
         self._kernel = np.ones((2 * halo + 1, 2 * halo + 1))
 
     def run(self, network: str, *inputs: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ def test_a_damaged_cache_is_measured_again(cache, monkeypatch):
 
 
 def test_measuring_for_real():
-    found = autotune.measure(find_model(), "onnx", batches=1)
+    found = autotune.measure(find_model(), "onnx", patches=8)
     assert found["patches_per_s"] > 1
     assert found["start_s"] > 0
 

@@ -17,7 +17,7 @@ SIZE = 4
 class CornerEngine:
     """Sees the top left pixel of a patch (1 black, -1 white), with neighbours only that of the patch to the right."""
 
-    name, batch_size = "corner", 8
+    name, batch_size, lanes = "corner", 8, 1
 
     def run(self, network, *inputs):
         if network == "encoder":

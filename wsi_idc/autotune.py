@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import platformdirs
+from dask.system import CPU_COUNT
 
 from wsi_idc.errors import ModelError
-from wsi_idc.inference import ENGINES, Engine, _providers
+from wsi_idc.inference import ENGINES, Engine, Predictor, _providers
 from wsi_idc.models.package import ModelPackage
 
 # ONNX Runtime does so many patches in about ten seconds on two cores, and loads in a tenth of one: no engine that has
@@ -20,8 +21,8 @@ from wsi_idc.models.package import ModelPackage
 WORTH_MEASURING = 20_000
 
 
-def make_engine(name: str, package: ModelPackage) -> Engine:
-    """Make the engine `name` ("onnx" or "keras") for a package.
+def make_engine(name: str, package: ModelPackage, threads: int = CPU_COUNT) -> Engine:
+    """Make the engine `name` ("onnx" or "keras") for a package, to compute on `threads` cores.
 
     Raises ModelError where the package has no weights for it or what runs it is not installed.
     """
@@ -30,7 +31,7 @@ def make_engine(name: str, package: ModelPackage) -> Engine:
     if name not in package.formats():
         raise ModelError(f"{package.folder}: the model has no {name} weights; use --engine auto")
     try:
-        engine = ENGINES[name](package)
+        engine = ENGINES[name](package, threads)
         _probe(engine, package)
     except ModelError:
         raise
@@ -102,18 +103,16 @@ def _read(cache: Path) -> dict[str, dict[str, dict[str, float]]]:
 _NEEDS = {"onnx": "onnxruntime", "keras": "keras"}
 
 
-def measure(package: ModelPackage, name: str, batches: int = 4) -> dict[str, float]:
-    """Measure an engine on random patches: `start_s` until the first batch is done, then `patches_per_s`."""
-    rng = np.random.default_rng(0)
+def measure(package: ModelPackage, name: str, patches: int = 256) -> dict[str, float]:
+    """Measure an engine on random patches: `start_s` until it computes, then `patches_per_s`."""
     size = package.patch_size
+    pixels = np.random.default_rng(0).integers(0, 256, (patches, size, size, 3), dtype=np.uint8)
     start = time.perf_counter()
-    engine = ENGINES[name](package)
-    pixels = rng.integers(0, 256, (engine.batch_size, size, size, 3), dtype=np.uint8)
-    engine.run("encoder", pixels)
+    predictor = Predictor(package, ENGINES[name](package))
+    predictor.encode(pixels[: predictor.engine.batch_size * predictor.engine.lanes])
     ready = time.perf_counter()
-    for _ in range(batches):
-        engine.run("encoder", pixels)
-    rate = batches * engine.batch_size / (time.perf_counter() - ready)
+    predictor.encode(pixels)
+    rate = patches / (time.perf_counter() - ready)
     return {"start_s": round(ready - start, 3), "patches_per_s": round(rate, 1)}
 
 

@@ -80,7 +80,7 @@ def slide_names(slides: Sequence[Path], manifest: Manifest) -> dict[Path, str]:
 
 
 def shared_out(settings: Settings, limits: Limits) -> Settings:
-    """Divide the cores among processes: threads that read, for each of them."""
+    """Divide the cores among processes: threads that read, and as many that compute, for each of them."""
     return settings if limits.workers == 1 else replace(settings, workers=max(2, CPU_COUNT // limits.workers))
 
 

@@ -120,8 +120,10 @@ def _encoder(there: Elsewhere) -> Encoder:
 
 @lru_cache(maxsize=1)
 def _predictor(model: Path, engine: str) -> Predictor:
+    from distributed import get_worker
+
     package = load_package(model)
-    return Predictor(package, make_engine(engine, package))
+    return Predictor(package, make_engine(engine, package, get_worker().state.nthreads))
 
 
 def run_in_cluster(client: Client, tasks: Sequence[Any], job: Job, watcher: Watcher) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 from wsi_idc.autotune import choose_engine, measure
 from wsi_idc.batch import as_slide_error, shared_out, slide_names
 from wsi_idc.errors import WsiIdcError
-from wsi_idc.inference import ENGINES
 from wsi_idc.manifest import Manifest
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.run import Plan, Runner, Settings
@@ -61,7 +60,7 @@ def forecast(
     if not patches:
         return Forecast(found, engine, 0.0, 0.0, 0)
     # A second or so: while other programs run too, a shorter look may meet a gap that they leave.
-    speed = measure(package, engine, batches=max(4, 1024 // ENGINES[engine].batch_size))
+    speed = measure(package, engine, patches=1024)
     seconds = looker.seconds / min(limits.workers, len(slides)) + speed["start_s"]
     seconds += settings.views * sum(patches) / speed["patches_per_s"]
     buffers = 3 * (settings.chunk * package.patch_size) ** 2 + 4 * _READ_SIDE**2

@@ -148,7 +148,7 @@ class Runner:
         """Return a predictor on the engine that the settings ask for, loaded when first used."""
         name = choose_engine(self.settings.engine, self.package, n_patches)
         if name not in self._engines:
-            self._engines[name] = make_engine(name, self.package)
+            self._engines[name] = make_engine(name, self.package, self.settings.workers)
         return Predictor(self.package, self._engines[name])
 
     def plan(self, path: Path, folder: Path) -> Plan:

@@ -226,19 +226,21 @@ def _finish(encoder: Encoder, wanted: np.ndarray) -> np.ndarray:
     sums = np.zeros((views, predictor.n_features + 1))
     for top in range(0, len(wanted) if halo else 0, side):
         sums += [slide_sums(view) for view in np.asarray(features[:, top : top + side])]
-    for block in encoder.grid.blocks(side):
-        if wanted[block.slices].any():
-            above, before = min(halo, block.top), min(halo, block.left)
-            around = np.asarray(
-                features[:, block.top - above : block.bottom + halo, block.left - before : block.right + halo]
-            )
-            # Neighbours are turned as each patch was.
-            logits = [
-                turned_back(predictor.logits(symmetry(view, code), sums[code]), code)
-                for code, view in enumerate(around)
-            ]
-            found = predictor.calibrated(np.mean(logits, axis=0))[above:, before:]
-            probabilities[block.slices] = found[: block.shape[0], : block.shape[1]]
+
+    def finish(block: Block) -> None:
+        above, before = min(halo, block.top), min(halo, block.left)
+        around = np.asarray(
+            features[:, block.top - above : block.bottom + halo, block.left - before : block.right + halo]
+        )
+        # Neighbours are turned as each patch was.
+        logits = [
+            turned_back(predictor.logits(symmetry(view, code), sums[code]), code) for code, view in enumerate(around)
+        ]
+        found = predictor.calibrated(np.mean(logits, axis=0))[above:, before:]
+        probabilities[block.slices] = found[: block.shape[0], : block.shape[1]]
+
+    tasks = [dask.delayed(finish)(block) for block in encoder.grid.blocks(side) if wanted[block.slices].any()]
+    dask.compute(tasks, scheduler="threads", num_workers=predictor.engine.lanes)
     return probabilities
 
 
