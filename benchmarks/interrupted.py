@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,38 +31,38 @@ KILLS = 20
 
 
 def log_chunks(log: Path) -> None:
-    """Have this process append to `log` each chunk that it begins to encode, and each that it has written."""
-    call, features, here = Encoder.__call__, Predictor.features, threading.local()
+    """Have this process append to `log` each pack of chunks that it begins to encode, and each that it has written."""
+    call, features, here = Encoder.__call__, Predictor.features_of, threading.local()
 
     def say(what: str) -> None:
         with log.open("ab", buffering=0) as stream:
-            stream.write(f"{what} {time.time():.4f} {here.chunk}\n".encode())
+            stream.write(f"{what} {time.time():.4f} {here.pack}\n".encode())
 
-    def logged_call(self: Encoder, chunk: Chunk) -> Encoded:
-        here.chunk, here.begun = f"{self.slide.path} {chunk[0].top} {chunk[0].left}", False
-        encoded = call(self, chunk)
+    def logged_call(self: Encoder, chunks: Sequence[Chunk]) -> list[Encoded]:
+        here.pack, here.begun = f"{self.slide.path} {chunks[0][0].top} {chunks[0][0].left}", False
+        encoded = call(self, chunks)
         if here.begun:
             say("written")
         return encoded
 
-    def logged_features(self: Predictor, pixels: np.ndarray, present: np.ndarray) -> np.ndarray:
+    def logged_features(self: Predictor, blocks: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
         here.begun = True
         say("begun")
-        return features(self, pixels, present)
+        return features(self, blocks)
 
-    Encoder.__call__, Predictor.features = logged_call, logged_features  # type: ignore[method-assign]
+    Encoder.__call__, Predictor.features_of = logged_call, logged_features  # type: ignore[method-assign]
 
 
 def counted(log: Path) -> tuple[int, int, int]:
-    """Return the chunks of a log, how often one was begun again, and how often though it had been written."""
+    """Return the packs of a log, how often one was begun again, and how often though it had been written."""
     begun, written, wasted = Counter[str](), set(), 0
     for line in log.read_text().splitlines():
-        what, _, chunk = line.split(" ", 2)
+        what, _, pack = line.split(" ", 2)
         if what == "written":
-            written.add(chunk)
+            written.add(pack)
         else:
-            wasted += chunk in written
-            begun[chunk] += 1
+            wasted += pack in written
+            begun[pack] += 1
     return len(begun), begun.total() - len(begun), wasted
 
 
@@ -99,9 +100,9 @@ def kills(bench: Bench) -> list[Figure]:
     one, other = contents(whole), contents(killed)
     differ = sum(one.get(name) != other.get(name) for name in one.keys() | other.keys())
     bench.raw["kills"] = {"kills": done, "chunks": chunks, "again": again, "again though written": wasted}
-    behind = f"{again} of {chunks} chunks begun again in all, {wasted} of them had been written; {done} kills"
+    behind = f"{again} of {chunks} packs of chunks begun again in all, {wasted} of them had been written; {done} kills"
     return [
-        Figure("chunks encoded again / kill -9 / thread in flight", again / max(1, done) / THREADS, 1, behind),
+        Figure("chunks encoded again / kill -9 / chunks in flight", again / max(1, done) / THREADS, 1, behind),
         Figure("files that differ from those of a run left alone", differ, 0, f"of {len(one)}, all but the timings"),
     ]
 
@@ -134,7 +135,7 @@ def cluster(bench: Bench) -> list[Figure]:
     chunks, again, wasted = counted(log)
     states = Counter(getattr(o, "summary", {"state": str(o)})["state"] for o in outcomes.values())
     bench.raw["cluster"] = {"states": states, "killed": len(killed), "chunks": chunks, "again": again, "wasted": wasted}
-    behind = f"{len(killed)} of 2 workers killed; {chunks} chunks, {again} begun again"
+    behind = f"{len(killed)} of 2 workers killed; {chunks} packs of chunks, {again} begun again"
     return [
         Figure("cluster: slides not done", len(slides) - states["done"], 0, f"of {len(slides)}; {behind}"),
         Figure("cluster: chunks encoded again that had been written", wasted, 0, behind),

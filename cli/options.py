@@ -49,6 +49,43 @@ threshold_option: Decorator = click.option(
     type=FiniteRange(0, 1, min_open=True, max_open=True),
     help="Probability from which a patch is IDC.  [default: the model's]",
 )
+low_option: Decorator = click.option(
+    "--low",
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
+    help="Let a region go on to this lower probability (hysteresis).  [default: the threshold]",
+)
+min_area_option: Decorator = click.option(
+    "--min-area", type=FiniteRange(0), default=0.0, help="Smallest region in mm2.  [default: 0]"
+)
+min_hole_option: Decorator = click.option(
+    "--min-hole", type=FiniteRange(0), default=0.0, help="Smallest hole in mm2; smaller ones are filled.  [default: 0]"
+)
+smooth_option: Decorator = click.option(
+    "--smooth",
+    type=FiniteRange(0, 1000),
+    default=5.0,
+    show_default=True,
+    metavar="UM",
+    help="Simplify outlines, with this tolerance in um.",
+)
+
+
+def _bands(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tuple[float, ...]:
+    try:
+        bands = tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of probabilities, such as 0.3,0.5,0.7") from None
+    if not all(0 < b < 1 for b in bands) or list(bands) != sorted(set(bands)):
+        raise click.BadParameter(f"{text!r}: give probabilities between 0 and 1 that rise, such as 0.3,0.5,0.7")
+    return bands
+
+
+bands_option: Decorator = click.option(
+    "--bands",
+    callback=_bands,
+    metavar="P,P,...",
+    help="Outline also, as classes of their own, what lies between these.",
+)
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

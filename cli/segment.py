@@ -11,13 +11,18 @@ import click
 
 from wsi_idc.cli.options import (
     FiniteRange,
+    bands_option,
     chosen_model,
     duration,
     engine_option,
+    low_option,
+    min_area_option,
+    min_hole_option,
     model_option,
     mpp_option,
     print_table,
     progress_bar,
+    smooth_option,
     threshold_option,
 )
 from wsi_idc.errors import DataError, WsiIdcError
@@ -53,14 +58,11 @@ class _NothingFound(click.ClickException):
 )
 @model_option
 @threshold_option
-@click.option("--min-area", type=FiniteRange(0), default=0.0, help="Smallest region in mm2.  [default: 0]")
-@click.option(
-    "--smooth",
-    type=FiniteRange(0, 1000),
-    default=0.0,
-    metavar="UM",
-    help="Straighten outlines, nowhere off by more than this many um; areas follow.  [default: 0, along the patches]",
-)
+@low_option
+@min_area_option
+@min_hole_option
+@smooth_option
+@bands_option
 @click.option(
     "--min-tissue",
     type=FiniteRange(0, 1, min_open=True),
@@ -102,8 +104,11 @@ def segment(
     listed: Path | None,
     model: str | None,
     threshold: float | None,
+    low: float | None,
     min_area: float,
+    min_hole: float,
     smooth: float,
+    bands: tuple[float, ...],
     min_tissue: float,
     mpp: float | None,
     engine: str,
@@ -134,7 +139,9 @@ def segment(
     if scheduler and cluster:
         raise click.UsageError("give --scheduler or --cluster, not both")
     package = chosen_model(model)
-    settings = Settings(threshold, min_area, smooth, min_tissue, mpp, engine, tta, stride, overwrite)
+    settings = Settings(
+        threshold, low, min_area, min_hole, smooth, bands, min_tissue, mpp, engine, tta, stride, overwrite
+    )
     limits = Limits(workers, time_limit, retries)
     try:
         found = find_slides([*slides, *(read_list(listed) if listed else [])], recursive)

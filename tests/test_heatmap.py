@@ -17,7 +17,7 @@ def store(tmp_path):
     values = np.full(GRID.shape, np.nan, np.float32)
     values[1:3, 2:5] = np.arange(6, dtype=np.float32).reshape(2, 3) / 6
     labels = {"idc": np.eye(*GRID.shape, dtype=np.uint32), "tissue": np.ones(GRID.shape, np.uint8)}
-    write_heatmap(path, values, GRID, 4, labels, {"model": "test", "parameters": {"threshold": 0.5}})
+    write_heatmap(path, values, GRID, labels, GRID, {"model": "test", "parameters": {"threshold": 0.5}})
     return path
 
 

@@ -102,7 +102,7 @@ def test_an_error_leaves_nothing_to_go_on_from(painted, tmp_path, monkeypatch):
     def fails(*args, **kwargs):
         raise SlideError("broken")
 
-    monkeypatch.setattr("wsi_idc.run.find_regions", fails)
+    monkeypatch.setattr("wsi_idc.run.delineate", fails)
     with pytest.raises(SlideError, match="broken"):
         run(painted, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -113,7 +113,7 @@ def test_interrupted_it_keeps_what_was_done(painted, tmp_path, monkeypatch, enco
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("wsi_idc.run.find_regions", stops)
+        patched.setattr("wsi_idc.run.delineate", stops)
         with pytest.raises(KeyboardInterrupt):
             run(painted, tmp_path / "out")
     del encoded[:]

@@ -185,8 +185,11 @@ def segment(
     *,
     model: str | Path | None = None,
     threshold: float | None = None,
+    low: float | None = None,
     min_area_mm2: float = 0.0,
-    smooth_um: float = 0.0,
+    min_hole_mm2: float = 0.0,
+    smooth_um: float = 5.0,
+    bands: Sequence[float] = (),
     min_tissue: float = 0.1,
     mpp: float | None = None,
     engine: str = "auto",
@@ -197,14 +200,28 @@ def segment(
     """Segment one slide into `output/<slide>` and return what was written; the Python form of `wsi-idc segment`.
 
     `model` is the name or folder of a package, the shipped one by default. `threshold` is a probability, the model's
-    own by default. `mpp` (um per level-0 pixel) overrides what the slide states. `tta` takes eight times as long,
+    own by default; for what shapes the regions see `wsi_idc.regions.Outlining`. `mpp` (um per level-0 pixel) overrides
+    what the slide states. `tta` takes eight times as long,
     a `stride` of half a patch (in pixels of the model) four times. Raises a `wsi_idc.WsiIdcError`.
 
     >>> result = wsi_idc.segment("slide.svs", "results")  # doctest: +SKIP
     >>> result.summary["idc_mm2"], result.regions  # doctest: +SKIP
     (12.84, PosixPath('results/slide/regions.geojson'))
     """
-    settings = Settings(threshold, min_area_mm2, smooth_um, min_tissue, mpp, engine, tta, stride, overwrite)
+    settings = Settings(
+        threshold,
+        low,
+        min_area_mm2,
+        min_hole_mm2,
+        smooth_um,
+        tuple(bands),
+        min_tissue,
+        mpp,
+        engine,
+        tta,
+        stride,
+        overwrite,
+    )
     package = find_model(model) if model else find_model()
     outcome = segment_slides([path := Path(slide)], Path(output), package, settings)[path]
     if isinstance(outcome, WsiIdcError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import zarr
 from wsi_idc.errors import DataError
 from wsi_idc.grid import Grid
 
+# Pixels a side: files of 256 kB, and for all but the largest slides a single one.
+_CHUNK, _LABEL_CHUNK = 256, 1024
 _COMMENT = "origin: top-left corner of the slide's first level-0 pixel; translation: centre of the first patch"
 
 
@@ -46,13 +49,13 @@ def write_heatmap(
     path: Path,
     probabilities: np.ndarray,
     grid: Grid,
-    chunk: int,
     labels: Mapping[str, np.ndarray],
+    label_grid: Grid,
     provenance: Mapping[str, Any],
 ) -> None:
-    """Write probabilities (rows, cols) float32, NaN for none, as a new store with chunks of `chunk` a side.
+    """Write probabilities (rows, cols) float32, NaN for none, as a new store.
 
-    Beside them are label images over the grid, (rows, cols) of an unsigned integer type, and the provenance attributes.
+    Beside them are label images of an unsigned integer type over a grid of their own, and the provenance attributes.
     """
     group = zarr.open_group(path, mode="w-", zarr_format=3)
     group.attrs["ome"] = _multiscales(grid, "IDC probability")
@@ -60,7 +63,7 @@ def write_heatmap(
     heatmap = group.create_array(
         "0",
         shape=probabilities.shape,
-        chunks=(chunk, chunk),
+        chunks=(_CHUNK, _CHUNK),
         dtype="float32",
         fill_value=float("nan"),
         dimension_names=("y", "x"),
@@ -70,11 +73,11 @@ def write_heatmap(
     folder.attrs["ome"] = {"version": "0.5", "labels": sorted(labels)}
     for name, values in labels.items():
         label = folder.create_group(name)
-        label.attrs["ome"] = _multiscales(grid, name) | {
+        label.attrs["ome"] = _multiscales(label_grid, name) | {
             "image-label": {"version": "0.5", "source": {"image": "../../"}}
         }
         array = label.create_array(
-            "0", shape=values.shape, chunks=values.shape, dtype=values.dtype, dimension_names=("y", "x")
+            "0", shape=values.shape, chunks=(_LABEL_CHUNK, _LABEL_CHUNK), dtype=values.dtype, dimension_names=("y", "x")
         )
         array[:] = values
 
@@ -84,8 +87,26 @@ def read_heatmap(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
 
     Raises DataError where `path` is not a heatmap of this tool.
     """
+    with _reading(path) as group:
+        return np.asarray(group["0"][:]), dict(group.attrs["wsi_idc"])
+
+
+def read_label(path: Path, name: str) -> np.ndarray:
+    """Read a label image of the heatmap at `path`, as `write_heatmap` got it; raises DataError as `read_heatmap`."""
+    with _reading(path) as group:
+        return np.asarray(group[f"labels/{name}/0"][:])
+
+
+def read_grid(path: Path) -> Grid:
+    """Return the grid of the heatmap at `path`, from its provenance; raises DataError as `read_heatmap`."""
+    with _reading(path) as group:
+        facts = group.attrs["wsi_idc"]["grid"]
+        return Grid(tuple(facts["slide_size"]), tuple(facts["slide_mpp"]), facts["patch_size"], facts["mpp"])
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
     try:
-        group = zarr.open_group(path, mode="r")
-        return np.asarray(group["0"][:]), dict(group.attrs["wsi_idc"])  # type: ignore[index,arg-type]
+        yield zarr.open_group(path, mode="r")
     except (OSError, KeyError, ValueError) as error:
         raise DataError(f"{path}: not a heatmap written by wsi-idc ({type(error).__name__}: {error})") from error

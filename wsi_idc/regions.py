@@ -1,23 +1,54 @@
-"""Heatmap to regions: polygons with holes along the patches at the threshold, with their measurements."""
+"""Probabilities to regions: polygons with holes along a probability, with their measurements."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+import contourpy
 import numpy as np
 import shapely
-from scipy.ndimage import find_objects, label
+from PIL import Image, ImageDraw
+from scipy.ndimage import binary_dilation
 from shapely import MultiPolygon, Polygon
 
-from wsi_idc.grid import Grid
+from wsi_idc.field import Field
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://wsi-idc/regions")
+# Probabilities that are as good as undecided: the share of a region between these is its uncertainty.
+UNCERTAIN = (0.3, 0.7)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlining:
+    """How regions are made of probabilities.
+
+    A region is where the probability reaches `low`, if somewhere in it it reaches `threshold` (hysteresis; None for the
+    threshold itself). Smaller regions than `min_area_mm2` are left out, smaller holes than `min_hole_mm2` filled.
+    `smooth_um` is the tolerance by which outlines are simplified (Douglas-Peucker, keeping their topology).
+    """
+
+    threshold: float
+    low: float | None = None
+    min_area_mm2: float = 0.0
+    min_hole_mm2: float = 0.0
+    smooth_um: float = 5.0
+
+    @property
+    def level(self) -> float:
+        """The probability along which outlines run."""
+        return self.threshold if self.low is None else min(self.low, self.threshold)
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A connected area of IDC; `geometry` is in whole level-0 pixels, lengths and areas in mm, centroid in um."""
+    """A connected area of IDC; `geometry` is in whole level-0 pixels, lengths and areas in mm, centroid in um.
+
+    `uncertain_share` is the share of its area with a probability within UNCERTAIN, `nearest_mm` the gap to the nearest
+    other region (None for a single one); it touches an edge where the section, or the slide, ends beside it.
+    """
 
     id: str
     geometry: Polygon | MultiPolygon
@@ -27,73 +58,185 @@ class Region:
     mean_probability: float
     max_probability: float
     p95_probability: float
+    uncertain_share: float
     patches: int
     centroid_um: tuple[float, float]
+    nearest_mm: float | None
+    touches_tissue_edge: bool
+    touches_slide_edge: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Where the probability is at least `low` and below `high`; `geometry` is in whole level-0 pixels."""
+
+    id: str
+    low: float
+    high: float
+    geometry: MultiPolygon
+    area_mm2: float
 
 
 def find_regions(
-    heatmap: np.ndarray,
-    grid: Grid,
-    threshold: float,
-    *,
-    min_area_mm2: float = 0.0,
-    smooth_um: float = 0.0,
-    key: str = "",
+    field: Field, outlining: Outlining, per_side: int = 1, key: str = ""
 ) -> tuple[list[Region], np.ndarray]:
-    """Outline the patches with a probability of at least `threshold`.
+    """Outline where the probability of a field is high enough.
 
-    `heatmap` is (rows, cols) with NaN for no tissue. Patches that share a side belong together (4-connected), so rings
-    never cross themselves. Regions under `min_area_mm2` are left out. `smooth_um` straightens the steps of the outline
-    by Douglas-Peucker: no vertex moves, and no point of the old outline is further from the new one than this. `key`
-    enters the ids, which are the same for the same key and outline.
+    `per_side` pixels of the field lie along the side of a patch. `key` enters the ids, which are the same for the same
+    key and outline.
 
-    Returns the regions from the largest down, and (rows, cols) uint32 with the number of the region (from 1) or 0.
+    Returns the regions from the largest down, and (h, w) uint32 with the number of the region (from 1) or 0.
     """
-    with np.errstate(invalid="ignore"):
-        components, _ = label(heatmap >= threshold)
     found = []
-    for number, window in enumerate(find_objects(components), 1):
-        rows, cols = (i + w.start for i, w in zip(np.nonzero(components[window] == number), window, strict=True))
-        geometry = _outline(rows, cols, grid, smooth_um)
-        region = _measure(geometry, heatmap[rows, cols], grid, key)
-        if region.area_mm2 >= min_area_mm2 and not geometry.is_empty:
-            found.append((region, rows, cols))
-    found.sort(key=lambda f: (-f[0].area_mm2, f[0].geometry.bounds))
-    numbers = np.zeros(heatmap.shape, np.uint32)
-    for number, (_, rows, cols) in enumerate(found, 1):
-        numbers[rows, cols] = number
-    return [region for region, _, _ in found], numbers
+    for outline in _traced(field, outlining.level, 2.0):
+        geometry = _finished(outline, field, outlining)
+        if geometry is not None:
+            found.append(geometry)
+    if outlining.min_hole_mm2:
+        # An island in a hole that was filled is part of what fills it.
+        found = _polygons(shapely.union_all(found))
+    found.sort(key=lambda g: (-g.area, g.bounds))
+    numbers = _painted(found, field)
+    numbers[field.values < outlining.level] = 0
+    order = np.argsort(numbers, axis=None, kind="stable")
+    starts = np.searchsorted(numbers.ravel()[order], np.arange(1, len(found) + 2))
+    pixels = [order[a:b] for a, b in pairwise(starts)]
+    kept = [
+        (geometry, at)
+        for geometry, at in zip(found, pixels, strict=True)
+        if len(at) and field.values.ravel()[at].max() >= outlining.threshold
+    ]
+    gaps = _gaps([geometry for geometry, _ in kept], field)
+    edge = binary_dilation(~field.tissue, np.ones((3, 3), bool), border_value=0).ravel()
+    regions = [
+        _measured(geometry, at, gap, field, edge, per_side, key) for (geometry, at), gap in zip(kept, gaps, strict=True)
+    ]
+    final = np.zeros(field.values.size, np.uint32)
+    for number, (_, at) in enumerate(kept, 1):
+        final[at] = number
+    return regions, final.reshape(field.values.shape)
 
 
-def _outline(rows: np.ndarray, cols: np.ndarray, grid: Grid, smooth_um: float) -> Polygon | MultiPolygon:
-    """Trace the outer edges of patches and round them to whole level-0 pixels within the slide."""
-    # Squares of one grid share their corners exactly, which is what a coverage union needs.
-    outline = shapely.coverage_union_all(shapely.box(cols, rows, cols + 1, rows + 1))
-    outline = shapely.simplify(outline, smooth_um / grid.patch_um, preserve_topology=True)
+def find_bands(field: Field, edges: Sequence[float], smooth_um: float, key: str = "") -> list[Band]:
+    """Outline where the probability lies between each two of `edges` and from the last on; bands without area are none.
+
+    `key` enters the ids.
+    """
+    outlining = Outlining(edges[0], smooth_um=smooth_um)
+    bands = []
+    for low, high in zip(edges, [*edges[1:], 1.0], strict=True):
+        # At 1 itself too.
+        outlines = [_finished(o, field, outlining) for o in _traced(field, low, high if high < 1 else 2.0)]
+        parts = [part for outline in outlines if outline is not None for part in _polygons(outline)]
+        if parts:
+            geometry = shapely.normalize(MultiPolygon(_polygons(shapely.union_all(parts, grid_size=1.0))))
+            area = geometry.area * field.grid.slide_mpp[0] * field.grid.slide_mpp[1] / 1e6
+            identity = uuid.uuid5(_NAMESPACE, f"{key}{low}{high}" + shapely.to_wkb(geometry, hex=True, byte_order=1))
+            bands.append(Band(str(identity), low, high, geometry, area))
+    return bands
+
+
+def _traced(field: Field, low: float, high: float) -> list[Polygon]:
+    """Trace where low <= probability < high, between the centres of pixels (marching squares), in pixels (x, y).
+
+    Outlines close beyond the border of the slide, where they are cut off later.
+    """
+    beyond = np.pad(np.pad(field.values, 1, mode="edge"), 1)
+    generator = contourpy.contour_generator(z=beyond, fill_type="OuterOffset")
+    points, offsets = generator.filled(low, high)
+    outlines = []
+    for xy, ends in zip(points, offsets, strict=True):
+        # The centre of the slide's first pixel is at 0.5.
+        rings = [xy[a:b] - 1.5 for a, b in pairwise(ends)]
+        outlines.append(Polygon(rings[0], rings[1:]))
+    return outlines
+
+
+def _finished(outline: Polygon, field: Field, outlining: Outlining) -> Polygon | MultiPolygon | None:
+    """Fill small holes, simplify, and round to whole level-0 pixels within the slide; None for what is too small."""
+    grid = field.grid
+    pixel_mm2 = grid.patch_mm2
+    if outlining.min_hole_mm2:
+        holes = [hole for hole in outline.interiors if Polygon(hole).area * pixel_mm2 >= outlining.min_hole_mm2]
+        outline = Polygon(outline.exterior, holes)
+    outline = shapely.simplify(outline, outlining.smooth_um / grid.patch_um, preserve_topology=True)
     outline = shapely.transform(outline, grid.to_level0)
-    outline = shapely.intersection(outline, shapely.box(0, 0, *grid.slide_size))
+    # Tracing may leave rings that touch themselves.
+    outline = shapely.intersection(shapely.make_valid(outline), shapely.box(0, 0, *grid.slide_size))
     # Rounds and repairs in one go: the result is valid on the grid of whole pixels.
-    outline = shapely.set_precision(outline, 1.0)
-    parts = [p for p in shapely.get_parts(outline) if isinstance(p, Polygon) and p.area > 0]
+    parts = [p for p in _polygons(shapely.set_precision(outline, 1.0)) if p.area > 0]
+    area = sum(p.area for p in parts) * grid.slide_mpp[0] * grid.slide_mpp[1] / 1e6
+    if not parts or area < outlining.min_area_mm2:
+        return None
     return shapely.normalize(parts[0] if len(parts) == 1 else MultiPolygon(parts))
 
 
-def _measure(geometry: Polygon | MultiPolygon, values: np.ndarray, grid: Grid, key: str) -> Region:
+def _polygons(geometry: shapely.Geometry) -> list[Polygon]:
+    return [p for p in shapely.get_parts(geometry) if isinstance(p, Polygon)]
+
+
+def _painted(geometries: Sequence[Polygon | MultiPolygon], field: Field) -> np.ndarray:
+    """Paint polygons over the pixels of a field: (h, w) int32, their number from 1.
+
+    Islands are painted after what they lie in, so by the area within the outermost ring.
+    """
+    height, width = field.values.shape
+    image = Image.new("I", (width, height))
+    draw = ImageDraw.Draw(image)
+    step = np.array(field.grid.step)
+    for number, geometry in sorted(enumerate(geometries, 1), key=lambda g: -shapely.envelope(g[1]).area):
+        for part in _polygons(geometry):
+            for ring, value in [(part.exterior, number), *((hole, 0) for hole in part.interiors)]:
+                # Pillow's coordinates are those of the centres of pixels.
+                draw.polygon((shapely.get_coordinates(ring) / step - 0.5).ravel().tolist(), fill=value)
+    return np.array(image, np.int32)
+
+
+def _gaps(geometries: Sequence[Polygon | MultiPolygon], field: Field) -> list[float | None]:
+    """Return the distance of each region to the nearest other one, in mm."""
+    if len(geometries) < 2:
+        return [None] * len(geometries)
+    scale = np.array(field.grid.slide_mpp) / 1000
+    physical = shapely.transform(np.array(geometries), lambda xy: xy * scale)
+    tree = shapely.STRtree(physical)
+    (here, _), distances = tree.query_nearest(physical, exclusive=True, return_distance=True, all_matches=False)
+    return [float(d) for d in distances[np.argsort(here)]]
+
+
+def _measured(
+    geometry: Polygon | MultiPolygon,
+    at: np.ndarray,
+    gap: float | None,
+    field: Field,
+    edge: np.ndarray,
+    per_side: int,
+    key: str,
+) -> Region:
+    """Measure a region, of which `at` are the pixels of the field, as indices of the flattened array."""
+    grid = field.grid
     scale = np.array(grid.slide_mpp)
     physical = shapely.transform(geometry, lambda xy: xy * scale)
+    values = field.values.ravel()[at].astype(np.float64)
+    rows, cols = np.divmod(at, field.values.shape[1])
+    middle = per_side // 2
+    left, top, right, bottom = geometry.bounds
+    width, height = grid.slide_size
     identity = uuid.uuid5(_NAMESPACE, key + shapely.to_wkb(geometry, hex=True, byte_order=1))
-    centre = physical.centroid
     return Region(
         id=str(identity),
         geometry=geometry,
         area_mm2=physical.area / 1e6,
         perimeter_mm=physical.length / 1e3,
         largest_diameter_mm=largest_diameter(physical) / 1e3,
-        mean_probability=float(values.mean(dtype=np.float64)),
+        mean_probability=float(values.mean()),
         max_probability=float(values.max()),
-        p95_probability=float(np.percentile(values.astype(np.float64), 95)),
-        patches=int(values.size),
-        centroid_um=(0.0, 0.0) if geometry.is_empty else (centre.x, centre.y),
+        p95_probability=float(np.percentile(values, 95)),
+        uncertain_share=float(((values >= UNCERTAIN[0]) & (values < UNCERTAIN[1])).mean()),
+        patches=int(((rows % per_side == middle) & (cols % per_side == middle)).sum()),
+        centroid_um=(physical.centroid.x, physical.centroid.y),
+        nearest_mm=gap,
+        touches_tissue_edge=bool(edge[at].any()),
+        touches_slide_edge=bool(left <= 0 or top <= 0 or right >= width or bottom >= height),
     )
 
 

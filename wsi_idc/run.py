@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,9 @@ from dask.system import CPU_COUNT
 
 from wsi_idc.annotations.qupath import to_geojson
 from wsi_idc.autotune import choose_engine, make_engine
+from wsi_idc.delineate import delineate, fine_tissue
 from wsi_idc.errors import ModelError, SlideError
+from wsi_idc.field import fine_grid
 from wsi_idc.glass import SparseSlide, find_glass
 from wsi_idc.grid import Grid
 from wsi_idc.heatmap import write_heatmap
@@ -25,7 +27,7 @@ from wsi_idc.models.package import ModelPackage
 from wsi_idc.output import holding, previous_run, unfinished, writing_to
 from wsi_idc.overlap import cells, merge, shifted
 from wsi_idc.overview import draw_overview
-from wsi_idc.regions import find_regions
+from wsi_idc.regions import Outlining
 from wsi_idc.report import write_report
 from wsi_idc.slide import Slide
 from wsi_idc.stream import Encoder, Progress, RunChunks, StreamReport, copy_of, in_threads, open_encoder, stream
@@ -42,15 +44,20 @@ MAX_COARSER = 1.10
 class Settings:
     """How to run; the fields of `parameters()` decide the result, the others only how it is reached.
 
-    `threshold` None means the model's own. `mpp` in um per level-0 pixel overrides the slide's claim. `min_tissue` is
-    the share of a patch that must be tissue for it to be computed. With `tta` (test-time augmentation) patches are seen
-    turned and flipped in all eight ways, and their logits averaged. `stride`, in pixels of the model, is how far apart
-    patches are; below the size of a patch they overlap, see `overlap.merge`. `chunk` is in patches a side.
+    `threshold` None means the model's own; for it and the four after it see `regions.Outlining`. `bands` are
+    probabilities, rising, between which bands are outlined too. `mpp` in um per level-0 pixel overrides the slide's
+    claim. `min_tissue` is the share of a patch that must be tissue for it to be computed. With `tta` (test-time
+    augmentation) patches are seen turned and flipped in all eight ways, and their logits averaged. `stride`, in pixels
+    of the model, is how far apart patches are; below the size of a patch they overlap, see `overlap.merge`. `chunk` is
+    in patches a side.
     """
 
     threshold: float | None = None
+    low: float | None = None
     min_area_mm2: float = 0.0
-    smooth_um: float = 0.0
+    min_hole_mm2: float = 0.0
+    smooth_um: float = 5.0
+    bands: tuple[float, ...] = ()
     min_tissue: float = 0.1
     mpp: float | None = None
     engine: str = "auto"
@@ -62,26 +69,33 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be meant, with ValueError."""
-        if self.threshold is not None and not 0 < self.threshold < 1:
-            raise ValueError(f"threshold {self.threshold} is not between 0 and 1")
+        for name, value in (("threshold", self.threshold), ("low", self.low), *(("bands", b) for b in self.bands)):
+            if value is not None and not 0 < value < 1:
+                raise ValueError(f"{name} {value} is not between 0 and 1")
+        if list(self.bands) != sorted(set(self.bands)):
+            raise ValueError(f"bands {self.bands} do not rise")
         if not 0 < self.min_tissue <= 1:
             raise ValueError(f"min_tissue {self.min_tissue} is not above 0 and at most 1")
-        for name in ("min_area_mm2", "smooth_um"):
+        for name in ("min_area_mm2", "min_hole_mm2", "smooth_um"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} {getattr(self, name)} is not a length or area")
 
     def parameters(self, package: ModelPackage) -> dict[str, Any]:
         """Return what, with the slide and the model, decides the result."""
         return {
-            "threshold": package.threshold if self.threshold is None else self.threshold,
-            "min_area_mm2": self.min_area_mm2,
-            "smooth_um": self.smooth_um,
+            **asdict(self.outlining(package)),
+            "bands": list(self.bands),
             "min_tissue": self.min_tissue,
             "mpp": self.mpp,
             "engine": self.engine,
             "tta": self.tta,
             "stride": self.stride_of(package),
         }
+
+    def outlining(self, package: ModelPackage) -> Outlining:
+        """Return how regions are made of the probabilities of a model."""
+        threshold = package.threshold if self.threshold is None else self.threshold
+        return Outlining(threshold, self.low, self.min_area_mm2, self.min_hole_mm2, self.smooth_um)
 
     def stride_of(self, package: ModelPackage) -> int:
         """Return the distance of patches in pixels of a model; raises ModelError where patches cannot have it."""
@@ -247,34 +261,29 @@ class Runner:
             predictor = self.predictor(n_patches * settings.views)
             engine = predictor.engine.name
             times["engine"] = time.perf_counter()
-            found = []
+            maps = []
             for lattice, wanted in lattices:
                 encoder = open_encoder(slide, lattice, predictor, kept, settings.chunk, settings.views)
                 one, of_one = stream(encoder, wanted, self._encoding(slide, encoder, identity, kept), progress)
-                found.append((lattice, one))
+                maps.append((lattice, one))
                 report.add(of_one)
-            probabilities = found[0][1]
-            if len(found) > 1:
-                probabilities = np.where(self._wanted(grid, tissue), merge(found, grid), np.float32(np.nan))
+            probabilities = maps[0][1]
+            if len(maps) > 1:
+                probabilities = np.where(self._wanted(grid, tissue), merge(maps, grid), np.float32(np.nan))
         times["stream"] = time.perf_counter()
         if report.failed and not np.isfinite(probabilities).any():
             raise SlideError(f"{slide.path}: no patch of it can be decoded ({report.failed[0].reason})")
-        regions, numbers = find_regions(
-            probabilities,
-            grid,
-            identity["parameters"]["threshold"],
-            min_area_mm2=settings.min_area_mm2,
-            smooth_um=settings.smooth_um,
-            key=identity["slide_fingerprint"] + identity["model_sha256"],
-        )
-        tissue_label = (grid.share(tissue.mask, tissue.um) >= settings.min_tissue).astype(np.uint8)
-        labels = {"idc": numbers, "tissue": tissue_label}
-        provenance = identity | {"model": package.name, "engine": engine, "patch_um": grid.patch_um}
-        write_heatmap(out / "heatmap.zarr", probabilities, grid, settings.chunk, labels, provenance)
-        (out / "regions.geojson").write_text(to_geojson(regions), encoding="utf-8")
-        draw_overview(out / "overview.png", slide.name, tissue, probabilities, grid, regions)
-        summary = summarise(slide, package, identity, tissue, grid, regions, report, probabilities, engine)
-        write_report(out / "report.html", summary, out / "overview.png", regions)
+        failed = self._wanted(grid, tissue) & ~np.isfinite(probabilities)
+        where = fine_tissue(tissue.mask, tissue.um, grid, failed)
+        key = identity["slide_fingerprint"] + identity["model_sha256"]
+        found = delineate(probabilities, grid, where, settings.outlining(package), settings.bands, key)
+        facts = {"model": package.name, "engine": engine, "patch_um": grid.patch_um, "grid": asdict(grid)}
+        labels = {"idc": found.numbers, "tissue": where.astype(np.uint8)}
+        write_heatmap(out / "heatmap.zarr", probabilities, grid, labels, fine_grid(grid), identity | facts)
+        (out / "regions.geojson").write_text(to_geojson(found.regions, found.bands), encoding="utf-8")
+        draw_overview(out / "overview.png", slide.name, tissue, probabilities, grid, found.regions)
+        summary = summarise(slide, package, identity, tissue, grid, found.regions, report, probabilities, engine)
+        write_report(out / "report.html", summary, out / "overview.png", found.regions)
         times["write"] = time.perf_counter()
         summary["timings"] = timings(times, report)
         # Under another name first: summary.json, once there, means that all the others are whole.

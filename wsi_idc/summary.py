@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import pairwise
 from typing import Any
@@ -31,7 +32,6 @@ def summarise(
     engine: str | None,
 ) -> dict[str, Any]:
     """Gather what summary.json states but the timings; areas in mm2, lengths in mm, `idc_share` null without tissue."""
-    idc = sum(r.area_mm2 for r in regions)
     warnings = [*slide.warnings, *tissue.warnings]
     if slide.mpp.estimated:
         warnings.append(f"the scale is an estimate from the {slide.mpp.source}; areas may be off by a tenth")
@@ -40,11 +40,7 @@ def summarise(
     state = "incomplete" if report.failed else "done"
     return {
         "state": state,
-        "tissue_mm2": round(tissue.tissue_mm2, 4),
-        "idc_mm2": round(idc, 4),
-        "idc_share": round(min(1.0, idc / tissue.tissue_mm2), 4) if tissue.tissue_mm2 else None,
-        "foci": len(regions),
-        "largest_extent_mm": round(max((r.largest_diameter_mm for r in regions), default=0.0), 4),
+        **measure_slide(regions, tissue.tissue_mm2),
         "patches": int(np.isfinite(probabilities).sum()),
         "patch_mm2": grid.patch_mm2,
         "ink_mm2": round(tissue.ink_mm2, 4),
@@ -74,6 +70,28 @@ def summarise(
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("wsi-idc", "numpy", "zarr", "shapely", "onnxruntime", "openslide-python")},
         "note": RESEARCH_USE,
+    }
+
+
+def measure_slide(regions: Sequence[Region], tissue_mm2: float) -> dict[str, Any]:
+    """Measure the regions of a slide together; areas in mm2, lengths in mm.
+
+    `idc_share` is null without tissue, `uncertain_share` (see `regions.UNCERTAIN`) without regions, `nearest_foci_mm`,
+    the smallest gap between two of them, with fewer than two.
+    """
+    idc = sum(r.area_mm2 for r in regions)
+    gaps = [r.nearest_mm for r in regions if r.nearest_mm is not None]
+    uncertain = sum(r.area_mm2 * r.uncertain_share for r in regions)
+    return {
+        "tissue_mm2": round(tissue_mm2, 4),
+        "idc_mm2": round(idc, 4),
+        "idc_share": round(min(1.0, idc / tissue_mm2), 4) if tissue_mm2 else None,
+        "foci": len(regions),
+        "largest_extent_mm": round(max((r.largest_diameter_mm for r in regions), default=0.0), 4),
+        "nearest_foci_mm": round(min(gaps), 4) if gaps else None,
+        "uncertain_share": round(uncertain / idc, 4) if idc else None,
+        "foci_at_tissue_edge": sum(r.touches_tissue_edge for r in regions),
+        "foci_at_slide_edge": sum(r.touches_slide_edge for r in regions),
     }
 
 

@@ -8,30 +8,34 @@ from typing import Any
 import geojson
 import shapely
 
-from wsi_idc.regions import Region
+from wsi_idc.regions import Band, Region
 
 # A class that is new to QuPath takes its colour from the file; red, as QuPath's own "Tumor".
 IDC_CLASS = {"name": "IDC", "color": [200, 0, 0]}
 
 
-def to_geojson(regions: Sequence[Region]) -> str:
-    """Write regions as a FeatureCollection of QuPath annotations; an empty one where there are none.
+def to_geojson(regions: Sequence[Region], bands: Sequence[Band] = ()) -> str:
+    """Write regions, and behind them bands, as a FeatureCollection of QuPath annotations, which may be empty.
 
     Coordinates are whole pixels of the full-resolution image as QuPath opens it. Same regions, same bytes.
     """
     features = [
-        geojson.Feature(id=region.id, geometry=_geometry(region), properties=_properties(region, number))
+        geojson.Feature(id=region.id, geometry=_geometry(region.geometry), properties=_properties(region, number))
         for number, region in enumerate(regions, 1)
+    ]
+    features += [
+        geojson.Feature(id=band.id, geometry=_geometry(band.geometry), properties=_band_properties(band))
+        for band in bands
     ]
     return geojson.dumps(geojson.FeatureCollection(features), allow_nan=False) + "\n"
 
 
-def _geometry(region: Region) -> dict[str, Any]:
+def _geometry(geometry: shapely.Geometry) -> dict[str, Any]:
     def whole(values: Any) -> Any:
         return int(values) if isinstance(values, float) else [whole(v) for v in values]
 
     # Counter-clockwise shells, as RFC 7946 asks.
-    plain = shapely.geometry.mapping(shapely.orient_polygons(region.geometry))
+    plain = shapely.geometry.mapping(shapely.orient_polygons(geometry))
     return {"type": plain["type"], "coordinates": whole(plain["coordinates"])}
 
 
@@ -48,8 +52,25 @@ def _properties(region: Region, number: int) -> dict[str, Any]:
             "Mean probability": round(region.mean_probability, 6),
             "Max probability": round(region.max_probability, 6),
             "95th percentile probability": round(region.p95_probability, 6),
+            "Uncertain share": round(region.uncertain_share, 6),
             "Patches": region.patches,
             "Centroid x um": round(region.centroid_um[0], 2),
             "Centroid y um": round(region.centroid_um[1], 2),
-        },
+            "Touches tissue edge": int(region.touches_tissue_edge),
+            "Touches slide edge": int(region.touches_slide_edge),
+        }
+        | ({} if region.nearest_mm is None else {"Nearest focus mm": round(region.nearest_mm, 6)}),
+    }
+
+
+def _band_properties(band: Band) -> dict[str, Any]:
+    """A class of its own for each band: pale for low probabilities, red for high ones."""
+    shade = round(200 * (1 - band.low))
+    name = f"IDC {band.low:g} to {band.high:g}"
+    return {
+        "objectType": "annotation",
+        "name": name,
+        "classification": {"name": name, "color": [200, shade, shade]},
+        "isLocked": True,
+        "measurements": {"Area mm2": round(band.area_mm2, 6)},
     }
