@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from wsi_idc.cli.compare import compare
 from wsi_idc.cli.data import data
 from wsi_idc.cli.delineate import delineate
 from wsi_idc.cli.demo import demo
@@ -54,5 +55,5 @@ def main(debug: bool) -> None:
         logging.getLogger("wsi_idc").setLevel(logging.DEBUG)
 
 
-for _command in (segment, delineate, status, info, demo, predict, train, tune, evaluate, models, data):
+for _command in (segment, delineate, compare, status, info, demo, predict, train, tune, evaluate, models, data):
     main.add_command(_command)

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wsi_idc.cli.options import json_option, print_table, progress_bar
+from wsi_idc.cli.options import (
+    FiniteRange,
+    chosen_model,
+    json_option,
+    model_option,
+    mpp_option,
+    print_table,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     from wsi_idc.data.audit_report import Audit
@@ -168,3 +176,61 @@ def split(folder: Path, output: Path, how: str, shares: str, folds: int, fold: i
             "list, or take another --how",
             err=True,
         )
+
+
+@data.command("from-annotations")
+@click.argument("slide", type=click.Path(exists=True, path_type=Path))
+@click.argument("annotations", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the patches."
+)
+@click.option("--class", "name", default="IDC", show_default=True, help="Class whose outlines are IDC.")
+@click.option("--patient", metavar="ID", help="Whose the patches are.  [default: the name of the slide]")
+@click.option(
+    "--inside",
+    type=FiniteRange(0.5, 1),
+    default=0.8,
+    show_default=True,
+    help="Share of a patch that must lie inside the outlines for IDC, or outside for not IDC.",
+)
+@click.option(
+    "--min-tissue",
+    type=FiniteRange(0, 1, min_open=True),
+    default=0.1,
+    show_default=True,
+    help="Share of a patch that must be tissue.",
+)
+@model_option
+@mpp_option
+def from_annotations(
+    slide: Path,
+    annotations: Path,
+    output: Path,
+    name: str,
+    patient: str | None,
+    inside: float,
+    min_tissue: float,
+    model: str | None,
+    mpp: float | None,
+) -> None:
+    """Cut new patches from SLIDE by the outlines in ANNOTATIONS, to train on.
+
+    Patches are of the size and scale that the model sees, in Kaggle's layout, in a new folder for the patient under the
+    output folder; several slides go into one. A patch on the border, neither inside nor outside enough, is left out.
+    Where the file has outlines of the class ROI or Region*, only what lies within them counts as looked at.
+    """
+    from wsi_idc.data.cut import Rule, cut_patches
+
+    package = chosen_model(model)
+    rule = Rule(name, inside, min_tissue)
+    with _progress() as on_progress:
+        cut = cut_patches(
+            slide, annotations, output, package, rule=rule, patient=patient, mpp=mpp, on_progress=on_progress
+        )
+    for note in [*cut.notes, *cut.warnings]:
+        click.echo(f"note: {note}", err=True)
+    click.echo(f"{cut.folder}: {cut.idc + cut.not_idc} patches: {cut.not_idc} not IDC, {cut.idc} IDC")
+    click.echo(
+        f"left out, with tissue: {cut.border} on the border, {cut.beyond} beyond the ROI or the slide, "
+        f"{cut.unreadable} that cannot be decoded"
+    )

@@ -4,10 +4,10 @@ import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wsi_idc.bootstrap import patient_bootstrap
 from wsi_idc.metrics import (
     expected_calibration_error,
     patch_metrics,
-    patient_bootstrap,
     resampled_metrics,
     uncertainty_metrics,
 )

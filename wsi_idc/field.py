@@ -54,7 +54,7 @@ def make_field(heatmap: np.ndarray, grid: Grid, tissue: np.ndarray) -> Field:
 
 
 def fitted(values: np.ndarray, fine: Grid) -> np.ndarray:
-    """Cut values over patches at the end of the slide, or repeat the last: slivers round differently at either scale."""
+    """Cut values over patches to a fine grid, or repeat the last: at the end of a slide both round for themselves."""
     rows, cols = fine.shape
     short = [(0, max(0, n - m)) for n, m in zip(fine.shape, values.shape, strict=True)]
     return np.pad(values, short, mode="edge")[:rows, :cols]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
-Metrics = dict[str, float]
-# Takes how often each patch counts, (n,), and gives the metrics of that resample.
-Compute = Callable[[np.ndarray], Metrics]
+from wsi_idc.bootstrap import Compute, Metrics, patient_bootstrap
 
 
 def patch_metrics(labels: np.ndarray, probability: np.ndarray, threshold: float) -> Metrics:
@@ -89,32 +86,6 @@ def expected_calibration_error(labels: np.ndarray, probability: np.ndarray, weig
     """Average the gap between stated and observed probability over equal-width bins, by patches (Guo et al. 2017)."""
     gap = np.bincount(calibration_bins(probability), (probability - labels) * weights)
     return float(np.abs(gap).sum() / weights.sum())
-
-
-def patient_bootstrap(
-    patients: np.ndarray, compute: Compute, resamples: int = 1000, seed: int = 0
-) -> dict[str, dict[str, Any]]:
-    """Give each metric with its 95 % interval: {"value", "ci95": [low, high]}.
-
-    `compute` takes how often each patch counts. Whole patients are drawn with replacement, since patches of one patient
-    are alike: an interval over patches would be far too narrow. Draws on which a metric is not defined are left out of
-    its interval. With a single patient there is no interval: both ends are NaN.
-    """
-    value = compute(np.ones(len(patients), int))
-    names, owner = np.unique(patients, return_inverse=True)
-    count = len(names)
-    rng = np.random.default_rng(seed)
-    drawn = [
-        compute(np.bincount(rng.integers(0, count, count), minlength=count)[owner])
-        for _ in range(resamples if count > 1 else 0)
-    ]
-    found: dict[str, dict[str, Any]] = {}
-    for name, v in value.items():
-        column = np.array([d[name] for d in drawn])
-        column = column[np.isfinite(column)]
-        interval = np.percentile(column, [2.5, 97.5]).tolist() if len(column) else [np.nan, np.nan]
-        found[name] = {"value": v, "ci95": interval}
-    return found
 
 
 def uncertainty_metrics(

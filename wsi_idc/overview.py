@@ -13,10 +13,10 @@ from wsi_idc.grid import Grid
 from wsi_idc.regions import Region
 from wsi_idc.tissue import TissueMap
 
-_OUTLINE, _INK = (0, 160, 0), (30, 30, 30)
+_OUTLINE, INK = (0, 160, 0), (30, 30, 30)
 # Longest sides of a panel in pixels: beside the other one, and above it.
-_BESIDE, _ABOVE = 740, 1240
-_GAP, _TITLE, _BAR, _SCALE = 24, 64, 110, 40
+LONGEST_BESIDE, LONGEST_ABOVE = 740, 1240
+GAP, TITLE, _BAR, _SCALE = 24, 64, 110, 40
 # Dark to bright, as eight steps of the colour map "inferno".
 _HEAT = (
     (0, 0, 4), (33, 12, 74), (87, 16, 110), (138, 34, 106), (188, 55, 84), (228, 90, 49), (249, 142, 9), (249, 203, 53),
@@ -34,7 +34,7 @@ def draw_overview(
     """
     width_mm, height_mm = (s * m / 1000 for s, m in zip(grid.slide_size, grid.slide_mpp, strict=True))
     above = width_mm > 1.2 * height_mm
-    per_mm = (_ABOVE if above else _BESIDE) / max(width_mm, height_mm)
+    per_mm = (LONGEST_ABOVE if above else LONGEST_BESIDE) / max(width_mm, height_mm)
     size = max(1, round(width_mm * per_mm)), max(1, round(height_mm * per_mm))
     # Many a pixel of the mask to one of the picture: the mean. Else it is enlarged.
     slide = Image.fromarray(tissue.thumbnail).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
@@ -44,19 +44,19 @@ def draw_overview(
     panels[1].paste(heat, (0, 0), heat)
     for panel in panels:
         panel.paste(_OUTLINE, (0, 0), outlines)
-    down = size[1] + _SCALE + _GAP
-    across = max(size[0], 200) + _GAP
-    sheet = (across + _BAR, _TITLE + 2 * down) if above else (2 * across + _BAR, _TITLE + max(down, 160))
-    image = Image.new("RGB", (sheet[0] + _GAP, sheet[1]), "white")
+    down = size[1] + _SCALE + GAP
+    across = max(size[0], 200) + GAP
+    sheet = (across + _BAR, TITLE + 2 * down) if above else (2 * across + _BAR, TITLE + max(down, 160))
+    image = Image.new("RGB", (sheet[0] + GAP, sheet[1]), "white")
     draw = ImageDraw.Draw(image)
-    draw.text((_GAP, 12), title, _INK, ImageFont.load_default(17))
+    draw.text((GAP, 12), title, INK, ImageFont.load_default(17))
     for number, (panel, name) in enumerate(zip(panels, ("Regions", "Probability of IDC"), strict=True)):
-        left, top = (_GAP, _TITLE + number * down) if above else (_GAP + number * across, _TITLE)
+        left, top = (GAP, TITLE + number * down) if above else (GAP + number * across, TITLE)
         image.paste(panel, (left, top))
-        draw.rectangle((left - 1, top - 1, left + size[0], top + size[1]), outline=_INK)
-        draw.text((left, top - 22), name, _INK, ImageFont.load_default(14))
-        _scale_bar(draw, left, top + size[1] + 10, width_mm, per_mm)
-    _colour_bar(image, draw, sheet[0] - _BAR + _GAP, _TITLE, max(100, min(size[1], 420)))
+        draw.rectangle((left - 1, top - 1, left + size[0], top + size[1]), outline=INK)
+        draw.text((left, top - 22), name, INK, ImageFont.load_default(14))
+        draw_scale_bar(draw, left, top + size[1] + 10, width_mm, per_mm)
+    _colour_bar(image, draw, sheet[0] - _BAR + GAP, TITLE, max(100, min(size[1], 420)))
     # Level 1 takes a third of the time of the usual 6, and a tenth more bytes.
     image.save(path, format="png", compress_level=1)
 
@@ -86,22 +86,22 @@ def _outlines(regions: Sequence[Region], grid: Grid, per_mm: float, size: tuple[
     return mask.reduce(2)
 
 
-def _scale_bar(draw: ImageDraw.ImageDraw, left: int, top: int, width_mm: float, per_mm: float) -> None:
-    """Draw a bar of a round length, at most a fifth of the width."""
+def draw_scale_bar(draw: ImageDraw.ImageDraw, left: int, top: int, width_mm: float, per_mm: float) -> None:
+    """Draw a bar of a round length, at most a fifth of the width; Pillow's own font has no letter mu."""
     rough = width_mm / 5
     power = 10.0 ** np.floor(np.log10(rough))
     length = power * max(m for m in (1, 2, 5) if m * power <= rough)
-    draw.rectangle((left, top, left + round(length * per_mm), top + 7), _INK)
-    text = f"{length:g} mm" if length >= 1 else f"{length * 1000:g} µm"
-    draw.text((left + round(length * per_mm) + 8, top - 5), text, _INK, ImageFont.load_default(14))
+    draw.rectangle((left, top, left + round(length * per_mm), top + 7), INK)
+    text = f"{length:g} mm" if length >= 1 else f"{length * 1000:g} um"
+    draw.text((left + round(length * per_mm) + 8, top - 5), text, INK, ImageFont.load_default(14))
 
 
 def _colour_bar(image: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int, height: int) -> None:
     """Draw the colours of the probabilities 0 to 1, from the bottom to the top."""
     colours = _colours(np.linspace(1, 0, height)).astype(np.uint8)[:, None].repeat(22, 1)
     image.paste(Image.fromarray(colours), (left, top))
-    draw.rectangle((left - 1, top - 1, left + 22, top + height), outline=_INK)
+    draw.rectangle((left - 1, top - 1, left + 22, top + height), outline=INK)
     for tenth in range(0, 11, 2):
         y = top + round((1 - tenth / 10) * (height - 1))
-        draw.line((left + 22, y, left + 26, y), _INK)
-        draw.text((left + 30, y), f"{tenth / 10:g}", _INK, ImageFont.load_default(13), anchor="lm")
+        draw.line((left + 22, y, left + 26, y), INK)
+        draw.text((left + 30, y), f"{tenth / 10:g}", INK, ImageFont.load_default(13), anchor="lm")

@@ -87,14 +87,14 @@ def find_regions(
 
     Returns the regions from the largest down, and (h, w) uint32 with the number of the region (from 1) or 0.
     """
-    found = []
+    found: list[Polygon | MultiPolygon] = []
     for outline in _traced(field, outlining.level, 2.0):
         geometry = _finished(outline, field, outlining)
         if geometry is not None:
             found.append(geometry)
     if outlining.min_hole_mm2:
         # An island in a hole that was filled is part of what fills it.
-        found = _polygons(shapely.union_all(found))
+        found = [*_polygons(shapely.union_all(found))]
     found.sort(key=lambda g: (-g.area, g.bounds))
     numbers = _painted(found, field)
     numbers[field.values < outlining.level] = 0
@@ -143,7 +143,7 @@ def _traced(field: Field, low: float, high: float) -> list[Polygon]:
     """
     beyond = np.pad(np.pad(field.values, 1, mode="edge"), 1)
     generator = contourpy.contour_generator(z=beyond, fill_type="OuterOffset")
-    points, offsets = generator.filled(low, high)
+    points, offsets = generator.filled(low, high)  # type: ignore[misc]
     outlines = []
     for xy, ends in zip(points, offsets, strict=True):
         # The centre of the slide's first pixel is at 0.5.
@@ -159,12 +159,12 @@ def _finished(outline: Polygon, field: Field, outlining: Outlining) -> Polygon |
     if outlining.min_hole_mm2:
         holes = [hole for hole in outline.interiors if Polygon(hole).area * pixel_mm2 >= outlining.min_hole_mm2]
         outline = Polygon(outline.exterior, holes)
-    outline = shapely.simplify(outline, outlining.smooth_um / grid.patch_um, preserve_topology=True)
-    outline = shapely.transform(outline, grid.to_level0)
+    simple: shapely.Geometry = shapely.simplify(outline, outlining.smooth_um / grid.patch_um, preserve_topology=True)
+    simple = shapely.transform(simple, grid.to_level0)
     # Tracing may leave rings that touch themselves.
-    outline = shapely.intersection(shapely.make_valid(outline), shapely.box(0, 0, *grid.slide_size))
+    simple = shapely.intersection(shapely.make_valid(simple), shapely.box(0, 0, *grid.slide_size))
     # Rounds and repairs in one go: the result is valid on the grid of whole pixels.
-    parts = [p for p in _polygons(shapely.set_precision(outline, 1.0)) if p.area > 0]
+    parts = [p for p in _polygons(shapely.set_precision(simple, 1.0)) if p.area > 0]
     area = sum(p.area for p in parts) * grid.slide_mpp[0] * grid.slide_mpp[1] / 1e6
     if not parts or area < outlining.min_area_mm2:
         return None

@@ -168,7 +168,7 @@ class Runner:
     def plan(self, path: Path, folder: Path) -> Plan:
         """Say what `run` would do with the slide at `path`, and raise what it would raise so far; writes nothing."""
         with Slide(path, self.settings.mpp) as slide:
-            _check_scale(slide, self.package)
+            check_scale(slide, self.package)
             identity = self._identity(slide)
             if folder.is_dir() and (held := previous_run(folder, identity, self.settings.overwrite)) is not None:
                 return Plan(held["patches"], held["tissue_mm2"], done=True)
@@ -183,7 +183,7 @@ class Runner:
         """
         times = {"start": time.perf_counter()}
         with Slide(path, self.settings.mpp) as slide:
-            _check_scale(slide, self.package)
+            check_scale(slide, self.package)
             identity = self._identity(slide)
             with holding(folder, self.settings.overwrite):
                 if (summary := previous_run(folder, identity, self.settings.overwrite)) is not None:
@@ -293,7 +293,8 @@ class Runner:
         return summary
 
 
-def _check_scale(slide: Slide, package: ModelPackage) -> None:
+def check_scale(slide: Slide, package: ModelPackage) -> None:
+    """Raise SlideError where a slide is too coarse for a model."""
     if max(slide.mpp.x, slide.mpp.y) > MAX_COARSER * package.mpp:
         raise SlideError(
             f"{slide.path}: at {slide.mpp.x:.4g} um/px it is coarser than the {package.mpp:g} um/px that the model "

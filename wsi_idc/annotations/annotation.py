@@ -40,7 +40,7 @@ def mended(geometry: shapely.Geometry) -> Polygon | MultiPolygon | None:
     An outline that crosses itself encloses what a pen that drew it goes round an odd number of times, as a program
     that fills it shows; lines and points that are left over count for nothing.
     """
-    if not geometry.is_valid:
+    if not shapely.is_valid(geometry):
         geometry = shapely.make_valid(geometry, method="linework")
     parts: list[Any] = [p for p in _polygons(geometry) if p.area > 0]
     if not parts:

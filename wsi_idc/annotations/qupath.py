@@ -7,6 +7,7 @@ from typing import Any
 
 import geojson
 import shapely
+from shapely import MultiPolygon, Polygon
 
 from wsi_idc.regions import Band, Region
 
@@ -30,7 +31,7 @@ def to_geojson(regions: Sequence[Region], bands: Sequence[Band] = ()) -> str:
     return geojson.dumps(geojson.FeatureCollection(features), allow_nan=False) + "\n"
 
 
-def _geometry(geometry: shapely.Geometry) -> dict[str, Any]:
+def _geometry(geometry: Polygon | MultiPolygon) -> dict[str, Any]:
     def whole(values: Any) -> Any:
         return int(values) if isinstance(values, float) else [whole(v) for v in values]
 

@@ -1,0 +1,95 @@
+"""`wsi-idc compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wsi_idc.cli.options import json_option, mpp_option, print_table
+
+_COLUMNS = ("dice", "iou", "sensitivity", "ppv", "hausdorff_um", "p95_um", "area_error_mm2", "foci", "foci_found")
+
+
+@click.command()
+@click.argument("found", type=click.Path(exists=True, path_type=Path))
+@click.argument("truth", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="New folder for numbers and pictures."
+)
+@click.option(
+    "--class",
+    "classes",
+    multiple=True,
+    metavar="NAME",
+    help="Class of annotations that counts; may be repeated.  [default: the only one; of a run, all regions]",
+)
+@click.option(
+    "--roi-class",
+    "roi_classes",
+    multiple=True,
+    metavar="NAME",
+    default=("ROI", "Region*"),
+    show_default=True,
+    help="Class of the annotations outside of which nothing counts; may be repeated.",
+)
+@click.option(
+    "--patients",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='CSV with the columns slide and patient.  [default: the name of the slide up to the first "_"]',
+)
+@mpp_option
+@json_option
+def compare(
+    found: Path,
+    truth: Path,
+    output: Path | None,
+    classes: tuple[str, ...],
+    roi_classes: tuple[str, ...],
+    patients: Path | None,
+    mpp: float | None,
+    as_json: bool,
+) -> None:
+    """Compare what was FOUND with the TRUTH, or two observers: areas, boundaries and foci.
+
+    Each is a file of annotations, the folder of a run, or a folder of such, where slides are paired by name. The scale
+    is that of the run, or --mpp. A folder given with -o gets compare.json, compare.csv and a picture of each slide.
+    Exit status: 0 all compared, 1 some slides could not be.
+    """
+    from wsi_idc.compare_report import compare_slides
+
+    document = compare_slides(
+        found, truth, output, patients=patients, mpp=mpp, classes=classes, roi_classes=roi_classes
+    )
+    failed = document["failed"]
+    for line in [*document["left_out"], *document["notes"], *(f"error: {reason}" for reason in failed)]:
+        click.echo(line, err=True)
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        _print(document)
+        if output:
+            click.echo(output / "compare.json")
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _print(document: dict[str, Any]) -> None:
+    print_table(
+        [("slide", *_COLUMNS), *((s["slide"], *(_number(n, s[n]) for n in _COLUMNS)) for s in document["slides"])]
+    )
+    rows = [("pooled", "value", "95 % interval")]
+    for name, entry in document["pooled"].items():
+        if isinstance(entry, dict):
+            value, low, high = (_number(name, v) for v in (entry["value"], *entry["ci95"]))
+            rows.append((name, value, "-" if low == "-" else f"{low} to {high}"))
+    click.echo()
+    print_table(rows)
+
+
+def _number(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.{1 if name.endswith('_um') else 4}f}"

@@ -1,0 +1,150 @@
+"""Aperio ImageScope XML in and out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+import numpy as np
+import shapely
+
+from wsi_idc.annotations.annotation import Annotation
+from wsi_idc.annotations.asap import corners, hexadecimal, number, printable
+from wsi_idc.annotations.qupath_in import Color, Drawn, normal, plain, polygon
+
+_SHAPES = {"1": "rectangle", "2": "ellipse", "3": "arrow", "4": "ruler"}
+_WITHOUT_AREA = ("arrow", "ruler")
+# How far, in pixels, an ellipse drawn as straight pieces may be from the curve.
+_TOLERANCE = 0.25
+
+
+def parse_imagescope(root: Element) -> list[Drawn]:
+    """Read the regions of an `Annotations` element; a region with NegativeROA="1" is a hole in those of its layer.
+
+    What may name the class, the best first: the layer's name, the attribute that the layer was given, the text of the
+    region, the layer's colour as "#rrggbb". Raises ValueError where the file is damaged.
+    """
+    return [
+        _drawn(region, n, layer)
+        for n, layer in enumerate(root.iterfind("Annotation"), 1)
+        for region in layer.iterfind("Regions/Region")
+    ]
+
+
+def _drawn(region: Element, layer_number: int, layer: Element) -> Drawn:
+    where = f"layer {layer.get('Id', layer_number)}, region {region.get('Id', '?')}"
+    text, shape = region.get("Text", ""), _SHAPES.get(region.get("Type", "0"), "outline")
+    color = _color(layer, where)
+    names = [layer.get("Name", ""), _attribute(layer), text, "" if color is None else hexadecimal(color)]
+    points = _points(region, where)
+    return Drawn(
+        where=f"{where}, {text!r}" if text else where,
+        shape=shape,
+        parts=[] if shape in _WITHOUT_AREA else polygon([_outline(shape, points)]),
+        names=tuple(name.strip() for name in names if name.strip()),
+        name=text,
+        color=color,
+        locked=layer.get("ReadOnly") == "1",
+        layers=frozenset([str(layer_number)]),
+        cuts=str(layer_number) if region.get("NegativeROA") == "1" else None,
+    )
+
+
+def _attribute(layer: Element) -> str:
+    """Return the attribute of a layer that names it, "" for none: ImageScope gives each one called "Description"."""
+    for attribute in layer.iterfind("Attributes/Attribute"):
+        if text := attribute.get("Value" if attribute.get("Name") == "Description" else "Name", ""):
+            return text
+    return ""
+
+
+def _color(layer: Element, where: str) -> Color | None:
+    packed = layer.get("LineColor")
+    if not packed:
+        return None
+    try:
+        value = int(packed)
+    except ValueError as error:
+        raise ValueError(f"{where}: LineColor {packed!r} is not a number") from error
+    # Windows' COLORREF: blue is in the high byte.
+    return value & 255, value >> 8 & 255, value >> 16 & 255
+
+
+def _points(region: Element, where: str) -> np.ndarray:
+    try:
+        rows = [(float(v.attrib["X"]), float(v.attrib["Y"])) for v in region.iterfind("Vertices/Vertex")]
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{where}: a vertex that is none ({type(error).__name__}: {error})") from error
+    return np.array(rows, float).reshape(-1, 2)
+
+
+def _outline(shape: str, points: np.ndarray) -> np.ndarray:
+    """Return the outline of a region; a rectangle or ellipse that was edited has all its vertices and is an outline."""
+    if shape == "rectangle" and len(points) == 2:
+        return corners(points)
+    if shape == "ellipse" and 2 <= len(points) <= 4:
+        low, high = points.min(0), points.max(0)
+        radius = (high - low) / 2
+        # A chord is r (1 - cos(pi / n)) off its arc, about r pi^2 / (2 n^2).
+        count = max(8, math.ceil(math.pi * math.sqrt(radius.max() / (2 * _TOLERANCE))))
+        angle = 2 * math.pi * np.arange(count) / count
+        return np.asarray((low + high) / 2 + radius * np.column_stack([np.cos(angle), np.sin(angle)]))
+    return points
+
+
+def imagescope_xml(
+    annotations: Sequence[Annotation], colors: Sequence[Color], mpp: tuple[float, float] | None = None
+) -> bytes:
+    """Write annotations as ImageScope XML: a layer for each class, holes as regions with NegativeROA="1" in it.
+
+    `colors` has one for each annotation; a layer takes that of its first. `mpp` (x, y), in um per level-0 pixel, gives
+    the lengths and areas in um. Several polygons of one annotation become several regions of one text; ids, locks and
+    measurements have no place in it. A layer without a class has no name, and when read back the class of its text or
+    colour.
+    """
+    root = Element("Annotations", {} if mpp is None else {"MicronsPerPixel": f"{sum(mpp) / 2:.6f}"})
+    layers: dict[str, Element] = {}
+    for annotation, color in zip(annotations, colors, strict=True):
+        name = annotation.classification or ""
+        if name not in layers:
+            layers[name] = _write_layer(root, len(layers) + 1, name, color)
+        regions = layers[name]
+        # In a normal form: what is read back is written with the same vertices in the same order.
+        for part in plain(normal(annotation.geometry)):
+            for negative, ring in [(False, part.exterior), *((True, ring) for ring in part.interiors)]:
+                _write_region(regions, normal(shapely.Polygon(ring)), annotation.name, negative, mpp)
+    ElementTree.indent(root, "\t")
+    text: bytes = ElementTree.tostring(root, encoding="utf-8")
+    return text + b"\n"
+
+
+def _write_layer(root: Element, number_: int, name: str, color: Color) -> Element:
+    red, green, blue = color
+    facts = {"Id": str(number_), "Name": printable(name), "ReadOnly": "0", "NameReadOnly": "0"}
+    facts |= {"LineColorReadOnly": "0", "Incremental": "0", "Type": "4"}
+    facts |= {"LineColor": str(red | green << 8 | blue << 16), "Visible": "1", "Selected": "0"}
+    layer = SubElement(root, "Annotation", facts)
+    SubElement(SubElement(layer, "Attributes"), "Attribute", {"Name": "Description", "Id": "0", "Value": ""})
+    regions = SubElement(layer, "Regions")
+    SubElement(layer, "Plots")
+    return regions
+
+
+def _write_region(
+    regions: Element, outline: shapely.Polygon, text: str, negative: bool, mpp: tuple[float, float] | None
+) -> None:
+    count = str(len(regions) + 1)
+    facts = {"Id": count, "Type": "0", "Zoom": "1", "Selected": "0"}
+    facts |= {"Length": f"{outline.length:.1f}", "Area": f"{outline.area:.1f}"}
+    if mpp is not None:
+        physical = shapely.transform(outline, lambda xy: xy * np.array(mpp))
+        facts |= {"LengthMicrons": f"{physical.length:.1f}", "AreaMicrons": f"{physical.area:.1f}"}
+    facts |= {"Text": printable(text), "NegativeROA": str(int(negative)), "InputRegionId": "0"}
+    region = SubElement(regions, "Region", facts | {"Analyze": "1", "DisplayId": count})
+    SubElement(region, "Attributes")
+    vertices = SubElement(region, "Vertices")
+    # ImageScope closes rings by itself.
+    for x, y in np.asarray(outline.exterior.coords)[:-1].tolist():
+        SubElement(vertices, "Vertex", {"X": number(x), "Y": number(y), "Z": "0"})

@@ -1,0 +1,257 @@
+"""Cut new patches, in the layout of the Kaggle set, from a slide that was outlined or corrected by hand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import shapely
+from dask.system import CPU_COUNT
+from PIL import Image
+
+from wsi_idc.annotations.annotation import Annotation
+from wsi_idc.annotations.read import read_annotations
+from wsi_idc.data.kaggle import FARTHEST, is_listable
+from wsi_idc.discover import given_name
+from wsi_idc.errors import DataError, OutputError
+from wsi_idc.fresh import fresh_folder
+from wsi_idc.grid import Block, Grid
+from wsi_idc.models.package import ModelPackage
+from wsi_idc.output import output_error
+from wsi_idc.run import check_scale
+from wsi_idc.slide import Slide
+from wsi_idc.tissue import find_tissue
+
+# What says which part of the slide was looked at; the second is a class that QuPath has from the start.
+ROI_CLASSES = ("ROI", "Region*")
+NOT_IDC, IDC, BORDER, BEYOND = 0, 1, 2, 3
+# Shares are computed from areas in floating point; 40 of 50 columns are 0.8 all the same.
+_ROUNDING = 1e-6
+# Patches decoded between two reports of progress.
+_BATCH = 256
+_UNSAFE = re.compile(r"[^\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How patches are labelled.
+
+    A patch of which at least the share `inside` lies within outlines of the class `name` is IDC, one of which at least
+    that share lies outside of them is not, and one between the two is left out, since its label is uncertain. Only what
+    was looked at counts as outside: the slide, or where the file has outlines of `ROI_CLASSES` what is within these.
+    Patches of which less than `min_tissue` is tissue are left out.
+    """
+
+    name: str = "IDC"
+    inside: float = 0.8
+    min_tissue: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse shares that cannot be meant, with ValueError."""
+        if not 0.5 <= self.inside <= 1:
+            raise ValueError(f"inside {self.inside} is not between 0.5 and 1")
+        if not 0 < self.min_tissue <= 1:
+            raise ValueError(f"min_tissue {self.min_tissue} is not above 0 and at most 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How many patches were cut into `folder`, that of the patient, and how many with tissue were left out and why.
+
+    `border` are neither inside nor outside enough, `beyond` are not enough within the ROI or the slide, `unreadable`
+    cannot be decoded. `notes` are of the annotation file, `warnings` of the slide.
+    """
+
+    folder: Path
+    idc: int
+    not_idc: int
+    border: int
+    beyond: int
+    unreadable: int
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def cut_patches(
+    path: Path,
+    annotations: Path,
+    output: Path,
+    package: ModelPackage,
+    *,
+    rule: Rule = Rule(),
+    patient: str | None = None,
+    mpp: float | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Cut:
+    """Cut patches of the size and scale of a model from the slide at `path` into the new folder `output/<patient>`.
+
+    They are those of the grid that the model sees on the slide, as lossless PNGs in Kaggle's layout; x and y of their
+    names are 1-based pixels at the model's scale. `annotations` is a file of outlines; `rule` makes labels of them. The
+    patient is by default the name of the slide, `patient_of`. `mpp` in um per pixel overrides the slide's claim.
+    The folder appears whole or not at all; `on_progress` is told how many of how many patches are done.
+
+    Raises DataError where the annotations do not fit the slide or the rule, or leave nothing to cut, SlideError for the
+    slide, OutputError where the patient has a folder already.
+    """
+    patient = patient_of(path) if patient is None else patient
+    _check_patient(patient)
+    file = read_annotations(annotations)
+    with Slide(path, mpp) as slide:
+        grid = Grid(slide.size, (slide.mpp.x, slide.mpp.y), package.patch_size, package.mpp)
+        check_scale(slide, package)
+        _check_names(slide, grid, package)
+        inside, looked_at = _areas(file.annotations, rule, slide, annotations)
+        folder = output / patient
+        _check_free(folder)
+        with fresh_folder(folder) as place:
+            tissue = find_tissue(slide, CPU_COUNT)
+            wanted = grid.share(tissue.mask, tissue.um) >= rule.min_tissue
+            readable = grid.share(tissue.unreadable, tissue.um) == 0
+            cells = np.argwhere(wanted & readable)
+            labels = label_cells(grid, cells, inside, looked_at, rule)
+            counts = np.bincount(labels, minlength=4).tolist()
+            cut = Cut(
+                folder=folder,
+                idc=counts[IDC],
+                not_idc=counts[NOT_IDC],
+                border=counts[BORDER],
+                beyond=counts[BEYOND],
+                unreadable=int((wanted & ~readable).sum()),
+                notes=tuple(file.notes),
+                warnings=(*slide.warnings, *tissue.warnings),
+            )
+            if not cut.idc + cut.not_idc:
+                raise DataError(
+                    f"{path}: nothing to cut with {annotations}: of {wanted.sum()} patches with tissue, {cut.border} "
+                    f"are on the border, {cut.beyond} beyond the ROI or the slide, and {cut.unreadable} cannot be "
+                    "decoded; outline more, or lower --inside or --min-tissue"
+                )
+            sure = labels <= IDC
+            try:
+                _write(slide, grid, cells[sure], labels[sure], place, patient, on_progress)
+            except OSError as error:
+                raise output_error(folder, error) from error
+    return cut
+
+
+def patient_of(path: Path) -> str:
+    """Name a patient after a slide: its stem, with a hyphen for all that is no letter, digit, point or underscore."""
+    stem = given_name(path) if path.is_dir() else path.stem
+    return _UNSAFE.sub("-", stem).strip("-.")
+
+
+def label_cells(
+    grid: Grid, cells: np.ndarray, inside: shapely.Geometry, looked_at: shapely.Geometry, rule: Rule
+) -> np.ndarray:
+    """Label patches by exact areas: `cells` (n, 2) int, as (row, column), to (n,) NOT_IDC, IDC, BORDER or BEYOND.
+
+    `inside` is what was outlined within `looked_at`, both valid and in level-0 pixels.
+    """
+    corners = cells[:, ::-1]
+    low, high = grid.to_level0(corners), grid.to_level0(corners + 1)
+    boxes = shapely.box(low[:, 0], low[:, 1], high[:, 0], high[:, 1])
+    enough = rule.inside - _ROUNDING
+    within, known = _share(boxes, inside), _share(boxes, looked_at)
+    labels = np.full(len(cells), BORDER)
+    labels[known < enough] = BEYOND
+    labels[known - within >= enough] = NOT_IDC
+    labels[within >= enough] = IDC
+    return labels
+
+
+def _share(boxes: np.ndarray, area: shapely.Geometry) -> np.ndarray:
+    """Return the share of each box (n,) that lies in an area."""
+    shares = np.zeros(len(boxes))
+    parts, tree = shapely.get_parts(area), shapely.STRtree(boxes)
+    # Most boxes lie wholly inside or outside; the exact cut of a box with a long outline is for the others only.
+    shares[tree.query(parts, predicate="covers")[1]] = 1
+    part, box = tree.query(parts, predicate="intersects")
+    cut = shares[box] < 1
+    part, box = part[cut], box[cut]
+    np.add.at(shares, box, shapely.area(shapely.intersection(boxes[box], parts[part])) / shapely.area(boxes[box]))
+    return shares
+
+
+def _areas(
+    annotations: Sequence[Annotation], rule: Rule, slide: Slide, file: Path
+) -> tuple[shapely.Geometry, shapely.Geometry]:
+    """Return what is outlined as the class within what was looked at, and what was looked at, in level-0 pixels."""
+    outlines = [a.geometry for a in annotations if a.classification == rule.name]
+    rois = [a.geometry for a in annotations if a.classification in ROI_CLASSES]
+    # With nothing but a ROI, all in it was looked at and no IDC found; else a class of another name would be no IDC.
+    if not outlines and len(rois) < max(1, len(annotations)):
+        names = ", ".join(sorted({a.classification or "no class" for a in annotations})) or "nothing"
+        raise DataError(
+            f"{file}: has no outline of the class {rule.name}, but {names}; name the class with --class, or, where "
+            f"there is no {rule.name}, outline only what was looked at, as {ROI_CLASSES[0]}"
+        )
+    whole = shapely.box(0, 0, *slide.size)
+    drawn = shapely.union_all([*outlines, *rois])
+    if shapely.intersection(drawn, whole).area < drawn.area / 2:
+        width, height = slide.size
+        raise DataError(
+            f"{file}: most of what it outlines lies outside of {slide.name} ({width}x{height} pixels); give the file "
+            "that was drawn on this slide, in pixels of its full resolution"
+        )
+    looked_at = shapely.intersection(shapely.union_all(rois), whole) if rois else whole
+    return shapely.intersection(shapely.union_all(outlines), looked_at), looked_at
+
+
+def _check_patient(patient: str) -> None:
+    """Raise DataError for a patient that cannot be the name of a folder, or not be told from others in a list."""
+    if not patient or not is_listable(patient) or patient.startswith(".") or set(patient) & set('/\\:*?"<>|\0'):
+        raise DataError(
+            f"{patient!r}: cannot name a patient; give --patient of letters, digits, points, hyphens and underscores"
+        )
+
+
+def _check_free(folder: Path) -> None:
+    """Raise OutputError where a patient's folder holds something."""
+    try:
+        taken = folder.is_dir() and any(folder.iterdir())
+    except OSError as error:
+        raise output_error(folder, error) from error
+    if taken:
+        raise OutputError(f"{folder}: is not empty, so the patient was cut before; give another --patient or -o")
+
+
+def _check_names(slide: Slide, grid: Grid, package: ModelPackage) -> None:
+    """Raise DataError where names of patches cannot state their places on a slide."""
+    if max(grid.shape) * package.patch_size > FARTHEST:
+        raise DataError(
+            f"{slide.path}: has more than {FARTHEST} pixels a side at the {package.mpp:g} um/px of the model "
+            f"{package.name}, and names of patches go no further; give --model for a coarser scale"
+        )
+
+
+def _write(
+    slide: Slide,
+    grid: Grid,
+    cells: np.ndarray,
+    labels: np.ndarray,
+    place: Path,
+    patient: str,
+    on_progress: Callable[[int, int], None] | None,
+) -> None:
+    """Write the patches at `cells` (n, 2), as (row, column), with their labels (n,), into `place`."""
+    size = grid.patch_size
+    for label in (NOT_IDC, IDC):
+        (place / str(label)).mkdir()
+
+    def write(at: tuple[int, int, int]) -> None:
+        row, col, label = at
+        pixels = slide.read(*grid.origin(Block(row, col, row + 1, col + 1)), size, size, grid.mpp)
+        name = f"{patient}_idx5_x{col * size + 1}_y{row * size + 1}_class{label}.png"
+        Image.fromarray(pixels).save(place / str(label) / name)
+
+    todo: list[tuple[int, int, int]] = np.column_stack([cells, labels]).tolist()
+    with ThreadPoolExecutor(CPU_COUNT) as pool:
+        for start in range(0, len(todo), _BATCH):
+            # A list: an error of a thread comes out where its result is taken.
+            done = start + len(list(pool.map(write, todo[start : start + _BATCH])))
+            if on_progress:
+                on_progress(done, len(todo))
