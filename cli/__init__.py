@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from wsi_idc.cli.compare import compare
+from wsi_idc.cli.convert import convert
 from wsi_idc.cli.data import data
 from wsi_idc.cli.delineate import delineate
 from wsi_idc.cli.demo import demo
@@ -55,5 +56,6 @@ def main(debug: bool) -> None:
         logging.getLogger("wsi_idc").setLevel(logging.DEBUG)
 
 
-for _command in (segment, delineate, compare, status, info, demo, predict, train, tune, evaluate, models, data):
+_COMMANDS = (segment, delineate, compare, convert, status, info, demo, predict, train, tune, evaluate, models, data)
+for _command in _COMMANDS:
     main.add_command(_command)

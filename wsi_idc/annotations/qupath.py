@@ -20,24 +20,26 @@ def to_geojson(regions: Sequence[Region], bands: Sequence[Band] = ()) -> str:
 
     Coordinates are whole pixels of the full-resolution image as QuPath opens it. Same regions, same bytes.
     """
-    features = [
-        geojson.Feature(id=region.id, geometry=_geometry(region.geometry), properties=_properties(region, number))
-        for number, region in enumerate(regions, 1)
-    ]
-    features += [
-        geojson.Feature(id=band.id, geometry=_geometry(band.geometry), properties=_band_properties(band))
-        for band in bands
-    ]
+    features = [feature(r.id, r.geometry, _properties(r, number)) for number, r in enumerate(regions, 1)]
+    features += [feature(band.id, band.geometry, _band_properties(band)) for band in bands]
+    return collection(features)
+
+
+def collection(features: Sequence[geojson.Feature]) -> str:
+    """Write features as a FeatureCollection, a line of JSON; same features, same bytes."""
     return geojson.dumps(geojson.FeatureCollection(features), allow_nan=False) + "\n"
 
 
-def _geometry(geometry: Polygon | MultiPolygon) -> dict[str, Any]:
+def feature(identity: str, geometry: Polygon | MultiPolygon, properties: dict[str, Any]) -> geojson.Feature:
+    """Return a Feature of an area in whole pixels."""
+
     def whole(values: Any) -> Any:
         return int(values) if isinstance(values, float) else [whole(v) for v in values]
 
     # Counter-clockwise shells, as RFC 7946 asks.
-    plain = shapely.geometry.mapping(shapely.orient_polygons(geometry))
-    return {"type": plain["type"], "coordinates": whole(plain["coordinates"])}
+    plain = shapely.orient_polygons(geometry).__geo_interface__
+    shape = {"type": plain["type"], "coordinates": whole(plain["coordinates"])}
+    return geojson.Feature(id=identity, geometry=shape, properties=properties)
 
 
 def _properties(region: Region, number: int) -> dict[str, Any]:

@@ -1,0 +1,254 @@
+"""Annotations to files of other programs, and what a heatmap gives them: tiles for QuPath, labels on its grid."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import geojson
+import numpy as np
+import shapely
+from shapely import MultiPolygon, Polygon, STRtree
+
+from wsi_idc.annotations.annotation import Annotation
+from wsi_idc.annotations.asap import asap_xml
+from wsi_idc.annotations.imagescope import imagescope_xml
+from wsi_idc.annotations.qupath import IDC_CLASS, collection, feature
+from wsi_idc.annotations.qupath_in import Color, as_uuid, normal, plain
+from wsi_idc.errors import DataError, OutputError
+from wsi_idc.grid import Grid
+from wsi_idc.heatmap import read_grid, read_heatmap, write_heatmap
+from wsi_idc.output import output_error, replacing
+
+Style = Literal["asap", "imagescope"]
+GEOJSON = (".geojson", ".json", ".geojson.gz", ".json.gz")
+TABLES = (".gpkg", ".parquet")
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://wsi-idc/annotations")
+
+
+def write_annotations(
+    path: Path,
+    annotations: Sequence[Annotation],
+    *,
+    mpp: tuple[float, float] | None = None,
+    style: Style = "asap",
+) -> list[str]:
+    """Write annotations in the format of the suffix: .geojson or .json (also .gz), .xml, .gpkg or .parquet.
+
+    `style` says whose XML. `mpp` (x, y), in um per level-0 pixel, adds lengths and areas in um or mm where the format
+    has a place for them. Returns in words what the format could not hold, one line each. Raises DataError for another
+    suffix, OutputError where it cannot be written.
+    """
+    name = path.name.lower()
+    if name.endswith(TABLES):
+        from wsi_idc.annotations.tables import write_table
+
+        write_table(path, annotations, mpp)
+        return []
+    if name.endswith(GEOJSON):
+        content, notes = _geojson(annotations)
+    elif name.endswith(".xml"):
+        colors = [_color(a) for a in annotations]
+        notes = _shadowed(annotations, across=style == "asap")
+        content = asap_xml(annotations, colors) if style == "asap" else imagescope_xml(annotations, colors, mpp)
+    else:
+        raise DataError(f"{path}: no format for this suffix; give {', '.join([*GEOJSON, '.xml', *TABLES])}")
+    _put(path, content)
+    return notes
+
+
+def _put(path: Path, content: bytes) -> None:
+    # Without the time of writing: same annotations, same bytes.
+    packed = gzip.compress(content, mtime=0) if path.suffix.lower() == ".gz" else content
+    with replacing(path) as temporary:
+        temporary.write_bytes(packed)
+
+
+def _geojson(annotations: Sequence[Annotation]) -> tuple[bytes, list[str]]:
+    """Write QuPath annotations in whole pixels as UTF-8; returns notes of those smaller than a pixel beside it."""
+    features = []
+    notes: list[str] = []
+    seen: set[str] = set()
+    for number, annotation in enumerate(annotations, 1):
+        if (geometry := whole_pixels(annotation.geometry)) is None:
+            notes.append(f"annotation {number}: nothing of it is left in whole pixels, left out")
+            continue
+        identity = _identity(annotation, geometry, seen)
+        features.append(feature(identity, geometry, _properties(annotation)))
+    return collection(features).encode(), notes
+
+
+def whole_pixels(geometry: Polygon | MultiPolygon) -> Polygon | MultiPolygon | None:
+    """Return the area with corners on whole pixels, valid, in a normal form; None where nothing of it is left.
+
+    What is on whole pixels already stays as it is.
+    """
+    # Corner by corner where that is valid: it changes nothing the second time, as snapping rounds of edges may.
+    rounded = shapely.transform(geometry, np.round)
+    if not rounded.is_valid:
+        rounded = shapely.transform(shapely.set_precision(geometry, 1.0), np.round)
+    parts = [part for part in plain(rounded) if part.area > 0]
+    return normal(parts[0] if len(parts) == 1 else MultiPolygon(parts)) if parts else None
+
+
+def _identity(annotation: Annotation, geometry: shapely.Geometry, seen: set[str]) -> str:
+    """Return the id of an annotation, or one made from what it is; no two of a file are the same."""
+    identity = as_uuid(annotation.id)
+    parts = (annotation.classification or "", annotation.name, shapely.to_wkb(geometry, hex=True, byte_order=1))
+    again = 0
+    while identity is None or identity in seen:
+        identity = str(uuid.uuid5(_NAMESPACE, "\n".join([*parts, str(again)])))
+        again += 1
+    seen.add(identity)
+    return identity
+
+
+def _properties(annotation: Annotation) -> dict[str, Any]:
+    properties: dict[str, Any] = {"objectType": "annotation"}
+    # QuPath reads no null: what there is not has no key.
+    if annotation.name:
+        properties["name"] = annotation.name
+    if annotation.classification:
+        properties["classification"] = {"name": annotation.classification, "color": list(_color(annotation))}
+    elif annotation.color:
+        properties["color"] = list(annotation.color)
+    properties["isLocked"] = annotation.locked
+    if annotation.measurements:
+        properties["measurements"] = {name: _finite(value) for name, value in annotation.measurements.items()}
+    return properties
+
+
+def _finite(value: float) -> float | str:
+    """Return what JSON can hold of a number; QuPath reads the others as words."""
+    return value if math.isfinite(value) else "NaN" if math.isnan(value) else "inf" if value > 0 else "-inf"
+
+
+def _color(annotation: Annotation) -> Color:
+    """Return the colour of an annotation, or one of its class that is the same in every file."""
+    if annotation.color is not None:
+        return annotation.color
+    if annotation.classification in (None, IDC_CLASS["name"]):
+        red, green, blue = cast(list[int], IDC_CLASS["color"])
+    else:
+        red, green, blue = sha256(str(annotation.classification).encode()).digest()[:3]
+    return red, green, blue
+
+
+def _shadowed(annotations: Sequence[Annotation], across: bool) -> list[str]:
+    """Say which holes lie under another annotation of the class, where XML cannot tell whose hole it is.
+
+    With `across` the holes of what has no class cut all classes.
+    """
+    notes: list[str] = []
+    tree = STRtree([a.geometry for a in annotations])
+    for number, annotation in enumerate(annotations, 1):
+        for ring in (ring for part in plain(annotation.geometry) for ring in part.interiors):
+            hole = Polygon(ring)
+            for i in sorted(set(tree.query(hole, predicate="intersects").tolist()) - {number - 1}):
+                other = annotations[i]
+                same = other.classification == annotation.classification or (across and not annotation.classification)
+                lies_in = other.geometry.intersection(hole).area > 0 and not hole.covers(other.geometry)
+                if same and lies_in:
+                    notes.append(f"annotation {i + 1}: lies over a hole of annotation {number}, which cuts it as well")
+    return notes
+
+
+def open_heatmap(path: Path) -> tuple[np.ndarray, dict[str, Any], Grid]:
+    """Read the heatmap of a run, given by its folder or the store in it: (rows, cols) float32, provenance, grid.
+
+    Raises DataError where there is none.
+    """
+    store = path / "heatmap.zarr" if (path / "heatmap.zarr").is_dir() else path
+    return *read_heatmap(store), read_grid(store)
+
+
+def write_tiles(path: Path, heatmap: Path) -> int:
+    """Write the computed patches of a run as QuPath tiles (.geojson or .json, also .gz), and return how many.
+
+    A tile is a rectangle in whole level-0 pixels within the slide; it has the measurement "Probability", and the class
+    IDC from the threshold of the run. Raises DataError for another suffix or no heatmap, OutputError.
+    """
+    if not path.name.lower().endswith(GEOJSON):
+        raise DataError(f"{path}: tiles are written as GeoJSON; give a name with {', '.join(GEOJSON)}")
+    values, provenance, grid = open_heatmap(heatmap)
+    rows, cols = np.nonzero(np.isfinite(values))
+    key = f"{provenance['slide_fingerprint']} {provenance['model_sha256']} {provenance['patch_um']}"
+    # Neighbours share their corners, so that rounding leaves no gap between them.
+    low = np.rint(grid.to_level0(np.column_stack([cols, rows]))).astype(int)
+    high = np.minimum(np.rint(grid.to_level0(np.column_stack([cols + 1, rows + 1]))), grid.slide_size).astype(int)
+    idc = values[rows, cols] >= provenance["parameters"]["threshold"]
+    features = [
+        _tile(uuid.uuid5(_NAMESPACE, f"{key} {row} {col}"), corner, end, value, is_idc)
+        for row, col, corner, end, value, is_idc in zip(
+            rows.tolist(), cols.tolist(), low.tolist(), high.tolist(), values[rows, cols].tolist(), idc, strict=True
+        )
+    ]
+    _put(path, collection(features).encode())
+    return len(rows)
+
+
+def _tile(
+    identity: uuid.UUID, low: Sequence[int], high: Sequence[int], probability: float, is_idc: bool
+) -> geojson.Feature:
+    properties: dict[str, Any] = {"objectType": "tile", "isLocked": False}
+    if is_idc:
+        properties["classification"] = IDC_CLASS
+    properties["measurements"] = {"Probability": round(probability, 6)}
+    (left, top), (right, bottom) = low, high
+    return feature(str(identity), shapely.box(left, top, right, bottom), properties)
+
+
+def write_labels(path: Path, annotations: Sequence[Annotation], like: Path) -> list[str]:
+    """Write annotations as OME-Zarr labels over the grid of a run's heatmap, which is the image that they label.
+
+    Each class is a label image, (rows, cols) uint32: the number of the annotation, from 1 in the order of the file, of
+    which the patch has its centre in, the last one's where several do; else 0. Without a class it is "unclassified".
+    Returns in words which annotations hold no centre of a patch. Raises DataError for the heatmap or a class name that
+    cannot be a folder, OutputError where `path` exists or cannot be written.
+    """
+    values, provenance, grid = open_heatmap(like)
+    labels: dict[str, np.ndarray] = {}
+    notes: list[str] = []
+    for number, annotation in enumerate(annotations, 1):
+        name = annotation.classification or "unclassified"
+        if not name.strip(".") or name.startswith("__") or set(name) & set('/\\:*?"<>|'):
+            raise DataError(f"{path}: class {name!r} cannot name a folder; give it another with --class {name}=NEW")
+        label = labels.setdefault(name, np.zeros(values.shape, np.uint32))
+        if not _paint(label, annotation.geometry, grid, number):
+            notes.append(f"annotation {number}: holds no centre of a patch, not in the labels")
+    _put_folder(path, lambda place: write_heatmap(place, values, grid, labels, grid, provenance))
+    return notes
+
+
+def _paint(label: np.ndarray, geometry: Polygon | MultiPolygon, grid: Grid, number: int) -> int:
+    """Number the patches (rows, cols) with their centre in an area, and return how many these are."""
+    bounds = np.array(geometry.bounds).reshape(2, 2) / np.array(grid.step)
+    (left, top), (right, bottom) = np.clip(np.round(bounds), 0, label.shape[::-1]).astype(int)
+    rows, cols = (i.ravel() for i in np.mgrid[top:bottom, left:right])
+    centres = grid.to_level0(np.column_stack([cols, rows]) + 0.5)
+    shapely.prepare(geometry)
+    inside = shapely.contains_xy(geometry, centres)
+    label[rows[inside], cols[inside]] = number
+    return int(inside.sum())
+
+
+def _put_folder(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a folder under another name, and give it its own when it is whole."""
+    if path.exists():
+        raise OutputError(f"{path}: is there already; remove it or give another name")
+    place = path.with_name(f".partial-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(place, ignore_errors=True)
+        write(place)
+        place.replace(path)
+    except OSError as error:
+        raise output_error(path, error) from error
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
