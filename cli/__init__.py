@@ -10,6 +10,7 @@ from wsi_idc.cli.data import data
 from wsi_idc.cli.delineate import delineate
 from wsi_idc.cli.demo import demo
 from wsi_idc.cli.evaluate import evaluate
+from wsi_idc.cli.fields import fields
 from wsi_idc.cli.info import info
 from wsi_idc.cli.models import models
 from wsi_idc.cli.predict import predict
@@ -56,6 +57,8 @@ def main(debug: bool) -> None:
         logging.getLogger("wsi_idc").setLevel(logging.DEBUG)
 
 
-_COMMANDS = (segment, delineate, compare, convert, status, info, demo, predict, train, tune, evaluate, models, data)
+_COMMANDS = (
+    segment, delineate, fields, compare, convert, status, info, demo, predict, train, tune, evaluate, models, data,
+)  # fmt: skip
 for _command in _COMMANDS:
     main.add_command(_command)
