@@ -1,6 +1,6 @@
 """How well outlines lie on the pathologist's labels: squares of patches, outlines between them, overlapping patches.
 
-    python benchmarks/delineation.py PATCHES --sections FILE [--stride 50 --stride 25] [--json FILE]
+    python benchmarks/delineation.py PATCHES --sections FILE [--stride 50 --stride 25] [--threshold P] [--json FILE]
 
 PATCHES is a folder in Kaggle's layout, FILE names patients of whom it has whole sections, one a line, and whom the
 model has not seen. Each section is put together again and segmented with the shipped model at its own threshold. The
@@ -60,15 +60,23 @@ def labelled(patches: Sequence[LabelledPatch], size: tuple[int, int], traced: bo
 @click.argument("patches", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--sections", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--stride", "strides", multiple=True, type=int, default=(50, 25), show_default=True)
+@click.option("--threshold", type=float, help="In place of the model's own.")
 @click.option("--traced", is_flag=True, help="Trace the labels too.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
-def main(patches: Path, sections: Path, strides: tuple[int, ...], traced: bool, json_file: Path | None) -> None:
+def main(
+    patches: Path,
+    sections: Path,
+    strides: tuple[int, ...],
+    threshold: float | None,
+    traced: bool,
+    json_file: Path | None,
+) -> None:
     """Print the table, and write the numbers where asked."""
     patients = sorted(read_patients(sections))
     found: dict[str, list[SlideAgreement]] = {}
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as place:
-        runners = {stride: Runner(find_model(), Settings(stride=stride)) for stride in strides}
+        runners = {stride: Runner(find_model(), Settings(threshold, stride=stride)) for stride in strides}
         for patient in patients:
             path = assemble(patches, patient, Path(place))
             with Slide(path) as slide:

@@ -15,6 +15,7 @@ from wsi_idc.cli.options import (
     FiniteRange,
     chosen_model,
     json_option,
+    min_tissue_option,
     model_option,
     mpp_option,
     print_table,
@@ -193,13 +194,7 @@ def split(folder: Path, output: Path, how: str, shares: str, folds: int, fold: i
     show_default=True,
     help="Share of a patch that must lie inside the outlines for IDC, or outside for not IDC.",
 )
-@click.option(
-    "--min-tissue",
-    type=FiniteRange(0, 1, min_open=True),
-    default=0.1,
-    show_default=True,
-    help="Share of a patch that must be tissue.",
-)
+@min_tissue_option
 @model_option
 @mpp_option
 def from_annotations(

@@ -6,25 +6,13 @@ from pathlib import Path
 
 import click
 
-from wsi_idc.cli.options import (
-    bands_option,
-    low_option,
-    min_area_option,
-    min_hole_option,
-    smooth_option,
-    threshold_option,
-)
+from wsi_idc.cli.options import outlining_options
 
 
 @click.command()
 @click.argument("heatmap", metavar="HEATMAP.zarr", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="New folder.")
-@threshold_option
-@low_option
-@min_area_option
-@min_hole_option
-@smooth_option
-@bands_option
+@outlining_options
 def delineate(
     heatmap: Path,
     output: Path,

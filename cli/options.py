@@ -49,25 +49,6 @@ threshold_option: Decorator = click.option(
     type=FiniteRange(0, 1, min_open=True, max_open=True),
     help="Probability from which a patch is IDC.  [default: the model's]",
 )
-low_option: Decorator = click.option(
-    "--low",
-    type=FiniteRange(0, 1, min_open=True, max_open=True),
-    help="Let a region go on to this lower probability (hysteresis).  [default: the threshold]",
-)
-min_area_option: Decorator = click.option(
-    "--min-area", type=FiniteRange(0), default=0.0, help="Smallest region in mm2.  [default: 0]"
-)
-min_hole_option: Decorator = click.option(
-    "--min-hole", type=FiniteRange(0), default=0.0, help="Smallest hole in mm2; smaller ones are filled.  [default: 0]"
-)
-smooth_option: Decorator = click.option(
-    "--smooth",
-    type=FiniteRange(0, 1000),
-    default=5.0,
-    show_default=True,
-    metavar="UM",
-    help="Simplify outlines, with this tolerance in um.",
-)
 
 
 def _bands(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tuple[float, ...]:
@@ -80,11 +61,50 @@ def _bands(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tu
     return bands
 
 
-bands_option: Decorator = click.option(
-    "--bands",
-    callback=_bands,
-    metavar="P,P,...",
-    help="Outline also, as classes of their own, what lies between these.",
+_OUTLINING = (
+    threshold_option,
+    click.option(
+        "--low",
+        type=FiniteRange(0, 1, min_open=True, max_open=True),
+        help="Let a region go on to this lower probability (hysteresis).  [default: the threshold]",
+    ),
+    click.option("--min-area", type=FiniteRange(0), default=0.0, help="Smallest region in mm2.  [default: 0]"),
+    click.option(
+        "--min-hole",
+        type=FiniteRange(0),
+        default=0.0,
+        help="Smallest hole in mm2; smaller ones are filled.  [default: 0]",
+    ),
+    click.option(
+        "--smooth",
+        type=FiniteRange(0, 1000),
+        default=5.0,
+        show_default=True,
+        metavar="UM",
+        help="Simplify outlines, with this tolerance in um.",
+    ),
+    click.option(
+        "--bands",
+        callback=_bands,
+        metavar="P,P,...",
+        help="Outline also, as classes of their own, what lies between these.",
+    ),
+)
+
+
+def outlining_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that shape regions, from --threshold to --bands."""
+    for option in reversed(_OUTLINING):
+        command = option(command)
+    return command
+
+
+min_tissue_option: Decorator = click.option(
+    "--min-tissue",
+    type=FiniteRange(0, 1, min_open=True),
+    default=0.1,
+    show_default=True,
+    help="Share of a patch that must be tissue.",
 )
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

@@ -11,19 +11,15 @@ import click
 
 from wsi_idc.cli.options import (
     FiniteRange,
-    bands_option,
     chosen_model,
     duration,
     engine_option,
-    low_option,
-    min_area_option,
-    min_hole_option,
+    min_tissue_option,
     model_option,
     mpp_option,
+    outlining_options,
     print_table,
     progress_bar,
-    smooth_option,
-    threshold_option,
 )
 from wsi_idc.errors import DataError, WsiIdcError
 
@@ -57,19 +53,8 @@ class _NothingFound(click.ClickException):
     help="Take also what this text file names, a path on each line, from its own folder.",
 )
 @model_option
-@threshold_option
-@low_option
-@min_area_option
-@min_hole_option
-@smooth_option
-@bands_option
-@click.option(
-    "--min-tissue",
-    type=FiniteRange(0, 1, min_open=True),
-    default=0.1,
-    show_default=True,
-    help="Share of a patch that must be tissue.",
-)
+@outlining_options
+@min_tissue_option
 @mpp_option
 @engine_option
 @click.option("--tta", is_flag=True, help="See patches turned and flipped in all eight ways; eight times as long.")

@@ -13,14 +13,13 @@ from typing import Any
 import shapely
 from shapely import MultiPolygon
 
-from wsi_idc.annotations.annotation import Annotation
+from wsi_idc.annotations.annotation import ROI_CLASSES, Annotation
 from wsi_idc.annotations.qupath import IDC_CLASS
 from wsi_idc.annotations.read import read_annotations
 from wsi_idc.compare import Areas, SlideAgreement, agreement_areas, compare_regions, polygons
 from wsi_idc.discover import SUFFIXES
 from wsi_idc.errors import DataError
 
-ROI_CLASSES = ("ROI", "Region*")
 _ANNOTATIONS = frozenset({".geojson", ".json", ".xml", ".gz", ".zip"})
 
 

@@ -15,13 +15,14 @@ import shapely
 from PIL import Image, ImageDraw, ImageFont
 from shapely import MultiPolygon
 
+from wsi_idc.annotations.annotation import ROI_CLASSES
 from wsi_idc.compare import (
     FOUND_SHARE,
     STEP_UM,
     PooledAgreement,
     pooled,
 )
-from wsi_idc.compare_pairs import ROI_CLASSES, ComparedSlide, compare_pair, find_pairs, run_summary
+from wsi_idc.compare_pairs import ComparedSlide, compare_pair, find_pairs, run_summary
 from wsi_idc.errors import DataError
 from wsi_idc.fresh import fresh_folder
 from wsi_idc.output import replacing

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import geojson
 import numpy as np
 import shapely
 from PIL import Image, ImageDraw, ImageFont
 from shapely import MultiPolygon, Polygon
 
 from wsi_idc.annotations.annotation import Annotation
-from wsi_idc.annotations.qupath import IDC_CLASS
+from wsi_idc.annotations.qupath import IDC_CLASS, collection, feature
 from wsi_idc.annotations.read import read_annotations
 from wsi_idc.errors import DataError, OutputError, SlideError
 from wsi_idc.field import fine_grid
@@ -79,7 +78,6 @@ def fields_geojson(chosen: FoundFields, key: str) -> str:
     """
     features = []
     for annotation in _annotations(chosen):
-        plain = shapely.geometry.mapping(shapely.orient_polygons(annotation.geometry))
         wkb = shapely.to_wkb(annotation.geometry, hex=True, byte_order=1)
         properties = {
             "objectType": "annotation",
@@ -88,10 +86,9 @@ def fields_geojson(chosen: FoundFields, key: str) -> str:
             "isLocked": annotation.locked,
             "measurements": dict(annotation.measurements),
         }
-        geometry = {"type": plain["type"], "coordinates": _whole(plain["coordinates"])}
         identity = str(uuid.uuid5(_NAMESPACE, f"{key}{annotation.classification}{wkb}"))
-        features.append(geojson.Feature(id=identity, geometry=geometry, properties=properties))
-    return geojson.dumps(geojson.FeatureCollection(features), allow_nan=False) + "\n"
+        features.append(feature(identity, annotation.geometry, properties))
+    return collection(features)
 
 
 def crop_mpp(slide: Slide) -> float:
@@ -119,10 +116,6 @@ def _annotations(chosen: FoundFields) -> Iterator[Annotation]:
 
 def _box(field: GradingField) -> shapely.Polygon:
     return shapely.box(field.x, field.y, field.x + field.width, field.y + field.height)
-
-
-def _whole(values: Any) -> Any:
-    return int(values) if isinstance(values, float) else [_whole(v) for v in values]
 
 
 def _read_summary(run: Path) -> dict[str, Any]:

@@ -33,7 +33,7 @@ VIRTUAL_MARGIN = 7.5
 # Level pixels decoded at once, a side: bounds the memory of a read whatever the downsample.
 _READ_SIDE = 2048
 # A fingerprint reads this much of a file, in samples of this size.
-_WHOLE, _SAMPLE = 1 << 28, 1 << 16
+_WHOLE, _SAMPLE = 1 << 24, 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +238,8 @@ class Slide:
     def fingerprint(self) -> str:
         """Identify the slide by content, not name: sha256 over its files, of large ones over evenly spread parts.
 
-        Files up to 256 MiB are read whole; of larger ones, which would take longer to read than to segment, 4,096 parts
-        of 64 KiB.
+        Files up to 16 MiB are read whole; of larger ones, which would take longer to read than to segment, 512 parts of
+        32 KiB: whatever writes a slide anew changes its size, or its coded pixels everywhere.
         """
         digest = hashlib.sha256(self._reader.properties.get("openslide.quickhash-1", "").encode())
         # An MRXS slide is a file and a folder of the same name.

@@ -220,8 +220,8 @@ def _finish(encoder: Encoder, wanted: np.ndarray) -> np.ndarray:
     """Turn features into probabilities, each patch seeing `halo` patches around it; of views the mean of the logits."""
     features, predictor = encoder.features, encoder.predictor
     side, halo, views = features.chunks[1], predictor.package.halo, features.shape[0]
-    # Many at once: the halo around them is computed for nothing.
-    side *= -(-_TOGETHER // side)
+    # Many at once: the halo around them is computed for nothing. Without a halo each costs nothing but a reading.
+    side *= -(-(_TOGETHER if halo else 256) // side)
     probabilities = np.full(wanted.shape, np.nan, np.float32)
     sums = np.zeros((views, predictor.n_features + 1))
     for top in range(0, len(wanted) if halo else 0, side):

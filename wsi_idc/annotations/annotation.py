@@ -9,6 +9,9 @@ from typing import Any
 import shapely
 from shapely import MultiPolygon, Polygon
 
+# What says which part of a slide was looked at; the second is a class that QuPath has from the start.
+ROI_CLASSES = ("ROI", "Region*")
+
 
 @dataclass(frozen=True, slots=True)
 class Annotation:

@@ -13,7 +13,7 @@ import shapely
 from dask.system import CPU_COUNT
 from PIL import Image
 
-from wsi_idc.annotations.annotation import Annotation
+from wsi_idc.annotations.annotation import ROI_CLASSES, Annotation
 from wsi_idc.annotations.read import read_annotations
 from wsi_idc.data.kaggle import FARTHEST, is_listable
 from wsi_idc.discover import given_name
@@ -26,8 +26,6 @@ from wsi_idc.run import check_scale
 from wsi_idc.slide import Slide
 from wsi_idc.tissue import find_tissue
 
-# What says which part of the slide was looked at; the second is a class that QuPath has from the start.
-ROI_CLASSES = ("ROI", "Region*")
 NOT_IDC, IDC, BORDER, BEYOND = 0, 1, 2, 3
 # Shares are computed from areas in floating point; 40 of 50 columns are 0.8 all the same.
 _ROUNDING = 1e-6
