@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import dask
 import numpy as np
 
 from wsi_idc.errors import SlideError
 from wsi_idc.jpeg_tiles import JpegTileReader
 from wsi_idc.slide import Slide
-from wsi_idc.tissue import READ_UM, WEAK_DENSITY, glass_colour
+from wsi_idc.tissue import READ_UM, WEAK_DENSITY, glass_colour, in_parallel
 
 # Glass is told by cells of this many pixels of READ_UM a side: 200 um, the patches of a model of 4 um/px.
 CELL = 50
@@ -120,8 +119,7 @@ def _quarters(reader: JpegTileReader, level: int, places: np.ndarray, workers: i
             y, x = (n // 2 for n in tile.shape[:2])
             found[i] = [part.mean((0, 1)) for part in (tile[:y, :x], tile[:y, x:], tile[y:, :x], tile[y:, x:])]
 
-    tasks = [dask.delayed(look)(start) for start in range(0, len(places), _TOGETHER)]
-    dask.compute(tasks, scheduler="threads", num_workers=workers)
+    in_parallel(look, range(0, len(places), _TOGETHER), workers)
     return found
 
 

@@ -103,9 +103,11 @@ class Grid:
         vertical = area_weights(rows, top, pixels, mask.shape[0])
         horizontal = area_weights(cols, left, pixels, mask.shape[1])
         # By bands: as numbers a mask takes four times the memory.
-        bands = (mask[top : top + 256] for top in range(0, len(mask), 256))
-        across = np.concatenate([(horizontal @ band.T.astype(np.float32)).T for band in bands])
-        return np.asarray(vertical @ across, np.float32)
+        shares, vertical = np.zeros((rows, cols), np.float32), vertical.tocsc()
+        for top in range(0, len(mask), 256):
+            band = mask[top : top + 256]
+            shares += vertical[:, top : top + 256] @ (horizontal @ band.T.astype(np.float32)).T
+        return shares
 
 
 def area_weights(n_out: int, start: float, step: float, n_in: int):  # type: ignore[no-untyped-def]

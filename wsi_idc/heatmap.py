@@ -14,7 +14,7 @@ from wsi_idc.errors import DataError
 from wsi_idc.grid import Grid
 
 # Pixels a side: files of 256 kB, and for all but the largest slides a single one.
-_CHUNK, _LABEL_CHUNK = 256, 1024
+_CHUNK, _LABEL_CHUNK = 256, 512
 _COMMENT = "origin: top-left corner of the slide's first level-0 pixel; translation: centre of the first patch"
 
 

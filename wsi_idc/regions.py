@@ -98,7 +98,8 @@ def find_regions(
     found.sort(key=lambda g: (-g.area, g.bounds))
     numbers = _painted(found, field)
     numbers[field.values < outlining.level] = 0
-    order = np.argsort(numbers, axis=None, kind="stable")
+    inside = np.flatnonzero(numbers)
+    order = inside[np.argsort(numbers.ravel()[inside], kind="stable")]
     starts = np.searchsorted(numbers.ravel()[order], np.arange(1, len(found) + 2))
     pixels = [order[a:b] for a, b in pairwise(starts)]
     kept = [
@@ -141,7 +142,8 @@ def _traced(field: Field, low: float, high: float) -> list[Polygon]:
 
     Outlines close beyond the border of the slide, where they are cut off later.
     """
-    beyond = np.pad(np.pad(field.values, 1, mode="edge"), 1)
+    beyond = np.zeros([n + 4 for n in field.values.shape])
+    beyond[1:-1, 1:-1] = np.pad(field.values, 1, mode="edge")
     generator = contourpy.contour_generator(z=beyond, fill_type="OuterOffset")
     points, offsets = generator.filled(low, high)  # type: ignore[misc]
     outlines = []

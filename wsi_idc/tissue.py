@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-import dask
 import numpy as np
 from PIL import Image
 from scipy import ndimage
@@ -118,6 +118,19 @@ def find_tissue(slide: Source, workers: int = 1) -> TissueMap:
     )
 
 
+T = TypeVar("T")
+
+
+def in_parallel(work: Callable[[T], object], items: Iterable[T], workers: int) -> None:
+    """Call `work` with each item, in threads; after an error, or an interrupt, none is begun any more."""
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for _ in pool.map(work, items):
+            pass
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 @dataclass(frozen=True, slots=True)
 class _Bands:
     """Computes images of so many rows band by band, in threads."""
@@ -127,8 +140,7 @@ class _Bands:
 
     def each(self, work: Callable[[slice], None]) -> None:
         """Call with the rows of each band."""
-        tasks = [dask.delayed(work)(slice(top, min(top + _BAND, self.rows))) for top in range(0, self.rows, _BAND)]
-        dask.compute(tasks, scheduler="threads", num_workers=self.workers)
+        in_parallel(work, [slice(top, min(top + _BAND, self.rows)) for top in range(0, self.rows, _BAND)], self.workers)
 
     def over(self, mask: np.ndarray, work: Callable[[np.ndarray], np.ndarray], reach: int) -> np.ndarray:
         """Return what `work` makes of a mask, of which no pixel depends on any more than `reach` rows away."""
@@ -198,7 +210,7 @@ def _read_low(slide: Source, workers: int) -> tuple[np.ndarray, np.ndarray, np.n
         for top in range(0, height, _BLOCK)
         for left in range(0, width, _BLOCK)
     ]
-    dask.compute([dask.delayed(read)(block) for block in blocks], scheduler="threads", num_workers=workers)
+    in_parallel(read, blocks, workers)
     if unreadable.all():
         raise SlideError(f"{slide.path}: none of it can be decoded; the file is damaged, copy it again from its source")
     return pixels, detail, unreadable
