@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from wsi_idc.copied import SIDE, CopiedSlide
 from wsi_idc.errors import SlideError
-from wsi_idc.slide import Mpp, Slide
+from wsi_idc.scale import Mpp
+from wsi_idc.slide import Slide
 
 
 class Counting:

@@ -12,7 +12,8 @@ from wsi_idc import slide as slide_module
 from wsi_idc.errors import SlideError
 from wsi_idc.pyramid import write_slide
 from wsi_idc.readers import Reader, open_reader
-from wsi_idc.slide import Slide, claim_mpp
+from wsi_idc.scale import claim_mpp
+from wsi_idc.slide import Slide
 
 quick = settings(max_examples=60, deadline=None)
 DOWNSAMPLES = (1, 2, 4)
@@ -89,7 +90,7 @@ def test_whole_equals_halves_equals_small_blocks(noise: Levels, rectangle: Recta
     whole = slide.read(x, y, width, height, mpp)
     left, top = round(cut * width), round(cut * height)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slide_module, "_READ_SIDE", side)
+        patch.setattr(slide_module, "READ_SIDE", side)
         assert np.array_equal(slide.read(x, y, width, height, mpp), whole)
     halves = [slide.read(x, y, left, height, mpp), slide.read(x + left * mpp, y, width - left, height, mpp)]
     assert np.array_equal(np.concatenate(halves, 1), whole)
@@ -139,7 +140,7 @@ def test_reads_that_begin_on_a_pixel_of_an_odd_level(ramps: dict[str, Slide], le
 def test_blocks_leave_no_seam_on_an_odd_level(ramps: dict[str, Slide], mpp: float) -> None:
     whole = ramps["odd"].read(0, 0, 8, 8, mpp)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slide_module, "_READ_SIDE", 3)
+        patch.setattr(slide_module, "READ_SIDE", 3)
         assert np.array_equal(ramps["odd"].read(0, 0, 8, 8, mpp), whole)
 
 

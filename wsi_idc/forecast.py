@@ -15,7 +15,7 @@ from wsi_idc.errors import WsiIdcError
 from wsi_idc.manifest import Manifest
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.run import Plan, Runner, Settings
-from wsi_idc.slide import _READ_SIDE
+from wsi_idc.slide import READ_SIDE
 from wsi_idc.workers import Limits, run_tasks
 
 
@@ -63,7 +63,7 @@ def forecast(
     speed = measure(package, engine, patches=1024)
     seconds = looker.seconds / min(limits.workers, len(slides)) + speed["start_s"]
     seconds += settings.views * sum(patches) / speed["patches_per_s"]
-    buffers = 3 * (settings.chunk * package.patch_size) ** 2 + 4 * _READ_SIDE**2
+    buffers = 3 * (settings.chunk * package.patch_size) ** 2 + 4 * READ_SIDE**2
     memory = max([peak_bytes(), *looker.peaks]) + settings.workers * buffers
     return Forecast(found, engine, speed["patches_per_s"], seconds, memory)
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from wsi_idc.errors import SlideError
 from wsi_idc.jpeg_tiles import JpegTileReader
+from wsi_idc.planes import in_parallel
 from wsi_idc.slide import Slide
-from wsi_idc.tissue import READ_UM, WEAK_DENSITY, glass_colour, in_parallel
+from wsi_idc.tissue import READ_UM, WEAK_DENSITY, glass_colour
 
 # Glass is told by cells of this many pixels of READ_UM a side: 200 um, the patches of a model of 4 um/px.
 CELL = 50

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -17,12 +16,11 @@ from wsi_idc.discover import dicom_series, given_name
 from wsi_idc.errors import ScaleError, SlideError
 from wsi_idc.readers import Reader, open_reader
 from wsi_idc.resample import average
+from wsi_idc.scale import PLAUSIBLE_MPP, claim_mpp, find_claim, number
 
 if TYPE_CHECKING:
     from wsi_idc.jpeg_tiles import JpegTileReader
 
-PLAUSIBLE_MPP = (0.05, 20.0)
-MAX_ANISOTROPY = 0.02
 # A level up to 1 % coarser than asked still serves: vendors round 4.002x to "4x".
 LEVEL_TOLERANCE = 1.01
 # A virtual level serves where a pixel asked for spans this many of its pixels a side, for at the borders of a pixel it
@@ -31,80 +29,9 @@ LEVEL_TOLERANCE = 1.01
 # 7.5 slides of up to 0.266 um/px count as 40x. Where borders of pixels lie on borders of the virtual ones, any serves.
 VIRTUAL_MARGIN = 7.5
 # Level pixels decoded at once, a side: bounds the memory of a read whatever the downsample.
-_READ_SIDE = 2048
+READ_SIDE = 2048
 # A fingerprint reads this much of a file, in samples of this size.
 _WHOLE, _SAMPLE = 1 << 24, 1 << 15
-
-
-@dataclass(frozen=True, slots=True)
-class Mpp:
-    """The scale of a slide in um per level-0 pixel, and where it comes from.
-
-    `estimated` marks a value derived from the objective power, which vendors round (40x is 0.22 to 0.27 um/px).
-    """
-
-    x: float
-    y: float
-    source: str
-    estimated: bool = False
-
-
-def claim_mpp(path: Path, properties: Mapping[str, str], given: float | None = None) -> Mpp:
-    """Settle the scale of a slide: given by the user, else by the vendor, TIFF tags or objective power, in that order.
-
-    Raises ScaleError where there is none, or where it is implausible (outside 0.05 to 20 um/px) or differs by more
-    than 2 % between the axes: wrong by a factor, a scale makes every later number wrong.
-    """
-    claim = Mpp(given, given, "--mpp") if given is not None else find_claim(properties)
-    way_out = "give the true scale with --mpp (40x is usually 0.25, 20x 0.5 um/px)"
-    if claim is None:
-        raise ScaleError(f"{path}: the file does not state its scale in um per pixel; {way_out}")
-    low, high = PLAUSIBLE_MPP
-    if not (low <= claim.x <= high and low <= claim.y <= high):
-        raise ScaleError(
-            f"{path}: a scale of {claim.x:.6g} x {claim.y:.6g} um/px ({claim.source}) is outside "
-            f"{low} to {high} and cannot be true; {way_out}"
-        )
-    if max(claim.x, claim.y) > (1 + MAX_ANISOTROPY) * min(claim.x, claim.y) * (1 + 1e-9):
-        raise ScaleError(
-            f"{path}: its pixels are not square: {claim.x:.6g} x {claim.y:.6g} um/px ({claim.source}); {way_out}"
-        )
-    return claim
-
-
-def find_claim(properties: Mapping[str, str]) -> Mpp | None:
-    """Return the scale that the properties of a file state, unchecked, from the best source; None without any."""
-    vendor = properties.get("openslide.vendor", "")
-    tags = _resolution_tags(properties)
-    stated = _pair(properties, "openslide.mpp-x", "openslide.mpp-y")
-    if stated:
-        # For a generic TIFF OpenSlide itself derives the mpp from the resolution tags.
-        return Mpp(*stated, "TIFF resolution tags" if vendor == "generic-tiff" else f"openslide.mpp ({vendor})")
-    if ome := _pair(properties, "ome.mpp-x", "ome.mpp-y"):
-        return Mpp(*ome, "OME PhysicalSize")
-    if tags:
-        return Mpp(*tags, "TIFF resolution tags")
-    power = _number(properties.get("openslide.objective-power"))
-    return Mpp(10 / power, 10 / power, f"objective power {power:g} (estimate)", estimated=True) if power else None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text) if text else 0.0
-    except ValueError:
-        return None
-    return value if value > 0 else None
-
-
-def _pair(properties: Mapping[str, str], x: str, y: str) -> tuple[float, float] | None:
-    first, second = _number(properties.get(x)), _number(properties.get(y))
-    return (first, second) if first and second else None
-
-
-def _resolution_tags(properties: Mapping[str, str]) -> tuple[float, float] | None:
-    unit_um = {"inch": 25400.0, "centimeter": 10000.0}.get(properties.get("tiff.ResolutionUnit", ""))
-    per_unit = _pair(properties, "tiff.XResolution", "tiff.YResolution")
-    return (unit_um / per_unit[0], unit_um / per_unit[1]) if unit_um and per_unit else None
 
 
 class Slide:
@@ -206,7 +133,7 @@ class Slide:
         downsample = self._reader.levels[level].downsample
         scale = (mpp / self.mpp.x / downsample, mpp / self.mpp.y / downsample)
         out = np.empty((height, width, 3), np.uint8)
-        side = (max(1, int(_READ_SIDE / scale[0])), max(1, int(_READ_SIDE / scale[1])))
+        side = (max(1, int(READ_SIDE / scale[0])), max(1, int(READ_SIDE / scale[1])))
         for top in range(0, height, side[1]):
             for left in range(0, width, side[0]):
                 part = out[top : top + side[1], left : left + side[0]]
@@ -269,7 +196,7 @@ class Slide:
             "mpp": asdict(self.mpp),
             "width_mm": round(self.size[0] * self.mpp.x / 1000, 4),
             "height_mm": round(self.size[1] * self.mpp.y / 1000, 4),
-            "objective_power": _number(properties.get("openslide.objective-power")),
+            "objective_power": number(properties.get("openslide.objective-power")),
             "bounds_offset": list(self._offset),
             "background": list(self.background),
             "levels": [

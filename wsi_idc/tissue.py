@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import mmap
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -17,16 +13,15 @@ from scipy import ndimage
 from skimage.morphology import disk
 
 from wsi_idc.errors import SlideError
+from wsi_idc.planes import BAND, Bands, hysteresis, in_parallel, plane, window_means, without_small
 from wsi_idc.resample import average
-from wsi_idc.slide import Mpp
+from wsi_idc.scale import Mpp
 
 MASK_UM = 8.0
 # Read at twice the scale of the mask: the detail lost between the two tells sharp from blurred.
 READ_UM = MASK_UM / 2
 # Pixels of the mask a side that are read at once; see `copied.SIDE`.
 _BLOCK = 200
-# Rows of the mask that are computed at once.
-_BAND = 96
 # Pixels a side that a picture of the slide may have at most.
 _LARGEST = 1500
 # Optical density (log10) of the stain that green light sees, over the glass: certain tissue, and tissue beside it.
@@ -92,17 +87,17 @@ def find_tissue(slide: Source, workers: int = 1) -> TissueMap:
     if glass is None:
         empty = np.zeros(unreadable.shape, bool)
         return TissueMap(_smaller(thumbnail), empty, unreadable, MASK_UM, 0.0, 0.0, 0.0, (_DARK,))
-    bands = _Bands(len(thumbnail), workers)
+    bands = Bands(len(thumbnail), workers)
     densities = _densities(glass)
     ink = _find_ink(thumbnail, densities, bands)
     mask = _find_stain(thumbnail, densities[1], ink, bands)
     mask = bands.over(mask, _closed, 2 * sum(_CLOSE) + 2)
     smallest = round(_SMALLEST_MM2 / mm2)
-    mask = _without_small(mask, smallest)
+    mask = without_small(mask, smallest)
     if mask.any():  # Else the glass of a very small image is a small hole itself.
         # In place: copies of the mask are much of the memory of a large slide.
         holes = np.logical_not(mask, out=mask)
-        mask = _without_small(holes, smallest)
+        mask = without_small(holes, smallest)
         np.logical_not(mask, out=mask)
         mask[ink] = False
         mask[unreadable] = False
@@ -118,57 +113,12 @@ def find_tissue(slide: Source, workers: int = 1) -> TissueMap:
     )
 
 
-T = TypeVar("T")
-
-
-def in_parallel(work: Callable[[T], object], items: Iterable[T], workers: int) -> None:
-    """Call `work` with each item, in threads; after an error, or an interrupt, none is begun any more."""
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for _ in pool.map(work, items):
-            pass
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Bands:
-    """Computes images of so many rows band by band, in threads."""
-
-    rows: int
-    workers: int
-
-    def each(self, work: Callable[[slice], None]) -> None:
-        """Call with the rows of each band."""
-        in_parallel(work, [slice(top, min(top + _BAND, self.rows)) for top in range(0, self.rows, _BAND)], self.workers)
-
-    def over(self, mask: np.ndarray, work: Callable[[np.ndarray], np.ndarray], reach: int) -> np.ndarray:
-        """Return what `work` makes of a mask, of which no pixel depends on any more than `reach` rows away."""
-        out = _plane(mask.shape, bool)
-
-        def one(rows: slice) -> None:
-            top = max(0, rows.start - reach)
-            out[rows] = work(mask[top : rows.stop + reach])[rows.start - top :][: rows.stop - rows.start]
-
-        self.each(one)
-        return out
-
-
-def _plane(shape: tuple[int, ...], kind: type[np.generic] | type[bool]) -> np.ndarray:
-    """Return zeros over the whole slide, in memory that goes back to the system as soon as they are dropped.
-
-    What malloc gives, it keeps for later: of a slide of 100,000 pixels a side, a tenth of the memory of a run.
-    """
-    size = math.prod(shape) * np.dtype(kind).itemsize
-    return np.frombuffer(mmap.mmap(-1, size), kind).reshape(shape)
-
-
 def _smaller(thumbnail: np.ndarray) -> np.ndarray:
     """Return a picture of the slide that is large enough to look at."""
     factor = -(-max(thumbnail.shape[:2]) // _LARGEST)
     if factor == 1:
         return thumbnail
-    bands = (thumbnail[top : top + factor * _BAND] for top in range(0, len(thumbnail), factor * _BAND))
+    bands = (thumbnail[top : top + factor * BAND] for top in range(0, len(thumbnail), factor * BAND))
     return np.concatenate([np.asarray(Image.fromarray(band).reduce(factor)) for band in bands])
 
 
@@ -177,7 +127,7 @@ def _read_low(slide: Source, workers: int) -> tuple[np.ndarray, np.ndarray, np.n
     width = max(1, round(slide.size[0] * slide.mpp.x / MASK_UM))
     height = max(1, round(slide.size[1] * slide.mpp.y / MASK_UM))
     # Small types: of a slide of 100,000 pixels a side each of these is 10 million.
-    pixels = _plane((height, width, 3), np.uint8)
+    pixels = plane((height, width, 3), np.uint8)
     detail = np.zeros((-(-height // _FOCUS_WINDOW), -(-width // _FOCUS_WINDOW)), np.float32)
     unreadable = np.zeros((height, width), bool)
 
@@ -201,7 +151,7 @@ def _read_low(slide: Source, workers: int) -> tuple[np.ndarray, np.ndarray, np.n
                 continue
             pixels[at] = average(fine, (0.0, 0.0), (2.0, 2.0), (h, w), slide.background)
             if top % _FOCUS_WINDOW == left % _FOCUS_WINDOW == 0:  # Else it is a part of a block that is damaged.
-                means = _window_means(_lost_detail(fine[..., 1]), _FOCUS_WINDOW)
+                means = window_means(_lost_detail(fine[..., 1]), _FOCUS_WINDOW)
                 row, col = top // _FOCUS_WINDOW, left // _FOCUS_WINDOW
                 detail[row : row + means.shape[0], col : col + means.shape[1]] = means
 
@@ -252,14 +202,14 @@ def _densities(glass: np.ndarray) -> np.ndarray:
     return -np.log10((np.arange(256) + 1) / (glass[:, None] + 1)).astype(np.float32)
 
 
-def _find_ink(pixels: np.ndarray, densities: np.ndarray, bands: _Bands) -> np.ndarray:
+def _find_ink(pixels: np.ndarray, densities: np.ndarray, bands: Bands) -> np.ndarray:
     """Find pen ink, (h, w) bool.
 
     Haematoxylin and eosin absorb red light less than green: on real sections red / green is 0.3 to 0.5, and above 0.9
     in less than 1 % of stained pixels. Pen absorbs red more, or all light.
     """
     # 0 is no ink, 1 may be, 2 surely is.
-    level = _plane(pixels.shape[:2], np.uint8)
+    level = plane(pixels.shape[:2], np.uint8)
 
     def look(rows: slice) -> None:
         red, green, blue = (densities[i][pixels[rows, :, i]] for i in range(3))
@@ -270,16 +220,16 @@ def _find_ink(pixels: np.ndarray, densities: np.ndarray, bands: _Bands) -> np.nd
 
     bands.each(look)
     if level.max() < 2:
-        return _plane(level.shape, bool)
+        return plane(level.shape, bool)
     # What is sure but fine, as hairs are, may be at best.
     level[bands.over(level, lambda part: (part == 2) & ~ndimage.binary_opening(part == 2, _DISK_2), 5)] = 1
-    return bands.over(_hysteresis(level), ndimage.binary_dilation, 1)
+    return bands.over(hysteresis(level), ndimage.binary_dilation, 1)
 
 
-def _find_stain(pixels: np.ndarray, density: np.ndarray, ink: np.ndarray, bands: _Bands) -> np.ndarray:
+def _find_stain(pixels: np.ndarray, density: np.ndarray, ink: np.ndarray, bands: Bands) -> np.ndarray:
     """Find what is stained, (h, w) bool: weakly, and connected with what is strongly."""
     # 0 is none, 1 weak, 2 strong.
-    level = _plane(ink.shape, np.uint8)
+    level = plane(ink.shape, np.uint8)
 
     def look(rows: slice) -> None:
         top = max(0, rows.start - 1)
@@ -291,40 +241,7 @@ def _find_stain(pixels: np.ndarray, density: np.ndarray, ink: np.ndarray, bands:
         np.add(stain > WEAK_DENSITY, stain > STRONG_DENSITY, out=level[rows], dtype=np.uint8)
 
     bands.each(look)
-    return _hysteresis(level)
-
-
-# Of whole slides the arrays that skimage's versions of the next two make on the way are most of the memory of a run.
-
-
-def _hysteresis(level: np.ndarray) -> np.ndarray:
-    """Return the connected parts of what is not 0 in which there is a 2."""
-    labels = _plane(level.shape, np.int32)
-    count = ndimage.label(level, output=labels)
-    kept = np.zeros(count + 1, bool)
-    for top in range(0, len(level), _BAND):
-        band = slice(top, top + _BAND)
-        kept[labels[band][level[band] == 2]] = True
-    return _chosen(labels, kept)
-
-
-def _without_small(mask: np.ndarray, largest: int) -> np.ndarray:
-    """Return a mask without its connected parts of at most `largest` pixels."""
-    labels = _plane(mask.shape, np.int32)
-    count = ndimage.label(mask, output=labels)
-    sizes = np.zeros(count + 1, np.int64)
-    for top in range(0, len(mask), _BAND):
-        sizes += np.bincount(labels[top : top + _BAND].ravel(), minlength=count + 1)
-    sizes[0] = 0
-    return _chosen(labels, sizes > largest)
-
-
-def _chosen(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Return where labels are kept; band by band, since numpy turns indices into 64 bits."""
-    out = _plane(labels.shape, bool)
-    for top in range(0, len(labels), _BAND):
-        out[top : top + _BAND] = kept[labels[top : top + _BAND]]
-    return out
+    return hysteresis(level)
 
 
 def _closed(mask: np.ndarray) -> np.ndarray:
@@ -342,22 +259,14 @@ def _lost_detail(image: np.ndarray) -> np.ndarray:
     return (4 * (corners**2).sum(axis=0) - corners.sum(axis=0) ** 2) / np.float32(16)
 
 
-def _window_means(image: np.ndarray, side: int) -> np.ndarray:
-    """Average windows of `side` pixels of an image (h, w); of those that its border cuts, what is there."""
-    rows, cols = (np.arange(0, n, side) for n in image.shape)
-    sums = np.add.reduceat(np.add.reduceat(image, rows, 0, np.float32), cols, 1)
-    counts = np.outer(*(np.diff(np.append(at, n)) for at, n in zip((rows, cols), image.shape, strict=True)))
-    return sums / counts
-
-
 def _out_of_focus(mask: np.ndarray, green: np.ndarray, fine: np.ndarray) -> float:
     """Return the share of tissue whose finest detail, by windows, is too weak beside the next coarser one."""
     height, width = (n // 2 * 2 for n in mask.shape)
     weighed, blurred = 0.0, 0.0
     for top in range(0, height, 8 * _FOCUS_WINDOW):
         band = np.s_[top : min(top + 8 * _FOCUS_WINDOW, height), :width]
-        tissue = _window_means(mask[band], _FOCUS_WINDOW)
-        coarse = _window_means(_lost_detail(green[band]), _FOCUS_WINDOW // 2)
+        tissue = window_means(mask[band], _FOCUS_WINDOW)
+        coarse = window_means(_lost_detail(green[band]), _FOCUS_WINDOW // 2)
         detail = fine[top // _FOCUS_WINDOW :][: tissue.shape[0], : tissue.shape[1]]
         # Windows of tissue and glass both have the sharp edge of the section in them: they say nothing of the focus.
         judged = tissue > 0.5
