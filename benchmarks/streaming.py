@@ -85,6 +85,8 @@ def flat(bench: Bench) -> list[Figure]:
         touched = [spot for spot, s in zip(spots, share.ravel(), strict=True) if s > 0]
         full, half = (ways[name][1] for name in ("imagecodecs, raw tiles", "Pillow 1/2, raw tiles"))
         floors = {"full": (full, touched), "half": (half, touched), "all at half": (half, spots)}
+        if "cuCIM, tiles" in ways:
+            floors["cuCIM"] = (ways["cuCIM, tiles"][1], touched)
         times: dict[str, list[tuple[float, float]]] = {}
         for _ in range(bench.repeat if side < 50_000 else 2):
             for name, (way, at) in floors.items():
@@ -94,12 +96,14 @@ def flat(bench: Bench) -> list[Figure]:
         bench.raw[path.stem] = times | {"tiles": len(spots), "tissue_tiles": len(touched)}
         middle = {name: np.median(values, axis=0) for name, values in times.items()}
         for name, (_, bar) in runners.items():
-            took, tissues, halves, whole = (middle[n] for n in (name, *floors))
+            took, tissues, halves, whole = (middle[n] for n in (name, "full", "half", "all at half"))
             behind = f"{took[0]:.2f} s; {len(touched)} of {len(spots)} tiles in {tissues[0]:.2f} s; of CPU "
             behind += (
                 f"{took[1] / tissues[1]:.2f}; {took[0] / halves[0]:.2f} of decoding these at 1/2, as the reader does, "
             )
             behind += f"{took[0] / whole[0]:.2f} of all tiles at 1/2"
+            if "cuCIM" in middle:
+                behind += f"; {took[0] / middle['cuCIM'][0]:.2f} of decoding these with cuCIM"
             what = f"flat {side // 1000}k, {name}: time / time to decode the tiles of tissue"
             figures.append(Figure(what, float(took[0] / tissues[0]), bar, behind))
     return figures
