@@ -105,7 +105,7 @@ def _annotations(
     elif slide is not None:
         notes = _segmentation(source, target, found.annotations, slide)
     else:
-        run = source.parent if source.name == "regions.geojson" else source
+        run = _run_of(source)
         mpp = open_heatmap(run)[2].slide_mpp if (run / "heatmap.zarr").is_dir() else None
         with needs_extra("tables"):
             notes = write_annotations(
@@ -119,6 +119,11 @@ def _annotations(
     click.echo(f"{count} annotation{'s' * (count != 1)} ({told or 'none'}) -> {click.format_filename(target)}")
 
 
+def _run_of(source: Path) -> Path:
+    """Return the folder of the run that a source is, or is the regions of; else the source."""
+    return source.parent if source.name == "regions.geojson" else source
+
+
 def _segmentation(source: Path, target: Path, annotations: Sequence[Annotation], slide: Path) -> list[str]:
     """Write the annotations of the class IDC; returns a note of the others."""
     with needs_extra("dicom"):
@@ -127,7 +132,7 @@ def _segmentation(source: Path, target: Path, annotations: Sequence[Annotation],
     from wsi_idc.annotations.write import open_heatmap
     from wsi_idc.models.registry import find_model
 
-    run = source.parent if source.name == "regions.geojson" else source
+    run = _run_of(source)
     model = find_model(open_heatmap(run)[1]["model"]) if (run / "heatmap.zarr").is_dir() else None
     idc = [a.geometry for a in annotations if a.classification == IDC_CLASS["name"]]
     write_segmentation(target, idc, slide, model=model)

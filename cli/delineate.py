@@ -28,10 +28,10 @@ def delineate(
     The threshold is that of the run unless given.
     """
     from wsi_idc.delineate import delineate_again, run_outlining
-    from wsi_idc.heatmap import read_heatmap
+    from wsi_idc.heatmap import read_provenance
     from wsi_idc.regions import Outlining
 
-    threshold = threshold or run_outlining(read_heatmap(heatmap)[1]).threshold
+    threshold = threshold or run_outlining(read_provenance(heatmap)).threshold
     found = delineate_again(heatmap, output, Outlining(threshold, low, min_area, min_hole, smooth), bands)
     area = sum(region.area_mm2 for region in found.regions)
     foci = "1 focus" if len(found.regions) == 1 else f"{len(found.regions)} foci"

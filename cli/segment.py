@@ -125,7 +125,18 @@ def segment(
         raise click.UsageError("give --scheduler or --cluster, not both")
     package = chosen_model(model)
     settings = Settings(
-        threshold, low, min_area, min_hole, smooth, bands, min_tissue, mpp, engine, tta, stride, overwrite
+        threshold=threshold,
+        low=low,
+        min_area_mm2=min_area,
+        min_hole_mm2=min_hole,
+        smooth_um=smooth,
+        bands=bands,
+        min_tissue=min_tissue,
+        mpp=mpp,
+        engine=engine,
+        tta=tta,
+        stride=stride,
+        overwrite=overwrite,
     )
     limits = Limits(workers, time_limit, retries)
     try:

@@ -201,26 +201,26 @@ def segment(
 
     `model` is the name or folder of a package, the shipped one by default. `threshold` is a probability, the model's
     own by default; for what shapes the regions see `wsi_idc.regions.Outlining`. `mpp` (um per level-0 pixel) overrides
-    what the slide states. `tta` takes eight times as long,
-    a `stride` of half a patch (in pixels of the model) four times. Raises a `wsi_idc.WsiIdcError`.
+    what the slide states. `tta` takes eight times as long, a `stride` of half a patch (in pixels of the model) four
+    times. Raises a `wsi_idc.WsiIdcError`.
 
     >>> result = wsi_idc.segment("slide.svs", "results")  # doctest: +SKIP
     >>> result.summary["idc_mm2"], result.regions  # doctest: +SKIP
     (12.84, PosixPath('results/slide/regions.geojson'))
     """
     settings = Settings(
-        threshold,
-        low,
-        min_area_mm2,
-        min_hole_mm2,
-        smooth_um,
-        tuple(bands),
-        min_tissue,
-        mpp,
-        engine,
-        tta,
-        stride,
-        overwrite,
+        threshold=threshold,
+        low=low,
+        min_area_mm2=min_area_mm2,
+        min_hole_mm2=min_hole_mm2,
+        smooth_um=smooth_um,
+        bands=tuple(bands),
+        min_tissue=min_tissue,
+        mpp=mpp,
+        engine=engine,
+        tta=tta,
+        stride=stride,
+        overwrite=overwrite,
     )
     package = find_model(model) if model else find_model()
     outcome = segment_slides([path := Path(slide)], Path(output), package, settings)[path]

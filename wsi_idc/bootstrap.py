@@ -1,4 +1,4 @@
-"""Intervals from a bootstrap over patients."""
+"""Intervals from a bootstrap over patients, and numbers with intervals as JSON holds them."""
 
 from __future__ import annotations
 
@@ -36,3 +36,14 @@ def patient_bootstrap(
         interval = np.percentile(column, [2.5, 97.5]).tolist() if len(column) else [np.nan, np.nan]
         found[name] = {"value": v, "ci95": interval}
     return found
+
+
+def as_json(value: Any) -> Any:
+    """Return nested dicts and lists with their numbers to six decimals; what is not defined becomes None."""
+    if isinstance(value, dict):
+        return {key: as_json(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [as_json(v) for v in value]
+    if isinstance(value, float):
+        return round(float(value), 6) if np.isfinite(value) else None
+    return value

@@ -14,7 +14,7 @@ import numpy as np
 import shapely
 from shapely import MultiPolygon, Polygon
 
-from wsi_idc.annotations.annotation import Annotation
+from wsi_idc.annotations.annotation import Annotation, polygons_of
 from wsi_idc.bootstrap import Metrics, patient_bootstrap
 
 PROBABILITY = "Mean probability"
@@ -129,7 +129,7 @@ def agreement_areas(
 
 def polygons(geometry: shapely.Geometry) -> MultiPolygon:
     """Return what of a geometry is area; overlaying outlines leaves lines and points where they touch."""
-    return MultiPolygon([p for p in shapely.get_parts(geometry) if isinstance(p, Polygon) and p.area > 0])
+    return MultiPolygon([p for p in polygons_of(geometry) if p.area > 0])
 
 
 def _union(annotations: Sequence[Annotation]) -> MultiPolygon:

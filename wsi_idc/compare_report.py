@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from shapely import MultiPolygon
 
 from wsi_idc.annotations.annotation import ROI_CLASSES
+from wsi_idc.bootstrap import as_json
 from wsi_idc.compare import (
     FOUND_SHARE,
     STEP_UM,
@@ -82,17 +82,7 @@ def to_document(slides: Sequence[ComparedSlide], pool: PooledAgreement) -> dict[
     if pool.patients < _FEW:
         few = f"{pool.patients} patients only: intervals from so few are too narrow"
         notes.append("one patient only: no intervals" if pool.patients == 1 else few)
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(v) for key, v in value.items()}
-        if isinstance(value, list):
-            return [plain(v) for v in value]
-        if isinstance(value, float):
-            return round(value, 6) if math.isfinite(value) else None
-        return value
-
-    found: dict[str, Any] = plain(
+    found: dict[str, Any] = as_json(
         {
             "slides": [
                 {"slide": s.pair.slide, "patient": s.pair.patient, "found": str(s.pair.found)}

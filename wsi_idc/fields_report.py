@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import shapely
 from PIL import Image, ImageDraw, ImageFont
-from shapely import MultiPolygon, Polygon
+from shapely import MultiPolygon
 
-from wsi_idc.annotations.annotation import Annotation
+from wsi_idc.annotations.annotation import Annotation, polygons_of
 from wsi_idc.annotations.qupath import IDC_CLASS, collection, feature
 from wsi_idc.annotations.read import read_annotations
 from wsi_idc.errors import DataError, OutputError, SlideError
@@ -147,7 +147,7 @@ def _read_segmentation(run: Path) -> Segmentation:
     path = run / "heatmap.zarr"
     heatmap, _ = read_heatmap(path)
     drawn = [a.geometry for a in read_annotations(run).annotations if a.classification == IDC_CLASS["name"]]
-    parts = [p for p in shapely.get_parts(shapely.union_all(drawn)) if isinstance(p, Polygon)]
+    parts = polygons_of(shapely.union_all(drawn))
     return Segmentation(heatmap, read_grid(path), read_label(path, "tissue") > 0, MultiPolygon(parts))
 
 

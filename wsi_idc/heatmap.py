@@ -91,6 +91,12 @@ def read_heatmap(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
         return np.asarray(group["0"][:]), dict(group.attrs["wsi_idc"])
 
 
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Read the provenance of the heatmap at `path`, without its probabilities; raises DataError as `read_heatmap`."""
+    with _reading(path) as group:
+        return dict(group.attrs["wsi_idc"])
+
+
 def read_label(path: Path, name: str) -> np.ndarray:
     """Read a label image of the heatmap at `path`, as `write_heatmap` got it; raises DataError as `read_heatmap`."""
     with _reading(path) as group:

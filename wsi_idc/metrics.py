@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
-from wsi_idc.bootstrap import Compute, Metrics, patient_bootstrap
+from wsi_idc.bootstrap import Compute, Metrics, as_json, patient_bootstrap
 
 
 def patch_metrics(labels: np.ndarray, probability: np.ndarray, threshold: float) -> Metrics:
@@ -115,14 +115,4 @@ def uncertainty_metrics(
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write numbers as JSON, to six decimals; what is not defined becomes null."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: plain(v) for k, v in value.items()}
-        if isinstance(value, list):
-            return [plain(v) for v in value]
-        if isinstance(value, float):
-            return round(float(value), 6) if np.isfinite(value) else None
-        return value
-
-    path.write_text(json.dumps(plain(values), indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(as_json(values), indent=2) + "\n", encoding="utf-8")

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import binary_dilation
 from shapely import MultiPolygon, Polygon
 
+from wsi_idc.annotations.annotation import polygons_of
 from wsi_idc.field import Field
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://wsi-idc/regions")
@@ -94,7 +95,7 @@ def find_regions(
             found.append(geometry)
     if outlining.min_hole_mm2:
         # An island in a hole that was filled is part of what fills it.
-        found = [*_polygons(shapely.union_all(found))]
+        found = [*polygons_of(shapely.union_all(found))]
     found.sort(key=lambda g: (-g.area, g.bounds))
     numbers = _painted(found, field)
     numbers[field.values < outlining.level] = 0
@@ -128,9 +129,9 @@ def find_bands(field: Field, edges: Sequence[float], smooth_um: float, key: str 
     for low, high in zip(edges, [*edges[1:], 1.0], strict=True):
         # At 1 itself too.
         outlines = [_finished(o, field, outlining) for o in _traced(field, low, high if high < 1 else 2.0)]
-        parts = [part for outline in outlines if outline is not None for part in _polygons(outline)]
+        parts = [part for outline in outlines if outline is not None for part in polygons_of(outline)]
         if parts:
-            geometry = shapely.normalize(MultiPolygon(_polygons(shapely.union_all(parts, grid_size=1.0))))
+            geometry = shapely.normalize(MultiPolygon(polygons_of(shapely.union_all(parts, grid_size=1.0))))
             area = geometry.area * field.grid.slide_mpp[0] * field.grid.slide_mpp[1] / 1e6
             identity = uuid.uuid5(_NAMESPACE, f"{key}{low}{high}" + shapely.to_wkb(geometry, hex=True, byte_order=1))
             bands.append(Band(str(identity), low, high, geometry, area))
@@ -166,28 +167,24 @@ def _finished(outline: Polygon, field: Field, outlining: Outlining) -> Polygon |
     # Tracing may leave rings that touch themselves.
     simple = shapely.intersection(shapely.make_valid(simple), shapely.box(0, 0, *grid.slide_size))
     # Rounds and repairs in one go: the result is valid on the grid of whole pixels.
-    parts = [p for p in _polygons(shapely.set_precision(simple, 1.0)) if p.area > 0]
+    parts = [p for p in polygons_of(shapely.set_precision(simple, 1.0)) if p.area > 0]
     area = sum(p.area for p in parts) * grid.slide_mpp[0] * grid.slide_mpp[1] / 1e6
     if not parts or area < outlining.min_area_mm2:
         return None
     return shapely.normalize(parts[0] if len(parts) == 1 else MultiPolygon(parts))
 
 
-def _polygons(geometry: shapely.Geometry) -> list[Polygon]:
-    return [p for p in shapely.get_parts(geometry) if isinstance(p, Polygon)]
-
-
 def _painted(geometries: Sequence[Polygon | MultiPolygon], field: Field) -> np.ndarray:
     """Paint polygons over the pixels of a field: (h, w) int32, their number from 1.
 
-    Islands are painted after what they lie in, so by the area within the outermost ring.
+    Islands are painted after what they lie in: the larger the box around a region, the earlier.
     """
     height, width = field.values.shape
     image = Image.new("I", (width, height))
     draw = ImageDraw.Draw(image)
     step = np.array(field.grid.step)
     for number, geometry in sorted(enumerate(geometries, 1), key=lambda g: -shapely.envelope(g[1]).area):
-        for part in _polygons(geometry):
+        for part in polygons_of(geometry):
             for ring, value in [(part.exterior, number), *((hole, 0) for hole in part.interiors)]:
                 # Pillow's coordinates are those of the centres of pixels.
                 draw.polygon((shapely.get_coordinates(ring) / step - 0.5).ravel().tolist(), fill=value)

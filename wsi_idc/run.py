@@ -256,6 +256,7 @@ class Runner:
         n_patches = sum(int(wanted.sum()) for _, wanted in lattices)
         progress = on_plan(n_patches) if on_plan else None
         grid = cells(self._grid(slide), settings.stride_of(package))
+        wanted_cells = self._wanted(grid, tissue)
         probabilities, report, engine = np.full(grid.shape, np.nan, np.float32), StreamReport(), None
         if n_patches:
             predictor = self.predictor(n_patches * settings.views)
@@ -269,11 +270,11 @@ class Runner:
                 report.add(of_one)
             probabilities = maps[0][1]
             if len(maps) > 1:
-                probabilities = np.where(self._wanted(grid, tissue), merge(maps, grid), np.float32(np.nan))
+                probabilities = np.where(wanted_cells, merge(maps, grid), np.float32(np.nan))
         times["stream"] = time.perf_counter()
         if report.failed and not np.isfinite(probabilities).any():
             raise SlideError(f"{slide.path}: no patch of it can be decoded ({report.failed[0].reason})")
-        failed = self._wanted(grid, tissue) & ~np.isfinite(probabilities)
+        failed = wanted_cells & ~np.isfinite(probabilities)
         where = fine_tissue(tissue.mask, tissue.um, grid, failed)
         key = identity["slide_fingerprint"] + identity["model_sha256"]
         found = delineate(probabilities, grid, where, settings.outlining(package), settings.bands, key)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import shapely
 from shapely import MultiPolygon, Polygon
@@ -45,13 +44,14 @@ def mended(geometry: shapely.Geometry) -> Polygon | MultiPolygon | None:
     """
     if not shapely.is_valid(geometry):
         geometry = shapely.make_valid(geometry, method="linework")
-    parts: list[Any] = [p for p in _polygons(geometry) if p.area > 0]
+    parts = [p for p in polygons_of(geometry) if p.area > 0]
     if not parts:
         return None
     return parts[0] if len(parts) == 1 else MultiPolygon(parts)
 
 
-def _polygons(geometry: shapely.Geometry) -> list[Polygon]:
+def polygons_of(geometry: shapely.Geometry) -> list[Polygon]:
+    """Return the polygons of a geometry; lines and points, which overlaying areas leaves, are left out."""
     if isinstance(geometry, Polygon):
         return [geometry]
-    return [polygon for part in getattr(geometry, "geoms", ()) for polygon in _polygons(part)]
+    return [polygon for part in getattr(geometry, "geoms", ()) for polygon in polygons_of(part)]

@@ -11,8 +11,8 @@ from xml.etree.ElementTree import Element, SubElement
 
 import numpy as np
 
-from wsi_idc.annotations.annotation import Annotation
-from wsi_idc.annotations.qupath_in import Color, Drawn, normal, plain, polygon
+from wsi_idc.annotations.annotation import Annotation, polygons_of
+from wsi_idc.annotations.qupath_in import Color, Drawn, normal, polygon
 from wsi_idc.errors import DataError
 
 # ASAP itself knows no holes: these names of groups are what its users agreed upon. CAMELYON16 calls them "Exclusion",
@@ -147,7 +147,7 @@ def asap_xml(annotations: Sequence[Annotation], colors: Sequence[Color]) -> byte
     for number, (annotation, color) in enumerate(zip(annotations, colors, strict=True), 1):
         group, name = annotation.classification or "None", annotation.name or f"Annotation {number}"
         # In a normal form: what is read back is written with the same corners in the same order.
-        for part in plain(normal(annotation.geometry)):
+        for part in polygons_of(normal(annotation.geometry)):
             _write(place, name, group, color, np.asarray(part.exterior.coords))
             for ring in part.interiors:
                 holed[group] = "negative" if len(classes) == 1 or group == "None" else f"{group} negative"

@@ -10,9 +10,9 @@ from xml.etree.ElementTree import Element, SubElement
 import numpy as np
 import shapely
 
-from wsi_idc.annotations.annotation import Annotation
+from wsi_idc.annotations.annotation import Annotation, polygons_of
 from wsi_idc.annotations.asap import corners, hexadecimal, number, printable
-from wsi_idc.annotations.qupath_in import Color, Drawn, normal, plain, polygon
+from wsi_idc.annotations.qupath_in import Color, Drawn, normal, polygon
 
 _SHAPES = {"1": "rectangle", "2": "ellipse", "3": "arrow", "4": "ruler"}
 _WITHOUT_AREA = ("arrow", "ruler")
@@ -112,7 +112,7 @@ def imagescope_xml(
             layers[name] = _write_layer(root, len(layers) + 1, name, color)
         regions = layers[name]
         # In a normal form: what is read back is written with the same vertices in the same order.
-        for part in plain(normal(annotation.geometry)):
+        for part in polygons_of(normal(annotation.geometry)):
             for negative, ring in [(False, part.exterior), *((True, ring) for ring in part.interiors)]:
                 _write_region(regions, normal(shapely.Polygon(ring)), annotation.name, negative, mpp)
     ElementTree.indent(root, "\t")

@@ -144,11 +144,6 @@ def as_uuid(value: Any) -> str | None:
         return None
 
 
-def plain(geometry: shapely.Geometry) -> list[Polygon]:
-    """Return the polygons of a polygon or several."""
-    return [part for part in shapely.get_parts(geometry) if isinstance(part, Polygon)]
-
-
 def normal(geometry: Shape) -> Shape:
     """Return a valid geometry in the form that all with its corners have, whatever their order was."""
     return shapely.normalize(shapely.remove_repeated_points(geometry))

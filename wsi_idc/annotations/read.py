@@ -14,10 +14,10 @@ from xml.etree import ElementTree
 import shapely
 from shapely import MultiPolygon, Polygon, STRtree
 
-from wsi_idc.annotations.annotation import Annotation, AnnotationFile, mended
+from wsi_idc.annotations.annotation import Annotation, AnnotationFile, mended, polygons_of
 from wsi_idc.annotations.asap import parse_asap
 from wsi_idc.annotations.imagescope import parse_imagescope
-from wsi_idc.annotations.qupath_in import Drawn, parse_qupath, plain
+from wsi_idc.annotations.qupath_in import Drawn, parse_qupath
 from wsi_idc.errors import DataError
 
 Area = Polygon | MultiPolygon
@@ -116,7 +116,7 @@ def _class_of(names: Sequence[str], classes: Mapping[str, str]) -> str | None:
 def _area(one: Drawn, notes: list[str]) -> Area | None:
     """Return the valid area of what was drawn, None where it has none; what had to be mended is noted."""
     areas = [area for part in one.parts if (area := mended(part)) is not None]
-    polygons = [polygon for area in areas for polygon in plain(area)]
+    polygons = [polygon for area in areas for polygon in polygons_of(area)]
     joined = polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)
     wrong = [shapely.is_valid_reason(part) for part in one.parts if not part.is_valid]
     if not joined.is_valid:
@@ -126,7 +126,7 @@ def _area(one: Drawn, notes: list[str]) -> Area | None:
     if joined.is_empty:
         return None
     if wrong:
-        parts = len(plain(joined))
+        parts = len(polygons_of(joined))
         notes.append(f"{one.where}: {wrong[0]}; mended, {parts} part{'s' * (parts > 1)} of {joined.area:.0f} px2")
     return joined
 

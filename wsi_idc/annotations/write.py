@@ -16,11 +16,11 @@ import numpy as np
 import shapely
 from shapely import MultiPolygon, Polygon, STRtree
 
-from wsi_idc.annotations.annotation import Annotation
+from wsi_idc.annotations.annotation import Annotation, polygons_of
 from wsi_idc.annotations.asap import asap_xml
 from wsi_idc.annotations.imagescope import imagescope_xml
 from wsi_idc.annotations.qupath import IDC_CLASS, collection, feature
-from wsi_idc.annotations.qupath_in import Color, as_uuid, normal, plain
+from wsi_idc.annotations.qupath_in import Color, as_uuid, normal
 from wsi_idc.errors import DataError, OutputError
 from wsi_idc.grid import Grid
 from wsi_idc.heatmap import read_grid, read_heatmap, write_heatmap
@@ -93,7 +93,7 @@ def whole_pixels(geometry: Polygon | MultiPolygon) -> Polygon | MultiPolygon | N
     rounded = shapely.transform(geometry, np.round)
     if not rounded.is_valid:
         rounded = shapely.transform(shapely.set_precision(geometry, 1.0), np.round)
-    parts = [part for part in plain(rounded) if part.area > 0]
+    parts = [part for part in polygons_of(rounded) if part.area > 0]
     return normal(parts[0] if len(parts) == 1 else MultiPolygon(parts)) if parts else None
 
 
@@ -148,7 +148,7 @@ def _shadowed(annotations: Sequence[Annotation], across: bool) -> list[str]:
     notes: list[str] = []
     tree = STRtree([a.geometry for a in annotations])
     for number, annotation in enumerate(annotations, 1):
-        for ring in (ring for part in plain(annotation.geometry) for ring in part.interiors):
+        for ring in (ring for part in polygons_of(annotation.geometry) for ring in part.interiors):
             hole = Polygon(ring)
             for i in sorted(set(tree.query(hole, predicate="intersects").tolist()) - {number - 1}):
                 other = annotations[i]
