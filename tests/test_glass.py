@@ -12,7 +12,7 @@ import wsi_idc
 from wsi_idc import glass as glass_module
 from wsi_idc.copied import CopiedSlide
 from wsi_idc.glass import CELL, CELL_UM, Glass, SparseSlide, find_glass, rectangles
-from wsi_idc.grid import Grid
+from wsi_idc.grid import Block, Grid
 from wsi_idc.painter import CLASSES, PaintedSection, paint_section
 from wsi_idc.pyramid import write_slide
 from wsi_idc.slide import Slide
@@ -60,12 +60,13 @@ def test_glass_is_left_out_and_tissue_never(wide: PaintedSection, flat: Path) ->
     assert np.abs(glass.colours[glass.empty] - mean).max() < 12
 
 
+@pytest.mark.parametrize("stride", [50, 25])
 def test_a_run_is_the_same_as_with_all_of_the_glass(
-    flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stride: int
 ) -> None:
-    sparse = wsi_idc.segment(flat, tmp_path / "sparse").folder
+    sparse = wsi_idc.segment(flat, tmp_path / "sparse", stride=stride).folder
     monkeypatch.setattr("wsi_idc.run.find_glass", lambda slide, workers: None)
-    whole = wsi_idc.segment(flat, tmp_path / "whole").folder
+    whole = wsi_idc.segment(flat, tmp_path / "whole", stride=stride).folder
     one, two = contents(sparse), contents(whole)
     # The picture of the slide is the only place where glass is seen.
     for seen in ("overview.png", "report.html"):
@@ -129,9 +130,26 @@ def test_glass_that_a_patch_needs_is_decoded_after_all(flat: Path, tmp_path: Pat
         grid = Grid(slide.size, (0.5, 0.5), 50, 4.0)
         wanted = np.zeros(grid.shape, bool)
         wanted[9, 17] = True
-        copied.complete(grid, wanted)
+        copied.complete([(grid, wanted)])
         assert np.array_equal(copied.read(*corner, 400, 400, READ_UM), true_block)
         assert len(list(tmp_path.iterdir())) == 1, "other blocks are left as they are"
+
+
+def test_glass_under_a_shifted_patch_is_decoded_once(flat: Path, tmp_path: Path) -> None:
+    """The patch at (7, 15) lies in one block; shifted by half a patch it reaches into three more."""
+    with Slide(flat) as slide:
+        found = find_glass(slide)
+        assert found is not None
+        nothing = SparseSlide(slide, Glass(np.ones_like(found.empty), found.colours))
+        copied = CopiedSlide(slide, READ_UM, tmp_path, nothing)
+        grids = [Grid(slide.size, (0.5, 0.5), 50, 4.0, shift) for shift in ((0, 0), (25, 25))]
+        wanted = [np.zeros(grid.shape, bool) for grid in grids]
+        for one in wanted:
+            one[7, 15] = True
+        copied.complete(zip(grids, wanted, strict=True))
+        assert {file.name for file in tmp_path.iterdir()} == {"0-1.npy", "0-2.npy", "1-1.npy", "1-2.npy"}
+        corner = grids[1].origin(Block(7, 15, 8, 16))
+        assert np.array_equal(copied.read(*corner, 50, 50, READ_UM), slide.read(*corner, 50, 50, READ_UM))
 
 
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=8)))

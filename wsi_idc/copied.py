@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 
@@ -56,15 +57,22 @@ class CopiedSlide:
             out[down : down + part.shape[0], right : right + part.shape[1]] = part
         return out
 
-    def complete(self, grid: Grid, wanted: np.ndarray) -> None:
-        """Decode in full the blocks with patches (rows, cols) that are wanted though they touch glass left out."""
-        if self._sparse is None or grid.mpp != self._mpp:
+    def complete(self, wanted: Iterable[tuple[Grid, np.ndarray]]) -> None:
+        """Decode in full, once, the blocks with patches that are wanted though they touch glass left out.
+
+        `wanted` are grids with the patches (rows, cols) bool that are wanted of each.
+        """
+        if self._sparse is None:
             return
-        lacking = wanted & (grid.share(self._sparse.glass.empty, CELL_UM) > 0)
-        size, blocks = grid.patch_size, set()
-        for top, left in (np.argwhere(lacking) * size).tolist():
-            rows, cols = (range(start // SIDE, (start + size - 1) // SIDE + 1) for start in (top, left))
-            blocks |= set(product(rows, cols))
+        blocks: set[tuple[int, int]] = set()
+        for grid, patches in wanted:
+            if grid.mpp != self._mpp:
+                continue
+            lacking = patches & (grid.share(self._sparse.glass.empty, CELL_UM) > 0)
+            size = grid.patch_size
+            for corner in (np.argwhere(lacking) * size + grid.shift[::-1]).tolist():
+                rows, cols = (range(start // SIDE, (start + size - 1) // SIDE + 1) for start in corner)
+                blocks |= set(product(rows, cols))
         for row, col in sorted(blocks):
             self._decode(row, col, self._slide)
 

@@ -250,8 +250,7 @@ class Runner:
         copy = copy_of(slide, kept, self._sparse(slide))
         tissue = find_tissue(copy, settings.workers)
         lattices = self._lattices(self._grid(slide), tissue)
-        for lattice, wanted in lattices:
-            copy.complete(lattice, wanted)
+        copy.complete(lattices)
         times["tissue"] = time.perf_counter()
         n_patches = sum(int(wanted.sum()) for _, wanted in lattices)
         progress = on_plan(n_patches) if on_plan else None
