@@ -120,8 +120,8 @@ def cluster(bench: Bench) -> list[Figure]:
     def kill_one() -> None:
         while not killed and len(list(output.glob("*/summary.json"))) < len(slides):
             if len(list(output.glob("*/summary.json"))) >= len(slides) // 2:
-                for chunk in output.glob("*/.unfinished/features*/c/*/*/*"):
-                    os.kill(pid := int((chunk.parents[5] / ".holder").read_text().split()[1]), 9)
+                for chunk in output.glob("*/.unfinished/features*/[0-9]*.npy"):
+                    os.kill(pid := int((chunk.parents[2] / ".holder").read_text().split()[1]), 9)
                     killed.append(pid)
                     return
             time.sleep(0.01)

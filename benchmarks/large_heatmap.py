@@ -28,7 +28,6 @@ from wsi_idc.grid import Grid
 from wsi_idc.heatmap import write_heatmap
 from wsi_idc.overview import draw_overview
 from wsi_idc.regions import Outlining, Region
-from wsi_idc.tissue import TissueMap
 
 READING = "read through Dask"
 
@@ -48,7 +47,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def turn(folder: Path, heatmap: np.ndarray, tissue: np.ndarray, grid: Grid) -> tuple[dict[str, float], list[Region]]:
     """Make all of a heatmap once, in a folder; return the seconds of each part, and the regions."""
-    looked = TissueMap(np.full((1000, 1000, 3), 240, np.uint8), tissue, ~tissue, grid.patch_um, 0.0, 0.0, 0.0)
+    thumbnail = np.full((1000, 1000, 3), 240, np.uint8)
     found = delineate(heatmap, grid, tissue, Outlining(0.5))
     labels = {"idc": found.numbers, "tissue": tissue.astype(np.uint8)}
     store = folder / "heatmap.zarr"
@@ -57,7 +56,7 @@ def turn(folder: Path, heatmap: np.ndarray, tissue: np.ndarray, grid: Grid) -> t
         "outline and measure": lambda: delineate(heatmap, grid, tissue, Outlining(0.5)),
         "heatmap": lambda: write_heatmap(store, heatmap, grid, labels, fine_grid(grid), facts),
         "GeoJSON": lambda: (folder / "regions.geojson").write_text(to_geojson(found.regions)),
-        "overview": lambda: draw_overview(folder / "overview.png", "noise", looked, heatmap, grid, found.regions),
+        "overview": lambda: draw_overview(folder / "overview.png", "noise", thumbnail, heatmap, grid, found.regions),
         READING: lambda: dask.array.from_zarr(str(store / "0")).compute(),
     }
     return {name: seconds(job) for name, job in work.items()}, found.regions

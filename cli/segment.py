@@ -114,6 +114,9 @@ def segment(
     and parameters is not computed again. Several slides are computed in other processes, so that a crash costs one
     only; `wsi-idc status` says how far they are. Exit status: 0 all done, 1 some slides failed, 2 wrong usage.
     """
+    from wsi_idc.process import be_lean
+
+    be_lean()
     from wsi_idc.batch import segment_slides
     from wsi_idc.discover import find_slides, read_list
     from wsi_idc.run import Settings

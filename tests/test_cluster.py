@@ -61,7 +61,7 @@ def test_a_folder_of_which_a_worker_dies(client, slides, alone, tmp_path):
         for _ in range(600):
             for holder in tmp_path.glob("*/.holder"):
                 pid = int(holder.read_text().split()[1])
-                if list(holder.parent.glob(".unfinished/features*/c/*/*/*")) and not killed:
+                if list(holder.parent.glob(".unfinished/features*/[0-9]*.npy")) and not killed:
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
                     return

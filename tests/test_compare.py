@@ -16,7 +16,6 @@ from wsi_idc.compare_report import compare_slides
 from wsi_idc.errors import DataError, OutputError
 from wsi_idc.grid import Grid
 from wsi_idc.overview import draw_overview
-from wsi_idc.tissue import TissueMap
 
 UM = (1.0, 1.0)
 # Side of a cell of the random masks, in pixels of 1 um.
@@ -401,10 +400,8 @@ def test_the_picture_of_a_run_lies_on_its_overview(tmp_path):
     heatmap[10:15, 20:30] = 0.9
     grid = Grid(size, mpp, 50, 4.0)
     regions = [box(1000, 500, 1500, 750)]
-    mask = np.ones((500, 1000), bool)
     run = write_run(tmp_path / "run", regions, size, mpp)
-    tissue = TissueMap(thumbnail, mask, ~mask, 8.0, 1.0, 0.0, 0.0)
-    draw_overview(run / "overview.png", "run", tissue, heatmap, grid, regions)
+    draw_overview(run / "overview.png", "run", thumbnail, heatmap, grid, regions)
     truth = write_annotations(tmp_path / "t.geojson", [box(1000, 500, 1500, 750)])
     compare_slides(run, truth, tmp_path / "out")
     image = np.asarray(Image.open(tmp_path / "out" / "compare-run.png"))

@@ -5,7 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from wsi_idc.delineate import fine_tissue
+from wsi_idc.delineate import fine_tissue, without_patches
 from wsi_idc.field import fine_grid, make_field, per_side
 from wsi_idc.grid import Grid
 from wsi_idc.regions import Outlining, find_bands, find_regions, largest_diameter
@@ -136,7 +136,7 @@ def test_where_nothing_could_be_read_nothing_is_outlined():
     heatmap = np.full((4, 4), 0.9, np.float32)
     heatmap[1, 2] = np.nan
     grid = grid_over(heatmap)
-    tissue = fine_tissue(np.ones((100, 100), bool), 8.0, grid, np.isnan(heatmap))
+    tissue = without_patches(fine_tissue(np.ones((100, 100), bool), 8.0, grid), grid, np.isnan(heatmap))
     (region,), _ = find_regions(make_field(heatmap, grid, tissue), Outlining(0.5), per_side(grid))
     assert not region.geometry.contains(shapely.Point(125, 75))
     assert len(region.geometry.interiors) == 1

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from wsi_idc.errors import SlideError
 from wsi_idc.grid import Block, Grid
 from wsi_idc.inference import Predictor
-from wsi_idc.stream import Encoder, in_threads, open_features, stream
+from wsi_idc.kept import KeptFeatures
+from wsi_idc.stream import Encoder, in_threads, stream
 
 from helpers import NumpyEngine, numpy_package, summed_darkness
 
@@ -32,7 +33,7 @@ class ArraySlide:
 def run(folder, pixels, wanted, *, halo, chunk, workers=1, batch=64, damaged=(), progress=None):
     grid = Grid((pixels.shape[1], pixels.shape[0]), (4.0, 4.0), 50, 4.0)
     predictor = Predictor(numpy_package(halo=halo), NumpyEngine(halo, batch))
-    features = open_features(Path(f"{folder}-features"), grid.shape, chunk, predictor.n_features)
+    features = KeptFeatures(Path(f"{folder}-features"), (1, *grid.shape, predictor.n_features), chunk)
     encoder = Encoder(ArraySlide(pixels, damaged), grid, predictor, features)
     return stream(encoder, wanted, in_threads(workers), progress)
 
@@ -83,7 +84,7 @@ def test_each_patch_is_encoded_once_though_chunks_see_each_other(tmp_path, halo)
     pixels = np.random.default_rng(0).integers(0, 256, (600, 550, 3), dtype=np.uint8)
     grid = Grid((550, 600), (4.0, 4.0), 50, 4.0)
     wanted = np.random.default_rng(1).random(grid.shape) > 0.2
-    features = open_features(tmp_path / "features", grid.shape, 4, predictor.n_features)
+    features = KeptFeatures(tmp_path / "features", (1, *grid.shape, predictor.n_features), 4)
     found, _ = stream(Encoder(ArraySlide(pixels), grid, predictor, features), wanted, in_threads(2))
     assert engine.encoded == wanted.sum()
     np.testing.assert_allclose(found, summed_darkness(pixels, wanted, halo), atol=1e-6)

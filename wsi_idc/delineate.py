@@ -45,14 +45,18 @@ def delineate(
     return Delineation(regions, find_bands(field, bands, outlining.smooth_um, key) if bands else [], numbers)
 
 
-def fine_tissue(mask: np.ndarray, mask_um: float, grid: Grid, failed: np.ndarray) -> np.ndarray:
-    """Return where at least half of a fine pixel is tissue, bool over `fine_grid(grid)`, but not in `failed` patches.
+def fine_tissue(mask: np.ndarray, mask_um: float, grid: Grid) -> np.ndarray:
+    """Return where at least half of a fine pixel is tissue, bool over `fine_grid(grid)`.
 
-    `mask` is (h, w) bool at `mask_um` um; `failed` (rows, cols) bool are patches that should have been computed.
+    `mask` is (h, w) bool at `mask_um` um.
     """
-    fine, side = fine_grid(grid), per_side(grid)
-    lost = fitted(failed.repeat(side, 0).repeat(side, 1), fine)
-    return (fine.share(mask, mask_um) >= 0.5) & ~lost
+    return fine_grid(grid).share(mask, mask_um) >= 0.5
+
+
+def without_patches(tissue: np.ndarray, grid: Grid, patches: np.ndarray) -> np.ndarray:
+    """Return the tissue, bool over `fine_grid(grid)`, that lies in none of these patches, (rows, cols) bool."""
+    side = per_side(grid)
+    return tissue & ~fitted(patches.repeat(side, 0).repeat(side, 1), fine_grid(grid))
 
 
 def delineate_again(

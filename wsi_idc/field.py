@@ -49,12 +49,13 @@ def make_field(heatmap: np.ndarray, grid: Grid, tissue: np.ndarray) -> Field:
     if not known.all():
         nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
         heatmap = heatmap[tuple(nearest)]
-    values = fitted(zoom(heatmap, per_side(grid), order=1, mode="nearest", grid_mode=True), fine)
-    return Field(np.where(tissue, values, 0).astype(np.float32), tissue, fine)
+    values = fitted(zoom(heatmap.astype(np.float32), per_side(grid), order=1, mode="nearest", grid_mode=True), fine)
+    values[~tissue] = 0
+    return Field(values, tissue, fine)
 
 
 def fitted(values: np.ndarray, fine: Grid) -> np.ndarray:
     """Cut values over patches to a fine grid, or repeat the last: at the end of a slide both round for themselves."""
     rows, cols = fine.shape
     short = [(0, max(0, n - m)) for n, m in zip(fine.shape, values.shape, strict=True)]
-    return np.pad(values, short, mode="edge")[:rows, :cols]
+    return (np.pad(values, short, mode="edge") if any(map(any, short)) else values)[:rows, :cols]

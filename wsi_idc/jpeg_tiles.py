@@ -33,7 +33,7 @@ _KEPT_BYTES = 6_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Tiles:
-    """The JPEG tiles of one level: where each lies in the file, (rows, columns) int64, and how to decode it.
+    """The JPEG tiles of one level: where each lies in the file, (rows, columns), and how to decode it.
 
     A missing tile has size 0. `tables` are the quantisation and Huffman tables that all tiles share, a JPEG stream
     without its end, or nothing.
@@ -78,7 +78,8 @@ def _tiles_of(page: Any) -> _Tiles:
     if kind != (7, 1, 8, 3, 1) or page.photometric not in (2, 6):
         raise ValueError("not 8-bit JPEG tiles")
     rows, cols = -(-page.imagelength // page.tilelength), -(-page.imagewidth // page.tilewidth)
-    offsets, sizes = (np.array(v, np.int64).reshape(rows, cols) for v in (page.dataoffsets, page.databytecounts))
+    offsets = np.array(page.dataoffsets, np.int64).reshape(rows, cols)
+    sizes = np.array(page.databytecounts, np.int32).reshape(rows, cols)
     sizes[offsets == 0] = 0
     tables = page.jpegtables[:-2] if page.jpegtables else b""
     return _Tiles(offsets, sizes, (page.tilewidth, page.tilelength), tables, page.photometric == 2)
@@ -149,7 +150,7 @@ class JpegTileReader:
         return self._sources[level][0]
 
     def coded_bytes(self, level: int) -> np.ndarray:
-        """Return how many bytes each tile of a level of the file takes, (rows, cols) int64; 0 where it is missing."""
+        """Return how many bytes each tile of a level of the file takes, (rows, cols) int32; 0 where it is missing."""
         return self._tiles[level].sizes
 
     def tile_side(self, level: int) -> tuple[int, int]:

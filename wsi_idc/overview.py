@@ -11,7 +11,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from wsi_idc.grid import Grid
 from wsi_idc.regions import Region
-from wsi_idc.tissue import TissueMap
 
 _OUTLINE, INK = (0, 160, 0), (30, 30, 30)
 # Longest sides of a panel in pixels: beside the other one, and above it.
@@ -25,9 +24,11 @@ _HEAT = (
 
 
 def draw_overview(
-    path: Path, title: str, tissue: TissueMap, heatmap: np.ndarray, grid: Grid, regions: Sequence[Region]
+    path: Path, title: str, thumbnail: np.ndarray, heatmap: np.ndarray, grid: Grid, regions: Sequence[Region]
 ) -> None:
     """Draw the slide with its regions, and with its heat colours, a colour bar and a scale bar, as a PNG.
+
+    `thumbnail` is the whole slide, (h, w, 3) uint8 RGB, at any scale.
 
     Pillow draws: to load a library of charts takes as long as to segment a small section. The same run gives the same
     bytes.
@@ -37,7 +38,7 @@ def draw_overview(
     per_mm = (LONGEST_ABOVE if above else LONGEST_BESIDE) / max(width_mm, height_mm)
     size = max(1, round(width_mm * per_mm)), max(1, round(height_mm * per_mm))
     # Many a pixel of the mask to one of the picture: the mean. Else it is enlarged.
-    slide = Image.fromarray(tissue.thumbnail).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    slide = Image.fromarray(thumbnail).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
     outlines = _outlines(regions, grid, per_mm, size)
     panels = [slide, slide.copy()]
     heat = _heat(heatmap, [round(n * grid.patch_um / 1000 * per_mm) for n in heatmap.shape[::-1]])

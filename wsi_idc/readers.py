@@ -18,6 +18,8 @@ from wsi_idc.errors import SlideError
 WHITE = (255, 255, 255)
 # Side of the tiles, in pixels of a level, that a level with a fractional downsample is read by.
 _LATTICE = 512
+# Bytes of decoded tiles that OpenSlide keeps: half of what it would, and as fast where neighbours are read in turn.
+_CACHE = 1 << 24
 # A TIFF level of fewer strips than this and more samples than that is decoded whole, once.
 _FEW_STRIPS, _LARGE = 8, 1 << 24
 
@@ -68,7 +70,8 @@ class OpenSlideReader:
         import openslide
 
         self._path, self._lock = path, threading.Lock()
-        self._slide = openslide.OpenSlide(path)
+        self._cache = openslide.OpenSlideCache(_CACHE)
+        self._slide = self._open()
         self.properties = dict(self._slide.properties)
         self.levels = [
             Level(w, h, d)
@@ -76,6 +79,13 @@ class OpenSlideReader:
         ]
         colour = self.properties.get("openslide.background-color", "ffffff")
         self.background = (int(colour[0:2], 16), int(colour[2:4], 16), int(colour[4:6], 16))
+
+    def _open(self) -> Any:
+        import openslide
+
+        slide = openslide.OpenSlide(self._path)
+        slide.set_cache(self._cache)
+        return slide
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Read a rectangle of a level; see `Reader.read`."""
@@ -106,8 +116,7 @@ class OpenSlideReader:
             # fresh one, which then serves the others, so that only what is really damaged fails.
             try:
                 with self._lock:
-                    self._slide = openslide.OpenSlide(self._path)
-                    fresh = openslide.OpenSlide(self._path)
+                    self._slide, fresh = self._open(), self._open()
             except (openslide.OpenSlideError, OSError) as error:
                 raise SlideError(f"{self._path}: the file cannot be read any more ({error})") from error
             try:

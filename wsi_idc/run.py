@@ -16,7 +16,7 @@ from dask.system import CPU_COUNT
 
 from wsi_idc.annotations.qupath import to_geojson
 from wsi_idc.autotune import choose_engine, make_engine
-from wsi_idc.delineate import delineate, fine_tissue
+from wsi_idc.delineate import delineate, fine_tissue, without_patches
 from wsi_idc.errors import ModelError, SlideError
 from wsi_idc.field import fine_grid
 from wsi_idc.glass import SparseSlide, find_glass
@@ -256,6 +256,8 @@ class Runner:
         progress = on_plan(n_patches) if on_plan else None
         grid = cells(self._grid(slide), settings.stride_of(package))
         wanted_cells = self._wanted(grid, tissue)
+        where = fine_tissue(tissue.mask, tissue.um, grid)
+        tissue = tissue.without_planes()
         probabilities, report, engine = np.full(grid.shape, np.nan, np.float32), StreamReport(), None
         if n_patches:
             predictor = self.predictor(n_patches * settings.views)
@@ -274,14 +276,14 @@ class Runner:
         if report.failed and not np.isfinite(probabilities).any():
             raise SlideError(f"{slide.path}: no patch of it can be decoded ({report.failed[0].reason})")
         failed = wanted_cells & ~np.isfinite(probabilities)
-        where = fine_tissue(tissue.mask, tissue.um, grid, failed)
+        where = without_patches(where, grid, failed)
         key = identity["slide_fingerprint"] + identity["model_sha256"]
         found = delineate(probabilities, grid, where, settings.outlining(package), settings.bands, key)
         facts = {"model": package.name, "engine": engine, "patch_um": grid.patch_um, "grid": asdict(grid)}
         labels = {"idc": found.numbers, "tissue": where.astype(np.uint8)}
         write_heatmap(out / "heatmap.zarr", probabilities, grid, labels, fine_grid(grid), identity | facts)
         (out / "regions.geojson").write_text(to_geojson(found.regions, found.bands), encoding="utf-8")
-        draw_overview(out / "overview.png", slide.name, tissue, probabilities, grid, found.regions)
+        draw_overview(out / "overview.png", slide.name, tissue.thumbnail, probabilities, grid, found.regions)
         summary = summarise(slide, package, identity, tissue, grid, found.regions, report, probabilities, engine)
         write_report(out / "report.html", summary, out / "overview.png", found.regions)
         times["write"] = time.perf_counter()

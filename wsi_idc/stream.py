@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import dask
+import dask.threaded
 import numpy as np
-import zarr
 
 from wsi_idc.copied import CopiedSlide
 from wsi_idc.errors import SlideError
 from wsi_idc.glass import SparseSlide
 from wsi_idc.grid import Block, Grid
 from wsi_idc.inference import Predictor, slide_sums
+from wsi_idc.kept import KeptFeatures
 from wsi_idc.slide import Slide
 from wsi_idc.symmetry import symmetry, turned_back
 from wsi_idc.tissue import READ_UM
 
 # Patches a side whose neighbourhoods are computed together.
 _TOGETHER = 16
+# Chunks side by side in a strip of a slide.
+_STRIP = 4
 # Batches that are computed together at least.
 _BATCHES = 4
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -64,7 +68,7 @@ class StreamReport:
         self.infer_s += other.infer_s
 
 
-# A chunk of the grid, and which of its patches are wanted, (r, c) bool.
+# A chunk of the grid, or what is wanted of it, and which of these patches are wanted, (r, c) bool.
 Chunk = tuple[Block, np.ndarray]
 
 
@@ -89,11 +93,11 @@ class Encoder:
     slide: Source
     grid: Grid
     predictor: Predictor
-    features: zarr.Array
+    features: KeptFeatures
 
     def __call__(self, chunks: Sequence[Chunk]) -> list[Encoded]:
         """Encode chunks together and store their features, each whole or not at all; nothing where all are stored."""
-        if all((np.isfinite(self.features[(0, *block.slices, 0)]) == wanted).all() for block, wanted in chunks):
+        if all(self.features.holds(block, wanted) for block, wanted in chunks):
             return [Encoded() for _ in chunks]
         started = time.perf_counter()
         found = [_read(self.slide, self.grid, block, wanted) for block, wanted in chunks]
@@ -103,9 +107,8 @@ class Encoder:
             self.predictor.features_of([(turn_patches(pixels, size, code), present) for pixels, present, _ in found])
             for code in range(self.features.shape[0])
         ]
-        # A chunk is a file: no two threads write the same one.
         for number, (block, _) in enumerate(chunks):
-            self.features[(slice(None), *block.slices)] = np.stack([view[number] for view in views])
+            self.features.keep(block, np.stack([view[number] for view in views]))
         seconds = (read - started) / len(chunks), (time.perf_counter() - read) / len(chunks)
         return [
             Encoded(*seconds, int((wanted & ~present).sum()), reason)
@@ -125,10 +128,15 @@ def in_threads(workers: int) -> RunChunks:
             for chunk, encoded in zip(packs[number], encoder(packs[number]), strict=True):
                 on_done(chunk, encoded)
 
-        tasks = [dask.delayed(encode)(number) for number in range(len(packs))]
-        dask.compute(tasks, scheduler="threads", num_workers=workers)
+        _compute(encode, range(len(packs)), workers)
 
     return run
+
+
+def _compute(work: Callable[[T], object], items: Iterable[T], workers: int) -> None:
+    """Let Dask call `work` with each item, in threads of this process."""
+    # By name, the scheduler would look for a cluster first, and import all of distributed for it.
+    dask.compute([dask.delayed(work)(item) for item in items], scheduler=dask.threaded.get, num_workers=workers)
 
 
 def stream(
@@ -153,13 +161,24 @@ def stream(
         if progress:
             progress(int(asked.sum()))
 
-    chunks = [(b, w) for b in encoder.grid.blocks(encoder.features.chunks[1]) if (w := wanted[b.slices]).any()]
+    side = encoder.features.chunk
+    # In strips, so that the tiles that two rows of chunks share are still in memory.
+    blocks = sorted(encoder.grid.blocks(side), key=lambda b: (b.left // (_STRIP * side), b.top, b.left))
+    chunks = [_cropped(block, part) for block in blocks if (part := wanted[block.slices]).any()]
     run(encoder, _packs(chunks, _BATCHES * encoder.predictor.engine.batch_size), on_done)
     started = time.perf_counter()
     probabilities = _finish(encoder, wanted)
     report.infer_s += time.perf_counter() - started
     report.failed.sort(key=lambda f: (f.block.top, f.block.left))
     return probabilities, report
+
+
+def _cropped(block: Block, wanted: np.ndarray) -> Chunk:
+    """Leave out of a chunk the rows and columns at its sides of which no patch is wanted: they need not be read."""
+    rows, cols = (np.flatnonzero(wanted.any(axis)) for axis in (1, 0))
+    top, left, bottom, right = (int(n) for n in (rows[0], cols[0], rows[-1] + 1, cols[-1] + 1))
+    inner = Block(block.top + top, block.left + left, block.top + bottom, block.left + right)
+    return inner, wanted[top:bottom, left:right]
 
 
 def _packs(chunks: list[Chunk], patches: int) -> list[list[Chunk]]:
@@ -185,26 +204,11 @@ def copy_of(slide: Slide, kept: Path, sparse: SparseSlide | None = None) -> Copi
 
 
 def open_encoder(slide: Slide, grid: Grid, predictor: Predictor, kept: Path, chunk: int, views: int) -> Encoder:
-    """Return what encodes chunks of `chunk` patches a side, into an array in `kept` that is made if missing."""
+    """Return what encodes chunks of `chunk` patches a side, and keeps their features in the folder `kept`."""
     # What another engine computed, or in other chunks, is not the same to the last bit.
-    path = kept / f"features-{predictor.engine.name}-{chunk}-{grid.shift[0]}-{grid.shift[1]}.zarr"
-    features = open_features(path, grid.shape, chunk, predictor.n_features, views)
+    folder = kept / f"features-{predictor.engine.name}-{chunk}-{grid.shift[0]}-{grid.shift[1]}"
+    features = KeptFeatures(folder, (views, *grid.shape, predictor.n_features), chunk)
     return Encoder(copy_of(slide, kept), grid, predictor, features)
-
-
-def open_features(path: Path, shape: tuple[int, int], chunk: int, n_features: int, views: int = 1) -> zarr.Array:
-    """Open the array (views, rows, cols, n) float32 at `path`, or make an empty one, NaN."""
-    if (path / "zarr.json").exists():
-        return zarr.open_array(path, mode="r+")
-    # Empty chunks are not written, and features hardly compress.
-    return zarr.create_array(
-        path,
-        shape=(views, *shape, n_features),
-        chunks=(views, chunk, chunk, n_features),
-        dtype=np.float32,
-        fill_value=np.nan,
-        compressors=None,
-    )
 
 
 def turn_patches(pixels: np.ndarray, size: int, code: int) -> np.ndarray:
@@ -219,19 +223,18 @@ def turn_patches(pixels: np.ndarray, size: int, code: int) -> np.ndarray:
 def _finish(encoder: Encoder, wanted: np.ndarray) -> np.ndarray:
     """Turn features into probabilities, each patch seeing `halo` patches around it; of views the mean of the logits."""
     features, predictor = encoder.features, encoder.predictor
-    side, halo, views = features.chunks[1], predictor.package.halo, features.shape[0]
+    side, halo, (views, rows, cols, _) = features.chunk, predictor.package.halo, features.shape
     # Many at once: the halo around them is computed for nothing. Without a halo each costs nothing but a reading.
     side *= -(-(_TOGETHER if halo else 256) // side)
     probabilities = np.full(wanted.shape, np.nan, np.float32)
     sums = np.zeros((views, predictor.n_features + 1))
     for top in range(0, len(wanted) if halo else 0, side):
-        sums += [slide_sums(view) for view in np.asarray(features[:, top : top + side])]
+        sums += [slide_sums(view) for view in features.read(Block(top, 0, min(top + side, rows), cols))]
 
     def finish(block: Block) -> None:
         above, before = min(halo, block.top), min(halo, block.left)
-        around = np.asarray(
-            features[:, block.top - above : block.bottom + halo, block.left - before : block.right + halo]
-        )
+        bottom, right = min(block.bottom + halo, rows), min(block.right + halo, cols)
+        around = features.read(Block(block.top - above, block.left - before, bottom, right))
         # Neighbours are turned as each patch was.
         logits = [
             turned_back(predictor.logits(symmetry(view, code), sums[code]), code) for code, view in enumerate(around)
@@ -239,8 +242,9 @@ def _finish(encoder: Encoder, wanted: np.ndarray) -> np.ndarray:
         found = predictor.calibrated(np.mean(logits, axis=0))[above:, before:]
         probabilities[block.slices] = found[: block.shape[0], : block.shape[1]]
 
-    tasks = [dask.delayed(finish)(block) for block in encoder.grid.blocks(side) if wanted[block.slices].any()]
-    dask.compute(tasks, scheduler="threads", num_workers=predictor.engine.lanes)
+    _compute(
+        finish, [block for block in encoder.grid.blocks(side) if wanted[block.slices].any()], predictor.engine.lanes
+    )
     return probabilities
 
 

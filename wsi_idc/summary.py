@@ -45,7 +45,7 @@ def summarise(
         "patch_mm2": grid.patch_mm2,
         "ink_mm2": round(tissue.ink_mm2, 4),
         "out_of_focus_share": round(tissue.out_of_focus_share, 4),
-        "message": "" if tissue.mask.any() else "no tissue found",
+        "message": "" if tissue.tissue_mm2 else "no tissue found",
         "warnings": warnings,
         "failed_chunks": [
             {

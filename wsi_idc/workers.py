@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
 from wsi_idc.errors import WsiIdcError
+from wsi_idc.process import be_lean
 
 # Does one task and returns what came of it; what it gives to its second argument reaches `Watcher.reported`.
 Job = Callable[[Any, Callable[[Any], None]], Any]
@@ -223,6 +224,7 @@ def _reason(code: int | None) -> str:
 def _serve(job: Job, pipe: Connection) -> None:
     """Do tasks until the parent closes the pipe: what a child process runs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    be_lean()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     one_at_a_time = threading.Lock()
 

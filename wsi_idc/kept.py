@@ -1,0 +1,67 @@
+"""Features of patches, kept on disk by chunks while a slide is computed, so that a run that is killed can go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from wsi_idc.grid import Block
+from wsi_idc.output import replacing
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFeatures:
+    """Features (views, rows, cols, n) float32 of the patches of a grid, by chunks of `chunk` patches a side.
+
+    Each chunk is a NumPy file in `folder`, there whole or not at all: of a 40x slide there are thousands, and to write
+    one as a chunk of Zarr takes ten times as long. Patches without features are NaN.
+    """
+
+    folder: Path
+    shape: tuple[int, int, int, int]
+    chunk: int
+
+    def holds(self, block: Block, wanted: np.ndarray) -> bool:
+        """Say whether of a block within a chunk just the features of `wanted`, (r, c) bool, are kept."""
+        if not self._file(*self._chunk_of(block)).exists():
+            return False
+        return bool((np.isfinite(self.read(block)[0, ..., 0]) == wanted).all())
+
+    def keep(self, block: Block, features: np.ndarray) -> None:
+        """Keep the features (views, r, c, n) of a block, and none of the rest of its chunk.
+
+        No two threads may keep the same chunk at once.
+        """
+        row, col = self._chunk_of(block)
+        chunk = np.full((self.shape[0], self.chunk, self.chunk, self.shape[3]), np.nan, np.float32)
+        down, right = block.top - row * self.chunk, block.left - col * self.chunk
+        chunk[:, down : down + block.shape[0], right : right + block.shape[1]] = features
+        with replacing(self._file(row, col)) as temporary, temporary.open("wb") as stream:
+            np.save(stream, chunk)
+
+    def read(self, block: Block) -> np.ndarray:
+        """Return the features (views, r, c, n) of any rectangle of the grid."""
+        views, _, _, n = self.shape
+        out = np.full((views, *block.shape, n), np.nan, np.float32)
+        side = self.chunk
+        spans = (
+            range(first // side, -(-end // side))
+            for first, end in ((block.top, block.bottom), (block.left, block.right))
+        )
+        for row, col in product(*spans):
+            if not (file := self._file(row, col)).exists():
+                continue
+            up, before = max(block.top - row * side, 0), max(block.left - col * side, 0)
+            part = np.load(file)[:, up : block.bottom - row * side, before : block.right - col * side]
+            down, right = row * side + up - block.top, col * side + before - block.left
+            out[:, down : down + part.shape[1], right : right + part.shape[2]] = part
+        return out
+
+    def _chunk_of(self, block: Block) -> tuple[int, int]:
+        return block.top // self.chunk, block.left // self.chunk
+
+    def _file(self, row: int, col: int) -> Path:
+        return self.folder / f"{row}-{col}.npy"
