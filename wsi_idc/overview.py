@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import shapely
+from imagecodecs import PNG, png_encode
 from PIL import Image, ImageDraw, ImageFont
 
 from wsi_idc.grid import Grid
@@ -58,8 +59,8 @@ def draw_overview(
         draw.text((left, top - 22), name, INK, ImageFont.load_default(14))
         draw_scale_bar(draw, left, top + size[1] + 10, width_mm, per_mm)
     _colour_bar(image, draw, sheet[0] - _BAR + GAP, TITLE, max(100, min(size[1], 420)))
-    # Level 1 takes a third of the time of the usual 6, and a tenth more bytes.
-    image.save(path, format="png", compress_level=1)
+    # One filter for all rows, and runs only: a third of the time of Pillow, which tries all filters, and as small.
+    path.write_bytes(png_encode(np.asarray(image), level=1, strategy=PNG.STRATEGY.RLE, filter=PNG.FILTER.UP))
 
 
 def _heat(heatmap: np.ndarray, size: Sequence[int]) -> Image.Image:
