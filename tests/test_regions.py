@@ -30,6 +30,18 @@ def outline(heatmap, threshold=0.5, **options):
     return find_regions(field_of(heatmap), Outlining(threshold, **options), per_side(grid_over(heatmap)), key)
 
 
+@settings(deadline=None)
+@given(heatmaps, st.floats(0.05, 0.95), st.sampled_from([1, 5, 16]))
+def test_outlines_traced_by_boxes_are_those_of_the_whole_slide(heatmap, threshold, tile):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wsi_idc.regions._TILE", 10_000)
+        whole, whole_bands = outline(heatmap, threshold)[0], find_bands(field_of(heatmap), [threshold], 0.0)
+        patch.setattr("wsi_idc.regions._TILE", tile)
+        boxed, boxed_bands = outline(heatmap, threshold)[0], find_bands(field_of(heatmap), [threshold], 0.0)
+    assert boxed == whole
+    assert boxed_bands == whole_bands
+
+
 def shapes_by_hand(kind, radius, x, y):
     centre = shapely.Point(x, y)
     disc = centre.buffer(radius, 128)

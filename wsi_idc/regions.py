@@ -174,8 +174,12 @@ def _boxes(inside: np.ndarray) -> list[tuple[slice, slice]]:
         for box in boxes:
             filled[box] = True
         if (filled == tiles).all():
-            return [tuple(slice(max(0, s.start * _TILE - 1), s.stop * _TILE + 1) for s in box) for box in boxes]
+            return [(_pixels(rows), _pixels(cols)) for rows, cols in boxes]
         tiles = filled
+
+
+def _pixels(tiles: slice) -> slice:
+    return slice(max(0, tiles.start * _TILE - 1), tiles.stop * _TILE + 1)
 
 
 def _finished(outline: Polygon, field: Field, outlining: Outlining) -> Polygon | MultiPolygon | None:
