@@ -10,7 +10,7 @@ from skimage.filters import apply_hysteresis_threshold
 from skimage.morphology import remove_small_objects
 
 from wsi_idc import planes
-from wsi_idc.planes import Bands, hysteresis, in_parallel, plane, window_means, without_small
+from wsi_idc.planes import Bands, hysteresis, in_parallel, window_means, without_small
 
 images = array_shapes(min_dims=2, max_dims=2, max_side=12)
 
@@ -54,10 +54,3 @@ def test_after_an_error_nothing_more_is_begun():
     with pytest.raises(ValueError, match="stop"):
         in_parallel(work, range(1000), 1)
     assert len(begun) < 1000
-
-
-def test_a_plane_is_zeros_that_can_be_written():
-    array = plane((3, 4, 2), np.int32)
-    assert array.shape == (3, 4, 2) and array.dtype == np.int32 and not array.any()
-    array[1] = 7
-    assert array.sum() == 56

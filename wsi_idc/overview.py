@@ -34,6 +34,14 @@ def draw_overview(
     Pillow draws: to load a library of charts takes as long as to segment a small section. The same run gives the same
     bytes.
     """
+    image = np.asarray(_drawn(title, thumbnail, heatmap, grid, regions))
+    # One filter for all rows, and runs only: a third of the time of Pillow, which tries all filters, and as small.
+    path.write_bytes(png_encode(image, level=1, strategy=PNG.STRATEGY.RLE, filter=PNG.FILTER.UP))
+
+
+def _drawn(
+    title: str, thumbnail: np.ndarray, heatmap: np.ndarray, grid: Grid, regions: Sequence[Region]
+) -> Image.Image:
     width_mm, height_mm = (s * m / 1000 for s, m in zip(grid.slide_size, grid.slide_mpp, strict=True))
     above = width_mm > 1.2 * height_mm
     per_mm = (LONGEST_ABOVE if above else LONGEST_BESIDE) / max(width_mm, height_mm)
@@ -59,8 +67,7 @@ def draw_overview(
         draw.text((left, top - 22), name, INK, ImageFont.load_default(14))
         draw_scale_bar(draw, left, top + size[1] + 10, width_mm, per_mm)
     _colour_bar(image, draw, sheet[0] - _BAR + GAP, TITLE, max(100, min(size[1], 420)))
-    # One filter for all rows, and runs only: a third of the time of Pillow, which tries all filters, and as small.
-    path.write_bytes(png_encode(np.asarray(image), level=1, strategy=PNG.STRATEGY.RLE, filter=PNG.FILTER.UP))
+    return image
 
 
 def _heat(heatmap: np.ndarray, size: Sequence[int]) -> Image.Image:

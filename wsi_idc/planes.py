@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import mmap
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,7 +38,7 @@ class Bands:
 
     def over(self, mask: np.ndarray, work: Callable[[np.ndarray], np.ndarray], reach: int) -> np.ndarray:
         """Return what `work` makes of a mask, of which no pixel depends on any more than `reach` rows away."""
-        out = plane(mask.shape, bool)
+        out = np.zeros(mask.shape, bool)
 
         def one(rows: slice) -> None:
             top = max(0, rows.start - reach)
@@ -50,21 +48,12 @@ class Bands:
         return out
 
 
-def plane(shape: tuple[int, ...], kind: type[np.generic] | type[bool]) -> np.ndarray:
-    """Return zeros over the whole slide, in memory that goes back to the system as soon as they are dropped.
-
-    What malloc gives, it keeps for later: of a slide of 100,000 pixels a side, a tenth of the memory of a run.
-    """
-    size = math.prod(shape) * np.dtype(kind).itemsize
-    return np.frombuffer(mmap.mmap(-1, size), kind).reshape(shape)
-
-
 # Of whole slides the arrays that skimage's versions of the next two make on the way are most of the memory of a run.
 
 
 def hysteresis(level: np.ndarray) -> np.ndarray:
     """Return the connected parts of what is not 0 in which there is a 2."""
-    labels = plane(level.shape, np.int32)
+    labels = np.zeros(level.shape, np.int32)
     count = ndimage.label(level, output=labels)
     kept = np.zeros(count + 1, bool)
     for top in range(0, len(level), BAND):
@@ -75,7 +64,7 @@ def hysteresis(level: np.ndarray) -> np.ndarray:
 
 def without_small(mask: np.ndarray, largest: int) -> np.ndarray:
     """Return a mask without its connected parts of at most `largest` pixels."""
-    labels = plane(mask.shape, np.int32)
+    labels = np.zeros(mask.shape, np.int32)
     count = ndimage.label(mask, output=labels)
     sizes = np.zeros(count + 1, np.int64)
     for top in range(0, len(mask), BAND):
@@ -86,9 +75,9 @@ def without_small(mask: np.ndarray, largest: int) -> np.ndarray:
 
 def _chosen(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Return where labels are kept; band by band, since numpy turns indices into 64 bits."""
-    out = plane(labels.shape, bool)
+    out = np.zeros(labels.shape, bool)
     for top in range(0, len(labels), BAND):
-        out[top : top + BAND] = kept[labels[top : top + BAND]]
+        kept.take(labels[top : top + BAND], out=out[top : top + BAND], mode="clip")
     return out
 
 

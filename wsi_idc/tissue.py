@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from wsi_idc.errors import SlideError
-from wsi_idc.planes import BAND, Bands, hysteresis, in_parallel, plane, window_means, without_small
+from wsi_idc.planes import BAND, Bands, hysteresis, in_parallel, window_means, without_small
 from wsi_idc.resample import average
 from wsi_idc.scale import Mpp
 
@@ -28,7 +28,6 @@ STRONG_DENSITY, WEAK_DENSITY = 0.06, 0.045
 # Walls of fat cells are 60 to 120 um apart; closing by an octagon of a radius of 56 um (this many steps to all eight
 # neighbours, and to the four) fills the cells and keeps the gaps of the glass.
 _CLOSE = (3, 4)
-_SQUARE = np.ones((3, 3), bool)
 _DISK_2 = np.hypot(*np.mgrid[-2:3, -2:3]) <= 2
 _SMALLEST_MM2 = 0.02
 # Focus is judged in windows of 320 um, which blocks are whole numbers of: detail between 4 and 8 um over detail between
@@ -132,7 +131,7 @@ def _read_low(slide: Source, workers: int) -> tuple[np.ndarray, np.ndarray, np.n
     width = max(1, round(slide.size[0] * slide.mpp.x / MASK_UM))
     height = max(1, round(slide.size[1] * slide.mpp.y / MASK_UM))
     # Small types: of a slide of 100,000 pixels a side each of these is 10 million.
-    pixels = plane((height, width, 3), np.uint8)
+    pixels = np.zeros((height, width, 3), np.uint8)
     detail = np.zeros((-(-height // _FOCUS_WINDOW), -(-width // _FOCUS_WINDOW)), np.float32)
     unreadable = np.zeros((height, width), bool)
 
@@ -214,7 +213,7 @@ def _find_ink(pixels: np.ndarray, densities: np.ndarray, bands: Bands) -> np.nda
     in less than 1 % of stained pixels. Pen absorbs red more, or all light.
     """
     # 0 is no ink, 1 may be, 2 surely is.
-    level = plane(pixels.shape[:2], np.uint8)
+    level = np.zeros(pixels.shape[:2], np.uint8)
 
     def look(rows: slice) -> None:
         red, green, blue = (densities[i][pixels[rows, :, i]] for i in range(3))
@@ -225,7 +224,7 @@ def _find_ink(pixels: np.ndarray, densities: np.ndarray, bands: Bands) -> np.nda
 
     bands.each(look)
     if level.max() < 2:
-        return plane(level.shape, bool)
+        return np.zeros(level.shape, bool)
     # What is sure but fine, as hairs are, may be at best.
     level[bands.over(level, lambda part: (part == 2) & ~ndimage.binary_opening(part == 2, _DISK_2), 5)] = 1
     return bands.over(hysteresis(level), ndimage.binary_dilation, 1)
@@ -234,7 +233,7 @@ def _find_ink(pixels: np.ndarray, densities: np.ndarray, bands: Bands) -> np.nda
 def _find_stain(pixels: np.ndarray, density: np.ndarray, ink: np.ndarray, bands: Bands) -> np.ndarray:
     """Find what is stained, (h, w) bool: weakly, and connected with what is strongly."""
     # 0 is none, 1 weak, 2 strong.
-    level = plane(ink.shape, np.uint8)
+    level = np.zeros(ink.shape, np.uint8)
 
     def look(rows: slice) -> None:
         top = max(0, rows.start - 1)
@@ -251,11 +250,21 @@ def _find_stain(pixels: np.ndarray, density: np.ndarray, ink: np.ndarray, bands:
 
 def _closed(mask: np.ndarray) -> np.ndarray:
     """Close a mask by an octagon, then open it by a cross; what is beyond its borders counts for nothing."""
-    for step, structure in zip(_CLOSE, (_SQUARE, None), strict=True):
-        mask = ndimage.binary_dilation(mask, structure, step)
-    for step, structure in zip(_CLOSE, (_SQUARE, None), strict=True):
-        mask = ndimage.binary_erosion(mask, structure, step, border_value=1)
-    return ndimage.binary_dilation(ndimage.binary_erosion(mask, border_value=1))
+    closed = ~_grown(~_grown(mask, *_CLOSE), *_CLOSE)
+    return _grown(~_grown(~closed, 0, 1), 0, 1)
+
+
+def _grown(mask: np.ndarray, squares: int, crosses: int) -> np.ndarray:
+    """Dilate a mask so many steps to all eight neighbours, then to the four: as SciPy does, in a tenth of the time."""
+    for step in range(squares + crosses):
+        rows = mask.copy()
+        rows[1:] |= mask[:-1]
+        rows[:-1] |= mask[1:]
+        source = rows if step < squares else mask
+        mask = rows.copy()
+        mask[:, 1:] |= source[:, :-1]
+        mask[:, :-1] |= source[:, 1:]
+    return mask
 
 
 def _lost_detail(image: np.ndarray) -> np.ndarray:
