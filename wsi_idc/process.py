@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 
 # Options of mallopt, from glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-_LARGE = 1 << 20
+_LARGE = 1 << 22
 
 
 def be_lean() -> None:
@@ -17,10 +18,8 @@ def be_lean() -> None:
     Whatever the environment sets comes first. BLAS heeds this only where NumPy is not loaded yet.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, TypeError, AttributeError):
-        # Not glibc.
+    mallopt = _of_malloc("mallopt")
+    if mallopt is None:
         return
     for option, name, value in (
         (_ARENA_MAX, "MALLOC_ARENA_MAX", 2),
@@ -29,3 +28,17 @@ def be_lean() -> None:
     ):
         if name not in os.environ:
             mallopt(option, value)
+
+
+def give_back() -> None:
+    """Have memory that was freed go back to the system, between two stages of a slide (glibc only)."""
+    if trim := _of_malloc("malloc_trim"):
+        trim(0)
+
+
+def _of_malloc(name: str) -> Callable[..., int] | None:
+    """Return a function of glibc's malloc, or None where there is none."""
+    try:
+        return getattr(ctypes.CDLL(None), name)
+    except (OSError, TypeError, AttributeError):
+        return None

@@ -27,6 +27,7 @@ from wsi_idc.models.package import ModelPackage
 from wsi_idc.output import holding, previous_run, unfinished, writing_to
 from wsi_idc.overlap import cells, merge, shifted
 from wsi_idc.overview import draw_overview
+from wsi_idc.process import give_back
 from wsi_idc.regions import Outlining
 from wsi_idc.report import write_report
 from wsi_idc.slide import Slide
@@ -258,6 +259,7 @@ class Runner:
         wanted_cells = self._wanted(grid, tissue)
         where = fine_tissue(tissue.mask, tissue.um, grid)
         tissue = tissue.without_planes()
+        give_back()
         probabilities, report, engine = np.full(grid.shape, np.nan, np.float32), StreamReport(), None
         if n_patches:
             predictor = self.predictor(n_patches * settings.views)
@@ -273,6 +275,7 @@ class Runner:
             if len(maps) > 1:
                 probabilities = np.where(wanted_cells, merge(maps, grid), np.float32(np.nan))
         times["stream"] = time.perf_counter()
+        give_back()
         if report.failed and not np.isfinite(probabilities).any():
             raise SlideError(f"{slide.path}: no patch of it can be decoded ({report.failed[0].reason})")
         failed = wanted_cells & ~np.isfinite(probabilities)
@@ -283,6 +286,7 @@ class Runner:
         labels = {"idc": found.numbers, "tissue": where.astype(np.uint8)}
         write_heatmap(out / "heatmap.zarr", probabilities, grid, labels, fine_grid(grid), identity | facts)
         (out / "regions.geojson").write_text(to_geojson(found.regions, found.bands), encoding="utf-8")
+        give_back()
         draw_overview(out / "overview.png", slide.name, tissue.thumbnail, probabilities, grid, found.regions)
         summary = summarise(slide, package, identity, tissue, grid, found.regions, report, probabilities, engine)
         write_report(out / "report.html", summary, out / "overview.png", found.regions)
