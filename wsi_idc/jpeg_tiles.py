@@ -27,8 +27,8 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _HOLE = bytes(512)
 # Bytes that may follow the end of a JPEG stream, to fill up a word.
 _PADDING = 16
-# Tiles kept: at 1/2 half a row of a slide of 70,000 pixels, at 1/8 many.
-_KEPT_BYTES = 6_000_000
+# Tiles kept, and their bytes: those along a row of chunks, of most slides.
+_KEPT, _KEPT_BYTES = 500, 12_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class JpegTileReader:
         tile = self._tile(*key)
         with self._lock:
             self._kept[key] = tile
-            while len(self._kept) > max(4, _KEPT_BYTES // tile.nbytes):
+            while len(self._kept) > max(4, min(_KEPT, _KEPT_BYTES // tile.nbytes)):
                 self._kept.popitem(last=False)
         return tile
 

@@ -6,6 +6,9 @@ import numpy as np
 
 from wsi_idc.grid import area_weights
 
+# Rows of averages that are computed at once.
+_BAND = 16
+
 
 def average(
     block: np.ndarray,
@@ -24,7 +27,14 @@ def average(
         return _whole_means(block, int(scale[0]), int(scale[1]))
     rows = area_weights(shape[0], first[1], scale[1], block.shape[0])
     columns = area_weights(shape[1], first[0], scale[0], block.shape[1])
-    means = rows @ block.reshape(block.shape[0], -1).astype(np.float32)
+    flat = block.reshape(block.shape[0], -1)
+    means = np.empty((shape[0], flat.shape[1]), np.float32)
+    for top in range(0, shape[0], _BAND):
+        # By bands: as numbers a block would take four times its memory, far more than a cache holds.
+        band = rows[top : top + _BAND]
+        used = band.indices
+        low, high = (int(used.min()), int(used.max()) + 1) if len(used) else (0, 0)
+        means[top : top + _BAND] = band[:, low:high] @ flat[low:high].astype(np.float32)
     means = columns @ means.reshape(shape[0], -1, 3).transpose(1, 0, 2).reshape(block.shape[1], -1)
     means = means.reshape(shape[1], shape[0], 3).transpose(1, 0, 2)
     covered = np.outer(np.asarray(rows.sum(1)), np.asarray(columns.sum(1)))[..., None]
