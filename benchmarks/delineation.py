@@ -30,7 +30,7 @@ from wsi_idc.data.kaggle import LabelledPatch, index_patches, read_patients
 from wsi_idc.delineate import delineate
 from wsi_idc.field import fine_grid
 from wsi_idc.grid import Grid
-from wsi_idc.regions import Outlining
+from wsi_idc.outlining import Outlining
 from wsi_idc.run import Runner
 
 SIDE = 50

@@ -26,8 +26,9 @@ from wsi_idc.delineate import delineate
 from wsi_idc.field import fine_grid, per_side
 from wsi_idc.grid import Grid
 from wsi_idc.heatmap import write_heatmap
+from wsi_idc.outlining import Outlining
 from wsi_idc.overview import draw_overview
-from wsi_idc.regions import Outlining, Region
+from wsi_idc.regions import Region
 
 READING = "read through Dask"
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from wsi_idc.batch import OnSlide
     from wsi_idc.forecast import Forecast
     from wsi_idc.models.package import ModelPackage
-    from wsi_idc.run import Plan, SegmentResult, Settings
+    from wsi_idc.run import Plan
+    from wsi_idc.settings import SegmentResult, Settings
     from wsi_idc.workers import Limits
 
 
@@ -119,7 +120,7 @@ def segment(
     be_lean()
     from wsi_idc.batch import segment_slides
     from wsi_idc.discover import find_slides, read_list
-    from wsi_idc.run import Settings
+    from wsi_idc.settings import Settings
     from wsi_idc.workers import Limits
 
     if not slides and listed is None:

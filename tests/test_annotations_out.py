@@ -25,7 +25,8 @@ from wsi_idc.errors import DataError, OutputError
 from wsi_idc.field import fine_grid, make_field
 from wsi_idc.grid import Grid
 from wsi_idc.heatmap import write_heatmap
-from wsi_idc.regions import Outlining, find_regions
+from wsi_idc.outlining import Outlining
+from wsi_idc.regions import find_regions
 
 HOLED = Polygon([(0, 0), (100, 0), (100, 100), (0, 100)], [[(20, 20), (20, 40), (40, 40), (40, 20)]])
 IDENTITY = "2aa7e31c-8437-499d-ba61-88aacd9a2c3f"

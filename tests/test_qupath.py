@@ -16,7 +16,7 @@ from wsi_idc.annotations.qupath import to_geojson
 from wsi_idc.delineate import delineate
 from wsi_idc.field import fine_grid
 from wsi_idc.grid import Grid
-from wsi_idc.regions import Outlining
+from wsi_idc.outlining import Outlining
 
 heatmaps = arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.floats(0, 1))
 

@@ -8,7 +8,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from wsi_idc.delineate import fine_tissue, without_patches
 from wsi_idc.field import fine_grid, make_field, per_side
 from wsi_idc.grid import Grid
-from wsi_idc.regions import Outlining, find_bands, find_regions, largest_diameter
+from wsi_idc.outlining import Outlining
+from wsi_idc.regions import find_bands, find_regions, largest_diameter
 
 heatmaps = arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=10), elements=st.floats(0, 1, width=32))
 

@@ -18,10 +18,10 @@ from wsi_idc.errors import OutputError, SlideError
 from wsi_idc.field import fine_grid
 from wsi_idc.heatmap import read_grid, read_heatmap, read_label
 from wsi_idc.inference import OnnxEngine, Predictor
+from wsi_idc.outlining import Outlining
 from wsi_idc.output import OUTPUTS
 from wsi_idc.painter import paint_section
 from wsi_idc.pyramid import write_slide
-from wsi_idc.regions import Outlining
 from wsi_idc.run import Runner
 
 from helpers import contents, summed_darkness, write_context_package

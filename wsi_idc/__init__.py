@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from wsi_idc.errors import WsiIdcError
     from wsi_idc.heatmap import read_heatmap
     from wsi_idc.models.registry import find_model, list_models
-    from wsi_idc.run import SegmentResult, Settings
+    from wsi_idc.settings import SegmentResult, Settings
     from wsi_idc.slide import Slide
 
 # Loaded when first asked for: `import wsi_idc` and `wsi-idc --help` stay light.
 _HOME = {
-    "SegmentResult": "wsi_idc.run",
-    "Settings": "wsi_idc.run",
+    "SegmentResult": "wsi_idc.settings",
+    "Settings": "wsi_idc.settings",
     "Slide": "wsi_idc.slide",
     "WsiIdcError": "wsi_idc.errors",
     "find_model": "wsi_idc.models.registry",

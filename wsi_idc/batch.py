@@ -18,12 +18,13 @@ from wsi_idc.manifest import NUMBERS, Manifest
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.models.registry import find_model
 from wsi_idc.output import is_held
-from wsi_idc.run import Runner, SegmentResult, Settings
-from wsi_idc.stream import Progress
+from wsi_idc.settings import Progress, SegmentResult, Settings
 from wsi_idc.workers import Limits, LostError, run_here, run_tasks
 
 if TYPE_CHECKING:
     from distributed import Client
+
+    from wsi_idc.run import Runner
 
 _log = logging.getLogger(__name__)
 
@@ -58,12 +59,12 @@ def segment_slides(
     keeper = _Keeper(manifest, names, on_slide, on_done)
     keeper.announce(output)
     tasks = [(slide, output / name) for slide, name in names.items()]
-    job = _Segmenting(Runner(package, settings if client else shared_out(settings, limits)))
+    job = _Segmenting(package, settings if client else shared_out(settings, limits))
     if client:
         from wsi_idc.cluster import run_in_cluster
 
         if len(tasks) == 1:
-            run_here(tasks, _Segmenting(Runner(package, settings, client)), keeper)
+            run_here(tasks, _Segmenting(package, settings, client), keeper)
         else:
             run_in_cluster(client, [(s.absolute(), o.absolute()) for s, o in tasks], job, keeper)
     elif len(tasks) == 1 and limits.minutes is None:
@@ -88,14 +89,22 @@ def shared_out(settings: Settings, limits: Limits) -> Settings:
 class _Segmenting:
     """The job of a process: one slide after another, with the engines that were loaded for the first."""
 
-    runner: Runner
+    package: ModelPackage
+    settings: Settings
+    client: Client | None = None
+    _runner: Runner | None = None
 
     def __call__(self, task: tuple[Path, Path], report: Callable[[Any], None]) -> SegmentResult:
         def on_plan(patches: int) -> Progress:
             report(("plan", patches))
             return lambda done: report(("done", done))
 
-        return self.runner.run(*task, on_plan)
+        if self._runner is None:
+            # Here, since a process that has others do the work need not load what does it.
+            from wsi_idc.run import Runner
+
+            self._runner = Runner(self.package, self.settings, self.client)
+        return self._runner.run(*task, on_plan)
 
 
 @dataclass(slots=True)
@@ -200,9 +209,9 @@ def segment(
     """Segment one slide into `output/<slide>` and return what was written; the Python form of `wsi-idc segment`.
 
     `model` is the name or folder of a package, the shipped one by default. `threshold` is a probability, the model's
-    own by default; for what shapes the regions see `wsi_idc.regions.Outlining`. `mpp` (um per level-0 pixel) overrides
-    what the slide states. `tta` takes eight times as long, a `stride` of half a patch (in pixels of the model) four
-    times. Raises a `wsi_idc.WsiIdcError`.
+    own by default; for what shapes the regions see `outlining.Outlining`. `mpp` (um per level-0 pixel) overrides what
+    the slide states. `tta` takes eight times as long, a `stride` of half a patch (in pixels of the model) four times.
+    Raises a `wsi_idc.WsiIdcError`.
 
     >>> result = wsi_idc.segment("slide.svs", "results")  # doctest: +SKIP
     >>> result.summary["idc_mm2"], result.regions  # doctest: +SKIP

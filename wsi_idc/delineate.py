@@ -15,7 +15,8 @@ from wsi_idc.field import fine_grid, fitted, make_field, per_side
 from wsi_idc.fresh import fresh_folder
 from wsi_idc.grid import Grid
 from wsi_idc.heatmap import read_grid, read_heatmap, read_label
-from wsi_idc.regions import Band, Outlining, Region, find_bands, find_regions
+from wsi_idc.outlining import Outlining
+from wsi_idc.regions import Band, Region, find_bands, find_regions
 from wsi_idc.summary import measure_slide
 
 

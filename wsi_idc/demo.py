@@ -15,7 +15,7 @@ from wsi_idc.heatmap import read_heatmap
 from wsi_idc.models.registry import find_model
 from wsi_idc.painter import CLASSES, paint_section
 from wsi_idc.pyramid import write_slide
-from wsi_idc.run import SegmentResult
+from wsi_idc.settings import SegmentResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from wsi_idc.batch import as_slide_error, shared_out, slide_names
 from wsi_idc.errors import WsiIdcError
 from wsi_idc.manifest import Manifest
 from wsi_idc.models.package import ModelPackage
-from wsi_idc.run import Plan, Runner, Settings
+from wsi_idc.run import Plan, Runner
+from wsi_idc.settings import Settings
 from wsi_idc.slide import READ_SIDE
 from wsi_idc.workers import Limits, run_tasks
 

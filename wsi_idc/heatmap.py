@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.storage import MemoryStore
 
 from wsi_idc.errors import DataError
 from wsi_idc.grid import Grid
@@ -57,9 +58,10 @@ def write_heatmap(
 
     Beside them are label images of an unsigned integer type over a grid of their own, and the provenance attributes.
     """
-    group = zarr.open_group(path, mode="w-", zarr_format=3)
-    group.attrs["ome"] = _multiscales(grid, "IDC probability")
-    group.attrs["wsi_idc"] = dict(provenance)
+    # In memory first: on disk Zarr makes and renames, or drops, three files for each that stays.
+    files: dict[str, Any] = {}
+    ome = _multiscales(grid, "IDC probability")
+    group = zarr.create_group(MemoryStore(files), zarr_format=3, attributes={"ome": ome, "wsi_idc": dict(provenance)})
     heatmap = group.create_array(
         "0",
         shape=probabilities.shape,
@@ -69,17 +71,19 @@ def write_heatmap(
         dimension_names=("y", "x"),
     )
     heatmap[:] = probabilities
-    folder = group.create_group("labels")
-    folder.attrs["ome"] = {"version": "0.5", "labels": sorted(labels)}
+    folder = group.create_group("labels", attributes={"ome": {"version": "0.5", "labels": sorted(labels)}})
     for name, values in labels.items():
-        label = folder.create_group(name)
-        label.attrs["ome"] = _multiscales(label_grid, name) | {
-            "image-label": {"version": "0.5", "source": {"image": "../../"}}
-        }
+        ome = _multiscales(label_grid, name) | {"image-label": {"version": "0.5", "source": {"image": "../../"}}}
+        label = folder.create_group(name, attributes={"ome": ome})
         array = label.create_array(
             "0", shape=values.shape, chunks=(_LABEL_CHUNK, _LABEL_CHUNK), dtype=values.dtype, dimension_names=("y", "x")
         )
         array[:] = values
+    path.mkdir(parents=True)
+    for name, content in files.items():
+        file = path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.to_bytes())
 
 
 def read_heatmap(path: Path) -> tuple[np.ndarray, dict[str, Any]]:

@@ -19,6 +19,7 @@ from wsi_idc.glass import SparseSlide
 from wsi_idc.grid import Block, Grid
 from wsi_idc.inference import Predictor, slide_sums
 from wsi_idc.kept import KeptFeatures
+from wsi_idc.settings import Progress
 from wsi_idc.slide import Slide
 from wsi_idc.symmetry import symmetry, turned_back
 from wsi_idc.tissue import READ_UM
@@ -38,10 +39,6 @@ class Source(Protocol):
     def read(self, x: float, y: float, width: int, height: int, mpp: float) -> np.ndarray:
         """Read a rectangle; see `slide.Slide.read`."""
         ...
-
-
-# Called after each chunk with the number of patches computed in it.
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,9 @@ class _Pool:
             self._watcher.reported(worker.number, value)
         else:
             number, worker.task = worker.number, None
+            if not isinstance(value, Exception):
+                # At once: the process need not wait until its result is written down.
+                self._begin()
             self._watcher.ended(number, value)
 
     def _bury(self, worker: _Worker, reason: str) -> None:
