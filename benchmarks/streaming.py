@@ -122,7 +122,7 @@ def at_40x(bench: Bench) -> list[Figure]:
         pixels = slide.read(*middle, 32 * size, 32 * size, 0.25)
     patches = pixels.reshape(32, size, 32, size, 3).swapaxes(1, 2).reshape(-1, size, size, 3)
     alone, whole, found = [], [], 0
-    for _ in range(1 if bench.quick else 2):
+    for _ in range(1 if bench.quick else 5):
         taken = seconds(lambda: [predictor.encode(patches) for _ in range(8)])
         alone.append([8 * len(patches) / t for t in taken])
         output = bench.output()

@@ -54,6 +54,17 @@ def test_each_block_is_decoded_once_whoever_asks(tmp_path):
     assert len(slide.reads) == 12, "the next process finds them again"
 
 
+@pytest.mark.parametrize("left", [0, 100, 1000])
+def test_a_block_that_was_cut_short_is_decoded_again(tmp_path, left):
+    slide = Counting()
+    CopiedSlide(slide, 1.0, tmp_path).read(0, 0, *slide.size, 1.0)
+    file = tmp_path / "1-2.npy"
+    file.write_bytes(file.read_bytes()[:left])
+    found = CopiedSlide(slide, 1.0, tmp_path).read(0, 0, *slide.size, 1.0)
+    np.testing.assert_array_equal(found, slide.pixels[1.0])
+    assert len(slide.reads) == 13
+
+
 def test_another_scale_and_places_between_its_pixels_are_read_from_the_slide(tmp_path):
     slide = Counting()
     copied = CopiedSlide(slide, 1.0, tmp_path)

@@ -1,6 +1,7 @@
 """Features kept by chunks: what is read is what was kept, wherever the rectangle lies."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -53,3 +54,15 @@ def test_a_chunk_is_held_with_just_its_patches(tmp_path):
     wanted[1, 2] = False
     assert features.holds(block, wanted)
     assert [p.name for p in (tmp_path / "features").iterdir()] == ["1-0.npy"]
+
+
+@pytest.mark.parametrize("left", [0, 100, 200])
+def test_a_chunk_that_was_cut_short_is_not_held(tmp_path, left):
+    features = KeptFeatures(tmp_path / "features", (1, ROWS, COLS, 2), CHUNK)
+    block, wanted = Block(4, 0, 7, 4), np.ones((3, 4), bool)
+    features.keep(block, np.zeros((1, 3, 4, 2), np.float32))
+    file = tmp_path / "features" / "1-0.npy"
+    file.write_bytes(file.read_bytes()[:left])
+    assert not features.holds(block, wanted)
+    features.keep(block, np.zeros((1, 3, 4, 2), np.float32))
+    assert features.holds(block, wanted)

@@ -81,9 +81,11 @@ class CopiedSlide:
         with self._locks[row, col]:
             if (row, col) in self._undecodable:
                 return None
-            if not file.exists():
+            try:
+                return np.load(file, mmap_mode="r")
+            except (FileNotFoundError, ValueError, EOFError):
+                # Not there yet, or cut short, when the machine lost its power.
                 return self._decode(row, col, self._sparse or self._slide)
-        return np.load(file, mmap_mode="r")
 
     def _file(self, row: int, col: int) -> Path:
         return self._folder / f"{row}-{col}.npy"

@@ -28,7 +28,11 @@ class KeptFeatures:
         """Say whether of a block within a chunk just the features of `wanted`, (r, c) bool, are kept."""
         if not self._file(*self._chunk_of(block)).exists():
             return False
-        return bool((np.isfinite(self.read(block)[0, ..., 0]) == wanted).all())
+        try:
+            return bool((np.isfinite(self.read(block)[0, ..., 0]) == wanted).all())
+        except (ValueError, EOFError):
+            # Cut short, when the machine lost its power.
+            return False
 
     def keep(self, block: Block, features: np.ndarray) -> None:
         """Keep the features (views, r, c, n) of a block, and none of the rest of its chunk.
