@@ -12,7 +12,7 @@ import numpy as np
 
 from wsi_idc.errors import SlideError
 from wsi_idc.glass import CELL_UM, SparseSlide
-from wsi_idc.grid import Grid
+from wsi_idc.grid import Grid, cut
 from wsi_idc.output import replacing
 from wsi_idc.slide import Slide
 
@@ -45,16 +45,11 @@ class CopiedSlide:
             return self._slide.read(x, y, width, height, mpp)
         left, top = round(left), round(top)
         out = np.empty((height, width, 3), np.uint8)
-        for row, col in product(
-            range(top // SIDE, -(-(top + height) // SIDE)), range(left // SIDE, -(-(left + width) // SIDE))
-        ):
+        for row, col, within, part in cut(top, left, height, width, SIDE):
             block = self._block(row, col)
             if block is None:
                 return self._slide.read(x, y, width, height, mpp)
-            up, before = max(top - row * SIDE, 0), max(left - col * SIDE, 0)
-            part = block[up : top + height - row * SIDE, before : left + width - col * SIDE]
-            down, right = row * SIDE + up - top, col * SIDE + before - left
-            out[down : down + part.shape[0], right : right + part.shape[1]] = part
+            out[part] = block[within]
         return out
 
     def complete(self, wanted: Iterable[tuple[Grid, np.ndarray]]) -> None:

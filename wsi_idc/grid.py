@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +109,21 @@ class Grid:
             band = mask[top : top + 256]
             shares += vertical[:, top : top + 256] @ (horizontal @ band.T.astype(np.float32)).T
         return shares
+
+
+def cut(
+    top: int, left: int, height: int, width: int, side: int
+) -> Iterator[tuple[int, int, tuple[slice, slice], tuple[slice, slice]]]:
+    """Cut a rectangle along a lattice of squares of `side`.
+
+    Gives for each square that it touches its row and column, the part within the square, and that of the rectangle.
+    """
+    for row in range(top // side, -(-(top + height) // side)):
+        for col in range(left // side, -(-(left + width) // side)):
+            y, x = max(top, row * side), max(left, col * side)
+            bottom, right = min(top + height, (row + 1) * side), min(left + width, (col + 1) * side)
+            within = slice(y - row * side, bottom - row * side), slice(x - col * side, right - col * side)
+            yield row, col, within, (slice(y - top, bottom - top), slice(x - left, right - left))
 
 
 def area_weights(n_out: int, start: float, step: float, n_in: int):  # type: ignore[no-untyped-def]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from wsi_idc.grid import Block
+from wsi_idc.grid import Block, cut
 from wsi_idc.output import replacing
 
 
@@ -17,7 +16,7 @@ class KeptFeatures:
     """Features (views, rows, cols, n) float32 of the patches of a grid, by chunks of `chunk` patches a side.
 
     Each chunk is a NumPy file in `folder`, there whole or not at all: of a 40x slide there are thousands, and to write
-    one as a chunk of Zarr takes ten times as long. Patches without features are NaN.
+    one as a chunk of Zarr takes five times as long. Patches without features are NaN.
     """
 
     folder: Path
@@ -26,8 +25,6 @@ class KeptFeatures:
 
     def holds(self, block: Block, wanted: np.ndarray) -> bool:
         """Say whether of a block within a chunk just the features of `wanted`, (r, c) bool, are kept."""
-        if not self._file(*self._chunk_of(block)).exists():
-            return False
         try:
             return bool((np.isfinite(self.read(block)[0, ..., 0]) == wanted).all())
         except (ValueError, EOFError):
@@ -39,10 +36,9 @@ class KeptFeatures:
 
         No two threads may keep the same chunk at once.
         """
-        row, col = self._chunk_of(block)
+        ((row, col, within, _),) = cut(block.top, block.left, *block.shape, self.chunk)
         chunk = np.full((self.shape[0], self.chunk, self.chunk, self.shape[3]), np.nan, np.float32)
-        down, right = block.top - row * self.chunk, block.left - col * self.chunk
-        chunk[:, down : down + block.shape[0], right : right + block.shape[1]] = features
+        chunk[(slice(None), *within)] = features
         with replacing(self._file(row, col)) as temporary, temporary.open("wb") as stream:
             np.save(stream, chunk)
 
@@ -50,22 +46,10 @@ class KeptFeatures:
         """Return the features (views, r, c, n) of any rectangle of the grid."""
         views, _, _, n = self.shape
         out = np.full((views, *block.shape, n), np.nan, np.float32)
-        side = self.chunk
-        spans = (
-            range(first // side, -(-end // side))
-            for first, end in ((block.top, block.bottom), (block.left, block.right))
-        )
-        for row, col in product(*spans):
-            if not (file := self._file(row, col)).exists():
-                continue
-            up, before = max(block.top - row * side, 0), max(block.left - col * side, 0)
-            part = np.load(file)[:, up : block.bottom - row * side, before : block.right - col * side]
-            down, right = row * side + up - block.top, col * side + before - block.left
-            out[:, down : down + part.shape[1], right : right + part.shape[2]] = part
+        for row, col, within, part in cut(block.top, block.left, *block.shape, self.chunk):
+            if (file := self._file(row, col)).exists():
+                out[(slice(None), *part)] = np.load(file)[(slice(None), *within)]
         return out
-
-    def _chunk_of(self, block: Block) -> tuple[int, int]:
-        return block.top // self.chunk, block.left // self.chunk
 
     def _file(self, row: int, col: int) -> Path:
         return self.folder / f"{row}-{col}.npy"
