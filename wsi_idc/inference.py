@@ -61,12 +61,12 @@ class OnnxEngine:
         for network in package.networks:
             # From memory, not by path: the bytes that run are the bytes whose checksum was verified.
             data = package.read_weights(network, "onnx")
-            self._sessions[network] = onnxruntime.InferenceSession(data, options, providers=providers)
+            session = onnxruntime.InferenceSession(data, options, providers=providers)
+            self._sessions[network] = session, [v.name for v in session.get_inputs()]
 
     def run(self, network: str, *inputs: np.ndarray) -> np.ndarray:
         """Run a network; see `Engine.run`."""
-        session = self._sessions[network]
-        taken = [v.name for v in session.get_inputs()]
+        session, taken = self._sessions[network]
         # By name: an exporter need not keep the order of the inputs, nor one that the network makes no use of.
         given = zip(CONTEXT_INPUTS if network == "context" else taken, inputs, strict=True)
         return session.run(None, {name: value for name, value in given if name in taken})[0]
