@@ -185,8 +185,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises OutputError where it cannot be written.
     """
-    # The ending stays: writers tell the format from it.
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    # The ending stays: writers tell the format from it. Processes of two containers often have the same number.
+    temporary = path.with_name(f".{platform.node()[-12:]}-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
