@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from hypothesis import given, settings
+from hypothesis.extra.numpy import array_shapes, arrays
+from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt, gaussian_filter
 
 from wsi_idc.errors import SlideError
 from wsi_idc.painter import CLASSES, PaintedSection, paint_section
 from wsi_idc.pyramid import write_slide
 from wsi_idc.slide import Slide
-from wsi_idc.tissue import MASK_UM, TissueMap, find_tissue
+from wsi_idc.tissue import MASK_UM, TissueMap, _closed, find_tissue
 
 GLASS, FAT, STROMA, DUCT, TUMOUR, INK = range(len(CLASSES))
 
@@ -244,3 +246,12 @@ def test_a_section_without_colour_is_warned_of(tmp_path: Path) -> None:
     grey = section.pixels.mean(axis=2, keepdims=True).astype(np.uint8).repeat(3, axis=2)
     assert any("no colour" in w for w in look_at(tmp_path, grey).warnings)
     assert look_at(tmp_path, section.pixels).warnings == ()
+
+
+@settings(deadline=None)
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=30)))
+def test_the_mask_is_closed_and_opened_as_scipy_does(mask: np.ndarray) -> None:
+    square = np.ones((3, 3), bool)
+    expected = binary_dilation(binary_dilation(mask, square, 3), None, 4)
+    expected = binary_erosion(binary_erosion(expected, square, 3, border_value=1), None, 4, border_value=1)
+    np.testing.assert_array_equal(_closed(mask), binary_dilation(binary_erosion(expected, border_value=1)))
