@@ -45,7 +45,7 @@ class CopiedSlide:
             return self._slide.read(x, y, width, height, mpp)
         left, top = round(left), round(top)
         out = np.empty((height, width, 3), np.uint8)
-        for row, col, within, part in cut(top, left, height, width, SIDE):
+        for row, col, within, part in cut(top, left, height, width, (SIDE, SIDE)):
             block = self._block(row, col)
             if block is None:
                 return self._slide.read(x, y, width, height, mpp)

@@ -112,17 +112,18 @@ class Grid:
 
 
 def cut(
-    top: int, left: int, height: int, width: int, side: int
+    top: int, left: int, height: int, width: int, tile: tuple[int, int]
 ) -> Iterator[tuple[int, int, tuple[slice, slice], tuple[slice, slice]]]:
-    """Cut a rectangle along a lattice of squares of `side`.
+    """Cut a rectangle along a lattice of tiles of (height, width) pixels.
 
-    Gives for each square that it touches its row and column, the part within the square, and that of the rectangle.
+    Gives for each tile that it touches its row and column, the part within the tile, and that of the rectangle.
     """
-    for row in range(top // side, -(-(top + height) // side)):
-        for col in range(left // side, -(-(left + width) // side)):
-            y, x = max(top, row * side), max(left, col * side)
-            bottom, right = min(top + height, (row + 1) * side), min(left + width, (col + 1) * side)
-            within = slice(y - row * side, bottom - row * side), slice(x - col * side, right - col * side)
+    high, wide = tile
+    for row in range(top // high, -(-(top + height) // high)):
+        for col in range(left // wide, -(-(left + width) // wide)):
+            y, x = max(top, row * high), max(left, col * wide)
+            bottom, right = min(top + height, (row + 1) * high), min(left + width, (col + 1) * wide)
+            within = slice(y - row * high, bottom - row * high), slice(x - col * wide, right - col * wide)
             yield row, col, within, (slice(y - top, bottom - top), slice(x - left, right - left))
 
 

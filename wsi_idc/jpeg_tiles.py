@@ -15,6 +15,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from wsi_idc.grid import cut
 from wsi_idc.readers import Level, OpenSlideReader
 
 # Vendors whose levels are plain grids of tiles; others of OpenSlide's TIFF vendors overlap or pad theirs.
@@ -132,17 +133,14 @@ class JpegTileReader:
             return out
         tiles = self._tiles[source]
         wide, high = tiles.side[0] // factor, tiles.side[1] // factor
-        for row in range(top // high, -(-bottom // high)):
-            for col in range(left // wide, -(-right // wide)):
-                x0, x1 = max(left, col * wide), min(right, (col + 1) * wide)
-                y0, y1 = max(top, row * high), min(bottom, (row + 1) * high)
-                part = out[y0 - y : y1 - y, x0 - x : x1 - x]
-                if tiles.sizes[row, col] == 0:
-                    part[:] = self.background
-                else:
-                    decode = self._tile if part.shape[:2] == (high, wide) else self._kept_tile
-                    tile = decode(source, row, col, factor)
-                    part[:] = tile[y0 - row * high : y1 - row * high, x0 - col * wide : x1 - col * wide]
+        inside = out[top - y : bottom - y, left - x : right - x]
+        for row, col, within, at_part in cut(top, left, *inside.shape[:2], (high, wide)):
+            part = inside[at_part]
+            if tiles.sizes[row, col] == 0:
+                part[:] = self.background
+            else:
+                decode = self._tile if part.shape[:2] == (high, wide) else self._kept_tile
+                part[:] = decode(source, row, col, factor)[within]
         return out
 
     def source(self, level: int) -> int:

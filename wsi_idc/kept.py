@@ -36,7 +36,7 @@ class KeptFeatures:
 
         No two threads may keep the same chunk at once.
         """
-        ((row, col, within, _),) = cut(block.top, block.left, *block.shape, self.chunk)
+        ((row, col, within, _),) = cut(block.top, block.left, *block.shape, (self.chunk, self.chunk))
         chunk = np.full((self.shape[0], self.chunk, self.chunk, self.shape[3]), np.nan, np.float32)
         chunk[(slice(None), *within)] = features
         with replacing(self._file(row, col)) as temporary, temporary.open("wb") as stream:
@@ -46,7 +46,7 @@ class KeptFeatures:
         """Return the features (views, r, c, n) of any rectangle of the grid."""
         views, _, _, n = self.shape
         out = np.full((views, *block.shape, n), np.nan, np.float32)
-        for row, col, within, part in cut(block.top, block.left, *block.shape, self.chunk):
+        for row, col, within, part in cut(block.top, block.left, *block.shape, (self.chunk, self.chunk)):
             if (file := self._file(row, col)).exists():
                 out[(slice(None), *part)] = np.load(file)[(slice(None), *within)]
         return out

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from wsi_idc.errors import SlideError
+from wsi_idc.grid import cut
 
 WHITE = (255, 255, 255)
 # Side of the tiles, in pixels of a level, that a level with a fractional downsample is read by.
@@ -95,14 +96,10 @@ class OpenSlideReader:
         # Between two pixels of level 0 OpenSlide interpolates, so that what it reads depends on where a read begins.
         # On a lattice that does not: each tile is less than a pixel of level 0 off, and the same for every caller.
         out = np.empty((height, width, 3), np.uint8)
-        for row in range(y // _LATTICE, -(-(y + height) // _LATTICE)):
-            for col in range(x // _LATTICE, -(-(x + width) // _LATTICE)):
-                left, top = col * _LATTICE, row * _LATTICE
-                at = (int(left * downsample), int(top * downsample))
-                size = (min(_LATTICE, x + width - left), min(_LATTICE, y + height - top))
-                tile = self._read(level, at, size)
-                down, right = max(0, y - top), max(0, x - left)
-                out[top + down - y : top + size[1] - y, left + right - x : left + size[0] - x] = tile[down:, right:]
+        for row, col, within, part in cut(y, x, height, width, (_LATTICE, _LATTICE)):
+            at = (int(col * _LATTICE * downsample), int(row * _LATTICE * downsample))
+            # From the corner of the tile, whatever part of it is asked for.
+            out[part] = self._read(level, at, (within[1].stop, within[0].stop))[within]
         return out
 
     def _read(self, level: int, location: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
