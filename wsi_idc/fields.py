@@ -13,7 +13,7 @@ from shapely import LineString, MultiPolygon, Polygon
 from skimage.color import hed_from_rgb
 from skimage.filters import threshold_otsu
 
-from wsi_idc.annotations.annotation import polygons_of
+from wsi_idc.annotations.annotation import area_of
 from wsi_idc.field import fine_grid
 from wsi_idc.grid import Block, Grid
 from wsi_idc.slide import Slide
@@ -174,8 +174,7 @@ def invasive_edge(found: Segmentation, width_um: float) -> Polygon | MultiPolygo
     border = [part for part in shapely.get_parts(outlines & inner) if part.length > 0]
     band = shapely.intersection(_widened(border, width_um / 2), tissue)
     band = shapely.transform(band, lambda xy: xy / scale) & shapely.box(0, 0, *found.grid.slide_size)
-    polygons = [part for part in polygons_of(shapely.set_precision(band, 1.0)) if part.area > 0]
-    return shapely.normalize(polygons[0] if len(polygons) == 1 else MultiPolygon(polygons))
+    return shapely.normalize(area_of(shapely.set_precision(band, 1.0)))
 
 
 def _widened(lines: Sequence[shapely.Geometry], reach: float) -> shapely.Geometry:

@@ -134,7 +134,7 @@ class JpegTileReader:
         tiles = self._tiles[source]
         wide, high = tiles.side[0] // factor, tiles.side[1] // factor
         inside = out[top - y : bottom - y, left - x : right - x]
-        for row, col, within, at_part in cut(top, left, *inside.shape[:2], (high, wide)):
+        for row, col, within, at_part in cut(top, left, bottom - top, right - left, (high, wide)):
             part = inside[at_part]
             if tiles.sizes[row, col] == 0:
                 part[:] = self.background

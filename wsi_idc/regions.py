@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import binary_dilation, find_objects, label
 from shapely import MultiPolygon, Polygon
 
-from wsi_idc.annotations.annotation import polygons_of
+from wsi_idc.annotations.annotation import area_of, polygons_of
 from wsi_idc.field import Field
 from wsi_idc.outlining import Outlining
 
@@ -174,11 +174,11 @@ def _finished(outline: Polygon, field: Field, outlining: Outlining) -> Polygon |
     # Tracing may leave rings that touch themselves.
     simple = shapely.intersection(shapely.make_valid(simple), shapely.box(0, 0, *grid.slide_size))
     # Rounds and repairs in one go: the result is valid on the grid of whole pixels.
-    parts = [p for p in polygons_of(shapely.set_precision(simple, 1.0)) if p.area > 0]
-    area = sum(p.area for p in parts) * grid.slide_mpp[0] * grid.slide_mpp[1] / 1e6
-    if not parts or area < outlining.min_area_mm2:
+    whole = area_of(shapely.set_precision(simple, 1.0))
+    area_mm2 = whole.area * grid.slide_mpp[0] * grid.slide_mpp[1] / 1e6
+    if whole.is_empty or area_mm2 < outlining.min_area_mm2:
         return None
-    return shapely.normalize(parts[0] if len(parts) == 1 else MultiPolygon(parts))
+    return shapely.normalize(whole)
 
 
 def _painted(geometries: Sequence[Polygon | MultiPolygon], field: Field) -> np.ndarray:

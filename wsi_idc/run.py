@@ -157,7 +157,8 @@ class Runner:
         n_patches = sum(int(wanted.sum()) for _, wanted in lattices)
         progress = on_plan(n_patches) if on_plan else None
         grid = cells(self._grid(slide), settings.stride_of(package))
-        wanted_cells = self._wanted(grid, tissue)
+        # Where patches do not overlap, the squares that get a probability are the patches.
+        wanted_cells = lattices[0][1] if grid == lattices[0][0] else self._wanted(grid, tissue)
         where = fine_tissue(tissue.mask, tissue.um, grid)
         tissue = tissue.without_planes()
         give_back()

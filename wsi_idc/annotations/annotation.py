@@ -44,9 +44,13 @@ def mended(geometry: shapely.Geometry) -> Polygon | MultiPolygon | None:
     """
     if not shapely.is_valid(geometry):
         geometry = shapely.make_valid(geometry, method="linework")
+    area = area_of(geometry)
+    return None if area.is_empty else area
+
+
+def area_of(geometry: shapely.Geometry) -> Polygon | MultiPolygon:
+    """Return what of a geometry is area, as a Polygon where that is one piece; an empty MultiPolygon without any."""
     parts = [p for p in polygons_of(geometry) if p.area > 0]
-    if not parts:
-        return None
     return parts[0] if len(parts) == 1 else MultiPolygon(parts)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import shapely
 from shapely import MultiPolygon, Polygon, STRtree
 
-from wsi_idc.annotations.annotation import Annotation, polygons_of
+from wsi_idc.annotations.annotation import Annotation, area_of, polygons_of
 from wsi_idc.annotations.asap import asap_xml
 from wsi_idc.annotations.imagescope import imagescope_xml
 from wsi_idc.annotations.qupath import IDC_CLASS, collection, feature
@@ -93,8 +93,8 @@ def whole_pixels(geometry: Polygon | MultiPolygon) -> Polygon | MultiPolygon | N
     rounded = shapely.transform(geometry, np.round)
     if not rounded.is_valid:
         rounded = shapely.transform(shapely.set_precision(geometry, 1.0), np.round)
-    parts = [part for part in polygons_of(rounded) if part.area > 0]
-    return normal(parts[0] if len(parts) == 1 else MultiPolygon(parts)) if parts else None
+    area = area_of(rounded)
+    return None if area.is_empty else normal(area)
 
 
 def _identity(annotation: Annotation, geometry: shapely.Geometry, seen: set[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from wsi_idc.fresh import fresh_folder
 from wsi_idc.grid import Block, Grid
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.output import output_error
+from wsi_idc.planes import in_parallel
 from wsi_idc.run import check_scale
 from wsi_idc.slide import Slide
 from wsi_idc.tissue import find_tissue
@@ -247,9 +247,8 @@ def _write(
         Image.fromarray(pixels).save(place / str(label) / name)
 
     todo: list[tuple[int, int, int]] = np.column_stack([cells, labels]).tolist()
-    with ThreadPoolExecutor(CPU_COUNT) as pool:
-        for start in range(0, len(todo), _BATCH):
-            # A list: an error of a thread comes out where its result is taken.
-            done = start + len(list(pool.map(write, todo[start : start + _BATCH])))
-            if on_progress:
-                on_progress(done, len(todo))
+    for start in range(0, len(todo), _BATCH):
+        batch = todo[start : start + _BATCH]
+        in_parallel(write, batch, CPU_COUNT)
+        if on_progress:
+            on_progress(start + len(batch), len(todo))
