@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -239,11 +240,15 @@ def _print_forecast(found: Forecast, limits: Limits) -> int:
 
 
 @contextmanager
-def _progress() -> Iterator[tuple[OnSlide, Callable[[Path], None]]]:
+def _progress() -> Iterator[tuple[OnSlide | None, Callable[[Path], None]]]:
     """Show a bar with rate and time left for each slide at work, on a terminal, nothing elsewhere.
 
     Gives what is to be told of each slide that is begun, and of each that ended.
     """
+    if not sys.stderr.isatty():
+        # What draws the bars takes as long to load as to write the report.
+        yield None, lambda _: None
+        return
     from rich.markup import escape
     from rich.progress import TaskID
 

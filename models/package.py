@@ -70,13 +70,15 @@ def load_package(folder: Path) -> ModelPackage:
     try:
         raw = path.read_bytes()
         facts = json.loads(raw, parse_constant=_refuse)
-        jsonschema.validate(facts, json.loads(_SCHEMA.read_text(encoding="utf-8")))
+        # Not `jsonschema.validate`, which looks first, each time, whether the schema itself is one.
+        schema = jsonschema.Draft202012Validator(json.loads(_SCHEMA.read_text(encoding="utf-8")))
+        fault = jsonschema.exceptions.best_match(schema.iter_errors(facts))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); a model is a folder with a model.json") from error
     except ValueError as error:
         raise ModelError(f"{path}: is not JSON ({error})") from error
-    except jsonschema.ValidationError as error:
-        raise ModelError(f"{path}: {error.json_path}: {error.message}") from error
+    if fault:
+        raise ModelError(f"{path}: {fault.json_path}: {fault.message}") from fault
     for key in ("format", "format_version", "preprocessing"):
         del facts[key]
     facts["classes"] = tuple(facts["classes"])

@@ -1,6 +1,9 @@
+import contextlib
 import csv
 import io
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -56,6 +59,31 @@ def test_segment_prints_what_was_found_and_where(painted, tmp_path):
     assert done.stderr == "", "no progress bar where there is no terminal"
     again = run("segment", painted, "-o", tmp_path / "out")
     assert "(as before)" in again.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals of its own")
+def test_on_a_terminal_bars_show_how_far_it_is(painted, tmp_path):
+    ours, theirs = os.openpty()
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    for name in ("a.tif", "b.tif"):
+        shutil.copy(painted, folder / name)
+    command = [sys.executable, "-m", "wsi_idc", "segment", folder, "-o", tmp_path / "out"]
+    wide = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    done = subprocess.Popen(command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, stderr=theirs, env=wide)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal that nobody holds any more, on Linux
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    printed, _ = done.communicate()
+    assert done.returncode == 0
+    assert b"2 of 2 slides done" in printed
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert "[1/2] a.tif" in text and "[2/2] b.tif" in text
+    patches = json.loads((tmp_path / "out" / "a" / "summary.json").read_text())["patches"]
+    assert re.search(rf"\b\d+/{patches}\b", text)
 
 
 def test_segment_exit_status_when_some_slides_fail(painted, tmp_path):

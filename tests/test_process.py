@@ -57,3 +57,14 @@ def test_blas_computes_in_one_thread_unless_told_otherwise():
     assert outcome("lean")[1] == "1"
     assert outcome("lean", OPENBLAS_NUM_THREADS="3")[1] == "3"
     assert outcome("as it is")[1] is None
+
+
+def test_nothing_is_left_for_the_collector_to_look_at_on_the_way_out():
+    # What is registered first is called last.
+    seen = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 1000))"
+    lean = "from wsi_idc.process import be_lean; be_lean()"
+    for code, frozen in ((seen, "False"), (f"{seen}; {lean}", "True")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=Path(__file__).parent, check=True, capture_output=True, text=True
+        )
+        assert done.stdout.strip() == frozen

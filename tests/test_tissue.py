@@ -13,7 +13,7 @@ from wsi_idc.errors import SlideError
 from wsi_idc.painter import CLASSES, PaintedSection, paint_section
 from wsi_idc.pyramid import write_slide
 from wsi_idc.slide import Slide
-from wsi_idc.tissue import MASK_UM, TissueMap, _closed, find_tissue
+from wsi_idc.tissue import MASK_UM, TissueMap, _closed, _lost_detail, find_tissue
 
 GLASS, FAT, STROMA, DUCT, TUMOUR, INK = range(len(CLASSES))
 
@@ -133,6 +133,12 @@ def test_a_colour_cast_is_warned_of(section: PaintedSection, tmp_path: Path) -> 
     wrong = section.pixels.copy()
     wrong[..., 2] = wrong[..., 2] // 2
     assert any("colour" in w for w in look_at(tmp_path, wrong).warnings)
+
+
+@given(arrays(np.uint8, array_shapes(min_dims=4, max_dims=4, max_side=6).map(lambda s: (s[0], 2, s[1], 2))))
+def test_the_detail_that_averaging_loses_is_the_variance_within_each_pixel(blocks: np.ndarray) -> None:
+    image = blocks.reshape(2 * blocks.shape[0], 2 * blocks.shape[2])
+    assert np.array_equal(_lost_detail(image), blocks.var(axis=(1, 3)))
 
 
 def test_focus(found: tuple[PaintedSection, TissueMap], tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def _read_low(slide: Source, workers: int) -> tuple[np.ndarray, np.ndarray, np.n
 def glass_colour(pixels: np.ndarray) -> np.ndarray | None:
     """Estimate the colour of empty glass from (n, 3) uint8 pixels; None where the slide is not brightfield."""
     pixels = _some(pixels)
-    brightness = pixels.min(axis=1)
+    brightness = np.minimum.reduce([*pixels.T])
     bright = np.percentile(brightness, 99)
     if bright < 120:
         return None
@@ -193,10 +193,10 @@ def _doubts(pixels: np.ndarray, thumbnail: np.ndarray, mask: np.ndarray) -> tupl
     """Warn of a colour cast that no glass has, as when a file mistakes YCbCr for RGB, and of tissue without colour."""
     step = max(thumbnail.shape) // 1000 + 1
     tissue = thumbnail[::step, ::step][mask[::step, ::step]]
-    if len(tissue) and np.ptp(tissue, axis=1).mean() < 3:
+    if len(tissue) and (np.maximum.reduce([*tissue.T]) - np.minimum.reduce([*tissue.T])).mean() < 3:
         return (_GREY,)
     pixels = _some(pixels)
-    brightness = pixels.sum(axis=1, dtype=np.uint16)
+    brightness = np.add.reduce([*pixels.T], dtype=np.uint16)
     palest = np.median(pixels[brightness >= np.percentile(brightness, 95)], axis=0)
     return (_CAST,) if palest.max() - palest.min() > 60 else ()
 
@@ -269,8 +269,9 @@ def _grown(mask: np.ndarray, squares: int, crosses: int) -> np.ndarray:
 
 def _lost_detail(image: np.ndarray) -> np.ndarray:
     """Return the variance that averaging 2x2 pixels of (2h, 2w) uint8 loses, as (h, w) float32."""
-    corners = np.stack([image[i::2, j::2] for i in (0, 1) for j in (0, 1)]).astype(np.int32)
-    return (4 * (corners**2).sum(axis=0) - corners.sum(axis=0) ** 2) / np.float32(16)
+    # All whole numbers below 2**24, which float32 holds exactly.
+    a, b, c, d = (image[i::2, j::2].astype(np.float32) for i in (0, 1) for j in (0, 1))
+    return (4 * (a * a + b * b + c * c + d * d) - (a + b + c + d) ** 2) / 16
 
 
 def _out_of_focus(mask: np.ndarray, green: np.ndarray, fine: np.ndarray) -> float:
