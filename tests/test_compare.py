@@ -254,7 +254,8 @@ def write_run(folder, annotations, size=(1000, 500), mpp=(2.0, 2.0), state="done
     regions = [Annotation(a.geometry, a.classification or "IDC", measurements=a.measurements) for a in annotations]
     write_annotations(folder / "regions.geojson", regions)
     facts = {"width": size[0], "height": size[1], "mpp": {"x": mpp[0], "y": mpp[1]}}
-    (folder / "summary.json").write_text(json.dumps({"state": state, "slide": facts}))
+    summary = {"state": state, "slide": facts, "model": {}, "parameters": {}, "identity": {}}
+    (folder / "summary.json").write_text(json.dumps(summary))
     return folder
 
 
@@ -357,7 +358,7 @@ def test_folders_that_cannot_be_paired(tmp_path):
         find_pairs(tmp_path / "found", tmp_path / "truth")
     write_run(tmp_path / "run", [])
     (tmp_path / "run" / "summary.json").write_text('{"slide": {}}')
-    with pytest.raises(DataError, match="not that of a run"):
+    with pytest.raises(DataError, match=r"holds no summary\.json of a run"):
         compare_slides(tmp_path / "run", tmp_path / "truth" / "b.geojson")
 
 

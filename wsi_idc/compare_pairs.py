@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import shapely
 from shapely import MultiPolygon
@@ -19,6 +17,7 @@ from wsi_idc.annotations.read import read_annotations
 from wsi_idc.compare import Areas, SlideAgreement, agreement_areas, compare_regions, polygons
 from wsi_idc.discover import SUFFIXES
 from wsi_idc.errors import DataError
+from wsi_idc.output import read_summary
 
 _ANNOTATIONS = frozenset({".geojson", ".json", ".xml", ".gz", ".zip"})
 
@@ -120,7 +119,7 @@ def compare_pair(
     """
     notes: list[str] = []
     sides = [_read(path, classes, roi_classes, notes) for path in (pair.found, pair.truth)]
-    runs = {path: run_summary(path) for path in (pair.found, pair.truth) if _is_run(path)}
+    runs = {path: read_summary(path) for path in (pair.found, pair.truth) if _is_run(path)}
     notes += [f"{path}: some patches of this run could not be read" for path in runs if runs[path]["state"] != "done"]
     scales = {(s["slide"]["mpp"]["x"], s["slide"]["mpp"]["y"]) for s in runs.values()}
     if mpp is None and not scales:
@@ -135,17 +134,6 @@ def compare_pair(
     found, truth = (regions for regions, _ in sides)
     agreement, areas = compare_regions(found, truth, scale, roi), agreement_areas(found, truth, roi)
     return ComparedSlide(pair, scale, agreement, areas, next(iter(runs), None), notes)
-
-
-def run_summary(run: Path) -> dict[str, Any]:
-    """Read summary.json of a run; raises DataError where it is not one."""
-    try:
-        summary: dict[str, Any] = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-        slide = summary["slide"]
-        float(slide["mpp"]["x"]), float(slide["mpp"]["y"]), int(slide["width"]), int(slide["height"]), summary["state"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{run}: its summary.json is not that of a run; segment the slide again") from error
-    return summary
 
 
 def _read(

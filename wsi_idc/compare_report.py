@@ -22,10 +22,10 @@ from wsi_idc.compare import (
     PooledAgreement,
     pooled,
 )
-from wsi_idc.compare_pairs import ComparedSlide, compare_pair, find_pairs, run_summary
+from wsi_idc.compare_pairs import ComparedSlide, compare_pair, find_pairs
 from wsi_idc.errors import DataError
 from wsi_idc.fresh import fresh_folder
-from wsi_idc.output import replacing
+from wsi_idc.output import read_summary, replacing
 from wsi_idc.overview import GAP, INK, LONGEST_ABOVE, LONGEST_BESIDE, TITLE, draw_scale_bar
 
 # "High contrast" of Paul Tol's colour schemes: told apart by the colour-blind, and in grey.
@@ -177,7 +177,7 @@ def _background(run: Path | None) -> tuple[Image.Image, tuple[int, int]] | None:
     """
     if run is None or not (run / "overview.png").is_file():
         return None
-    facts = run_summary(run)["slide"]
+    facts = read_summary(run)["slide"]
     extent = [facts["width"] * facts["mpp"]["x"] / 1000, facts["height"] * facts["mpp"]["y"] / 1000]
     per_mm = (LONGEST_ABOVE if extent[0] > 1.2 * extent[1] else LONGEST_BESIDE) / max(extent)
     width, height = (max(1, round(e * per_mm)) for e in extent)

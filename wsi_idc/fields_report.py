@@ -17,13 +17,13 @@ from shapely import MultiPolygon
 from wsi_idc.annotations.annotation import Annotation, polygons_of
 from wsi_idc.annotations.qupath import IDC_CLASS, collection, feature
 from wsi_idc.annotations.read import read_annotations
-from wsi_idc.errors import DataError, OutputError, SlideError
+from wsi_idc.errors import OutputError, SlideError
 from wsi_idc.field import fine_grid
 from wsi_idc.fields import WEIGHTS, FoundFields, GradingField, Segmentation, Wish, find_fields
 from wsi_idc.fresh import fresh_folder
 from wsi_idc.heatmap import read_grid, read_heatmap, read_label
 from wsi_idc.manifest import Manifest
-from wsi_idc.output import output_error
+from wsi_idc.output import output_error, read_summary
 from wsi_idc.slide import Slide
 from wsi_idc.summary import RESEARCH_USE
 
@@ -52,7 +52,7 @@ def write_fields(run: Path, output: Path, wish: Wish, slide: Path | None = None)
     Raises DataError where `run` is not such a folder, SlideError where the slide is not found or not that of the run,
     OutputError where `output` cannot be written.
     """
-    summary = _read_summary(run)
+    summary = read_summary(run)
     given = summary["parameters"]["mpp"]
     with fresh_folder(output) as place, Slide(slide or _find_slide(run.resolve(), summary), given) as opened:
         if opened.fingerprint != summary["identity"]["slide_fingerprint"]:
@@ -116,16 +116,6 @@ def _annotations(chosen: FoundFields) -> Iterator[Annotation]:
 
 def _box(field: GradingField) -> shapely.Polygon:
     return shapely.box(field.x, field.y, field.x + field.width, field.y + field.height)
-
-
-def _read_summary(run: Path) -> dict[str, Any]:
-    try:
-        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        summary = None
-    if not isinstance(summary, dict) or not {"slide", "model", "parameters", "identity"} <= summary.keys():
-        raise DataError(f"{run}: holds no summary.json of a run; give the folder of one slide that segment left")
-    return summary
 
 
 def _find_slide(run: Path, summary: dict[str, Any]) -> Path:

@@ -54,7 +54,7 @@ def write_heatmap(
     label_grid: Grid,
     provenance: Mapping[str, Any],
 ) -> None:
-    """Write probabilities (rows, cols) float32, NaN for none, as a new store.
+    """Write probabilities (rows, cols) float32, NaN for none, as a store in a folder that is new or empty.
 
     Beside them are label images of an unsigned integer type over a grid of their own, and the provenance attributes.
     """
@@ -79,7 +79,6 @@ def write_heatmap(
             "0", shape=values.shape, chunks=(_LABEL_CHUNK, _LABEL_CHUNK), dtype=values.dtype, dimension_names=("y", "x")
         )
         array[:] = values
-    path.mkdir(parents=True)
     for name, content in files.items():
         file = path / name
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from wsi_idc.errors import OutputError
+from wsi_idc.errors import DataError, OutputError
 
 # summary.json is the last to be put in place: where it is, the run is whole.
 OUTPUTS = ("heatmap.zarr", "regions.geojson", "overview.png", "report.html", "summary.json")
@@ -116,6 +116,21 @@ def previous_run(folder: Path, identity: dict[str, Any], overwrite: bool) -> dic
     raise OutputError(
         f"{folder}: holds another run (other slide, model or parameters); choose another -o or give --overwrite"
     )
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    """Read summary.json in the folder of a run; raises DataError where there is none, or it is not that of a run."""
+    try:
+        summary: dict[str, Any] = json.loads((run / OUTPUTS[-1]).read_text(encoding="utf-8"))
+        slide = summary["slide"]
+        float(slide["mpp"]["x"]), float(slide["mpp"]["y"]), int(slide["width"]), int(slide["height"])
+        if not {"state", "model", "parameters", "identity"} <= summary.keys():
+            raise ValueError(run)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{run}: holds no summary.json of a run; give the folder of one slide that segment left"
+        ) from error
+    return summary
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.sr.codedict import codes
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage, generate_uid
 
+from wsi_idc.annotations.raster import centres_inside
 from wsi_idc.discover import dicom_series
 from wsi_idc.errors import SlideError
 from wsi_idc.models.package import ModelPackage
@@ -142,16 +143,10 @@ def rasterise(outlines: Sequence[shapely.Geometry], level: Level, base: Level) -
     A centre on the outline itself lies outside.
     """
     mask = np.zeros(level.shape, bool)
-    scale = [fine / coarse for fine, coarse in zip(base.spacing[::-1], level.spacing[::-1], strict=True)]
-    for part in shapely.get_parts(shapely.transform(list(outlines), lambda xy: xy * scale)):
-        left, top, right, bottom = shapely.bounds(part)
-        rows = slice(max(0, int(top)), min(level.shape[0], int(np.ceil(bottom))))
-        columns = slice(max(0, int(left)), min(level.shape[1], int(np.ceil(right))))
-        y, x = (np.arange(s.start, s.stop) + 0.5 for s in (rows, columns))
-        shapely.prepare(part)
-        # Row by row: of a large region the coordinates of all pixels would take gigabytes.
-        for row, at in zip(range(rows.start, rows.stop), y, strict=True):
-            mask[row, columns] |= shapely.contains_xy(part, x, at)
+    down, across = (coarse / fine for fine, coarse in zip(base.spacing, level.spacing, strict=True))
+    for part in shapely.get_parts(list(outlines)):
+        around, inside = centres_inside(part, (across, down), level.shape)
+        mask[around] |= inside
     return mask
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gzip
 import math
-import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -21,10 +20,12 @@ from wsi_idc.annotations.asap import asap_xml
 from wsi_idc.annotations.imagescope import imagescope_xml
 from wsi_idc.annotations.qupath import IDC_CLASS, collection, feature
 from wsi_idc.annotations.qupath_in import Color, as_uuid, normal
-from wsi_idc.errors import DataError, OutputError
+from wsi_idc.annotations.raster import centres_inside
+from wsi_idc.errors import DataError
+from wsi_idc.fresh import fresh_folder
 from wsi_idc.grid import Grid
 from wsi_idc.heatmap import read_grid, read_heatmap, write_heatmap
-from wsi_idc.output import output_error, replacing
+from wsi_idc.output import replacing
 
 Style = Literal["asap", "imagescope"]
 GEOJSON = (".geojson", ".json", ".geojson.gz", ".json.gz")
@@ -210,7 +211,7 @@ def write_labels(path: Path, annotations: Sequence[Annotation], like: Path) -> l
     Each class is a label image, (rows, cols) uint32: the number of the annotation, from 1 in the order of the file, of
     which the patch has its centre in, the last one's where several do; else 0. Without a class it is "unclassified".
     Returns in words which annotations hold no centre of a patch. Raises DataError for the heatmap or a class name that
-    cannot be a folder, OutputError where `path` exists or cannot be written.
+    cannot be a folder, OutputError where `path` is neither new nor empty, or cannot be written.
     """
     values, provenance, grid = open_heatmap(like)
     labels: dict[str, np.ndarray] = {}
@@ -220,35 +221,10 @@ def write_labels(path: Path, annotations: Sequence[Annotation], like: Path) -> l
         if not name.strip(".") or name.startswith("__") or set(name) & set('/\\:*?"<>|'):
             raise DataError(f"{path}: class {name!r} cannot name a folder; give it another with --class {name}=NEW")
         label = labels.setdefault(name, np.zeros(values.shape, np.uint32))
-        if not _paint(label, annotation.geometry, grid, number):
+        around, inside = centres_inside(annotation.geometry, grid.step, label.shape)
+        label[around][inside] = number
+        if not inside.any():
             notes.append(f"annotation {number}: holds no centre of a patch, not in the labels")
-    _put_folder(path, lambda place: write_heatmap(place, values, grid, labels, grid, provenance))
+    with fresh_folder(path) as place:
+        write_heatmap(place, values, grid, labels, grid, provenance)
     return notes
-
-
-def _paint(label: np.ndarray, geometry: Polygon | MultiPolygon, grid: Grid, number: int) -> int:
-    """Number the patches (rows, cols) with their centre in an area, and return how many these are."""
-    bounds = np.array(geometry.bounds).reshape(2, 2) / np.array(grid.step)
-    (left, top), (right, bottom) = np.clip(np.round(bounds), 0, label.shape[::-1]).astype(int)
-    rows, cols = (i.ravel() for i in np.mgrid[top:bottom, left:right])
-    centres = grid.to_level0(np.column_stack([cols, rows]) + 0.5)
-    shapely.prepare(geometry)
-    inside = shapely.contains_xy(geometry, centres)
-    label[rows[inside], cols[inside]] = number
-    return int(inside.sum())
-
-
-def _put_folder(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder under another name, and give it its own when it is whole."""
-    if path.exists():
-        raise OutputError(f"{path}: is there already; remove it or give another name")
-    place = path.with_name(f".partial-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(place, ignore_errors=True)
-        write(place)
-        place.replace(path)
-    except OSError as error:
-        raise output_error(path, error) from error
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
