@@ -1,10 +1,12 @@
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wsi_idc import stream as stream_module
 from wsi_idc.errors import SlideError
 from wsi_idc.grid import Block, Grid
 from wsi_idc.inference import Predictor
@@ -45,14 +47,16 @@ def run(folder, pixels, wanted, *, halo, chunk, workers=1, batch=64, damaged=(),
     st.integers(1, 5),
     st.integers(1, 4),
     st.sampled_from([1, 5, 64]),
+    st.integers(1, 9),
     st.integers(0, 2**32 - 1),
 )
-def test_tiled_is_whole(tmp_path_factory, shape, halo, chunk, workers, batch, seed):
+def test_tiled_is_whole(tmp_path_factory, shape, halo, chunk, workers, batch, together, seed):
     rng = np.random.default_rng(seed)
     wanted = rng.random(shape) > 0.3
     pixels = (rng.random((shape[0] * 50, shape[1] * 50, 3)) * 255).astype(np.uint8)
     folder = tmp_path_factory.mktemp("stream") / "heatmap.zarr"
-    found, report = run(folder, pixels, wanted, halo=halo, chunk=chunk, workers=workers, batch=batch)
+    with patch.object(stream_module, "_TOGETHER", together):
+        found, report = run(folder, pixels, wanted, halo=halo, chunk=chunk, workers=workers, batch=batch)
     assert not report.failed
     np.testing.assert_allclose(found, summed_darkness(pixels, wanted, halo), atol=1e-6)
 

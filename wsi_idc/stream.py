@@ -24,8 +24,8 @@ from wsi_idc.slide import Slide
 from wsi_idc.symmetry import symmetry, turned_back
 from wsi_idc.tissue import READ_UM
 
-# Patches a side whose neighbourhoods are computed together.
-_TOGETHER = 16
+# Patches a side whose neighbourhoods are computed together: the halo around them is computed for nothing.
+_TOGETHER = 48
 # Chunks side by side in a strip of a slide.
 _STRIP = 4
 # Batches that are computed together at least.
@@ -221,7 +221,7 @@ def _finish(encoder: Encoder, wanted: np.ndarray) -> np.ndarray:
     """Turn features into probabilities, each patch seeing `halo` patches around it; of views the mean of the logits."""
     features, predictor = encoder.features, encoder.predictor
     side, halo, (views, rows, cols, _) = features.chunk, predictor.package.halo, features.shape
-    # Many at once: the halo around them is computed for nothing. Without a halo each costs nothing but a reading.
+    # Without a halo each costs nothing but a reading.
     side *= -(-(_TOGETHER if halo else 256) // side)
     probabilities = np.full(wanted.shape, np.nan, np.float32)
     sums = np.zeros((views, predictor.n_features + 1))
