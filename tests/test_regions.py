@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import shapely
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -12,6 +12,9 @@ from wsi_idc.outlining import Outlining
 from wsi_idc.regions import find_bands, find_regions, largest_diameter
 
 heatmaps = arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=10), elements=st.floats(0, 1, width=32))
+# Two regions of the same area.
+TWINS = np.zeros((4, 5), np.float32)
+TWINS[1, 3] = TWINS[2, 1] = 1
 
 
 def grid_over(heatmap, slide_mpp=(4.0, 4.0)):
@@ -74,6 +77,7 @@ def test_painted_shapes_keep_their_area_and_topology(kind, radius, x, y):
 
 @settings(max_examples=150, deadline=None)
 @given(heatmaps, st.floats(0.1, 0.9), st.floats(0.1, 4.4), st.floats(0.99, 1.01), st.floats(0, 200))
+@example(TWINS, 0.5, 1.0, 0.99, 0.0)
 def test_outlines_are_valid_whole_pixels_at_any_scale(heatmap, threshold, mpp, ratio, smooth):
     grid = grid_over(heatmap, (mpp, mpp * ratio))
     field = field_of(heatmap, grid)
