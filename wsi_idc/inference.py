@@ -58,6 +58,10 @@ class OnnxEngine:
         providers = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in _providers()]
         if providers[0] != "CPUExecutionProvider":
             self.batch_size, self.lanes = GPU_BATCH, 1
+        # What the neighbourhoods of a whole block took is not kept from one to the next.
+        frugal = onnxruntime.RunOptions()
+        frugal.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._run_options = {"context": frugal}
         for network in package.networks:
             # From memory, not by path: the bytes that run are the bytes whose checksum was verified.
             data = package.read_weights(network, "onnx")
@@ -69,7 +73,8 @@ class OnnxEngine:
         session, taken = self._sessions[network]
         # By name: an exporter need not keep the order of the inputs, nor one that the network makes no use of.
         given = zip(CONTEXT_INPUTS if network == "context" else taken, inputs, strict=True)
-        return session.run(None, {name: value for name, value in given if name in taken})[0]
+        feeds = {name: value for name, value in given if name in taken}
+        return session.run(None, feeds, self._run_options.get(network))[0]
 
 
 class KerasEngine:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 # Options of mallopt, from glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-_LARGE = 1 << 22
+_LARGE, _MUCH = 1 << 22, 1 << 26
 
 
 def be_lean() -> None:
@@ -30,7 +30,7 @@ def be_lean() -> None:
     for option, name, value in (
         (_ARENA_MAX, "MALLOC_ARENA_MAX", 2),
         (_MMAP_THRESHOLD, "MALLOC_MMAP_THRESHOLD_", _LARGE),
-        (_TRIM_THRESHOLD, "MALLOC_TRIM_THRESHOLD_", _LARGE),
+        (_TRIM_THRESHOLD, "MALLOC_TRIM_THRESHOLD_", _MUCH),
     ):
         if name not in os.environ:
             mallopt(option, value)

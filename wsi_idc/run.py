@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 MAX_COARSER = 1.10
+# Pixels of the mask of a slide that takes so much memory that it is given back between stages; else it costs time only.
+_LARGE_MASK = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +162,9 @@ class Runner:
         # Where patches do not overlap, the squares that get a probability are the patches.
         wanted_cells = lattices[0][1] if grid == lattices[0][0] else self._wanted(grid, tissue)
         where = fine_tissue(tissue.mask, tissue.um, grid)
-        tissue = tissue.without_planes()
-        give_back()
+        large, tissue = tissue.mask.size > _LARGE_MASK, tissue.without_planes()
+        if large:
+            give_back()
         probabilities, report, engine = np.full(grid.shape, np.nan, np.float32), StreamReport(), None
         if n_patches:
             predictor = self.predictor(n_patches * settings.views)
@@ -177,7 +180,8 @@ class Runner:
             if len(maps) > 1:
                 probabilities = np.where(wanted_cells, merge(maps, grid), np.float32(np.nan))
         times["stream"] = time.perf_counter()
-        give_back()
+        if large:
+            give_back()
         if report.failed and not np.isfinite(probabilities).any():
             raise SlideError(f"{slide.path}: no patch of it can be decoded ({report.failed[0].reason})")
         failed = wanted_cells & ~np.isfinite(probabilities)
@@ -188,7 +192,8 @@ class Runner:
         labels = {"idc": found.numbers, "tissue": where.astype(np.uint8)}
         write_heatmap(out / "heatmap.zarr", probabilities, grid, labels, fine_grid(grid), identity | facts)
         (out / "regions.geojson").write_text(to_geojson(found.regions, found.bands), encoding="utf-8")
-        give_back()
+        if large:
+            give_back()
         draw_overview(out / "overview.png", slide.name, tissue.thumbnail, probabilities, grid, found.regions)
         summary = summarise(slide, package, identity, tissue, grid, found.regions, report, probabilities, engine)
         write_report(out / "report.html", summary, out / "overview.png", found.regions)
