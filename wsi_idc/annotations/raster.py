@@ -16,7 +16,7 @@ def centres_inside(
     `step` is the width and height of a pixel in units of the geometry, whose origin is the corner of the image. Returns
     the rows and columns around the geometry, outside of which no pixel is, and (r, c) bool of these.
     """
-    left, top, right, bottom = geometry.bounds
+    left, top, right, bottom = shapely.bounds(geometry)
     columns = slice(max(0, math.floor(left / step[0])), min(shape[1], math.ceil(right / step[0])))
     rows = slice(max(0, math.floor(top / step[1])), min(shape[0], math.ceil(bottom / step[1])))
     x, y = ((np.arange(s.start, s.stop) + 0.5) * size for s, size in zip((columns, rows), step, strict=True))
