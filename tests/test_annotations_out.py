@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import shapely
 import zarr
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from ome_zarr_models.v05.image import Image
@@ -358,6 +358,8 @@ def test_labels_refuse_classes_that_cannot_be_folders(tmp_path, heatmap, name):
 
 @settings(max_examples=50, deadline=None)
 @given(drawn)
+@example(box(-50, 5, -10, 20))
+@example(box(5, 90, 20, 200))
 def test_pixels_inside_are_those_whose_centres_lie_inside(geometry):
     painted = np.zeros((10, 12), bool)
     around, inside = centres_inside(geometry, (7.0, 8.0), painted.shape)

@@ -17,8 +17,10 @@ def centres_inside(
     the rows and columns around the geometry, outside of which no pixel is, and (r, c) bool of these.
     """
     left, top, right, bottom = shapely.bounds(geometry)
-    columns = slice(max(0, math.floor(left / step[0])), min(shape[1], math.ceil(right / step[0])))
-    rows = slice(max(0, math.floor(top / step[1])), min(shape[0], math.ceil(bottom / step[1])))
+    columns, rows = (
+        slice(*np.clip([math.floor(low / size), math.ceil(high / size)], 0, count).tolist())
+        for low, high, size, count in zip((left, top), (right, bottom), step, shape[::-1], strict=True)
+    )
     x, y = ((np.arange(s.start, s.stop) + 0.5) * size for s, size in zip((columns, rows), step, strict=True))
     inside = np.zeros((len(y), len(x)), bool)
     shapely.prepare(geometry)
