@@ -122,10 +122,8 @@ def read_summary(run: Path) -> dict[str, Any]:
     """Read summary.json in the folder of a run; raises DataError where there is none, or it is not that of a run."""
     try:
         summary: dict[str, Any] = json.loads((run / OUTPUTS[-1]).read_text(encoding="utf-8"))
-        slide = summary["slide"]
+        slide, *_ = (summary[key] for key in ("slide", "state", "model", "parameters", "identity"))
         float(slide["mpp"]["x"]), float(slide["mpp"]["y"]), int(slide["width"]), int(slide["height"])
-        if not {"state", "model", "parameters", "identity"} <= summary.keys():
-            raise ValueError(run)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{run}: holds no summary.json of a run; give the folder of one slide that segment left"

@@ -16,6 +16,7 @@ from shapely import MultiPolygon, Polygon
 
 from wsi_idc.annotations.annotation import area_of, polygons_of
 from wsi_idc.field import Field
+from wsi_idc.grid import Grid
 from wsi_idc.outlining import Outlining
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://wsi-idc/regions")
@@ -114,7 +115,7 @@ def find_bands(field: Field, edges: Sequence[float], smooth_um: float, key: str 
         parts = [part for outline in outlines if outline is not None for part in polygons_of(outline)]
         if parts:
             geometry = shapely.normalize(MultiPolygon(polygons_of(shapely.union_all(parts, grid_size=1.0))))
-            area = geometry.area * field.grid.slide_mpp[0] * field.grid.slide_mpp[1] / 1e6
+            area = _mm2(geometry, field.grid)
             identity = uuid.uuid5(_NAMESPACE, f"{key}{low}{high}" + shapely.to_wkb(geometry, hex=True, byte_order=1))
             bands.append(Band(str(identity), low, high, geometry, area))
     return bands
@@ -175,10 +176,14 @@ def _finished(outline: Polygon, field: Field, outlining: Outlining) -> Polygon |
     simple = shapely.intersection(shapely.make_valid(simple), shapely.box(0, 0, *grid.slide_size))
     # Rounds and repairs in one go: the result is valid on the grid of whole pixels.
     whole = area_of(shapely.set_precision(simple, 1.0))
-    area_mm2 = whole.area * grid.slide_mpp[0] * grid.slide_mpp[1] / 1e6
-    if whole.is_empty or area_mm2 < outlining.min_area_mm2:
+    if whole.is_empty or _mm2(whole, grid) < outlining.min_area_mm2:
         return None
     return shapely.normalize(whole)
+
+
+def _mm2(geometry: Polygon | MultiPolygon, grid: Grid) -> float:
+    """Return the area; of whole pixels it is exact, so that equal areas are equal to the last bit wherever they lie."""
+    return geometry.area * grid.slide_mpp[0] * grid.slide_mpp[1] / 1e6
 
 
 def _painted(geometries: Sequence[Polygon | MultiPolygon], field: Field) -> np.ndarray:
@@ -231,8 +236,7 @@ def _measured(
     return Region(
         id=str(identity),
         geometry=geometry,
-        # Of whole pixels, exact: areas that are equal are so to the last bit, wherever they lie.
-        area_mm2=geometry.area * grid.slide_mpp[0] * grid.slide_mpp[1] / 1e6,
+        area_mm2=_mm2(geometry, grid),
         perimeter_mm=physical.length / 1e3,
         largest_diameter_mm=largest_diameter(physical) / 1e3,
         mean_probability=float(values.mean()),

@@ -173,6 +173,7 @@ def _read_low(slide: Source, workers: int) -> tuple[np.ndarray, np.ndarray, np.n
 def glass_colour(pixels: np.ndarray) -> np.ndarray | None:
     """Estimate the colour of empty glass from (n, 3) uint8 pixels; None where the slide is not brightfield."""
     pixels = _some(pixels)
+    # Here and below colour by colour: along an axis of three NumPy takes twenty times as long.
     brightness = np.minimum.reduce([*pixels.T])
     bright = np.percentile(brightness, 99)
     if bright < 120:
