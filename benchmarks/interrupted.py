@@ -23,9 +23,9 @@ from bench import THREADS, Bench, Figure
 
 from wsi_idc import Settings, find_model
 from wsi_idc.batch import segment_slides
+from wsi_idc.encode import Chunk, Encoded, Encoder
 from wsi_idc.inference import Predictor
 from wsi_idc.run import Runner
-from wsi_idc.stream import Chunk, Encoded, Encoder
 
 KILLS = 20
 

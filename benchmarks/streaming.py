@@ -31,8 +31,7 @@ from bench import SEGMENT, THREADS, Bench, Figure, measured, seconds
 from interrupted import cluster, kills
 from readers import tile_ways
 
-from wsi_idc import Settings, Slide, find_model, read_heatmap
-from wsi_idc import stream as stream_module
+from wsi_idc import Settings, Slide, find_model, finish, read_heatmap
 from wsi_idc.grid import Grid
 from wsi_idc.models.registry import DEFAULT_MODEL
 from wsi_idc.run import Runner
@@ -207,7 +206,7 @@ def tiled(bench: Bench) -> list[Figure]:
         runner = Runner(find_model(), Settings(chunk=chunk, workers=workers, engine="onnx"))
         runner.predictor(1).engine.batch_size = batch
         # Else a slide of this size is put together as a whole, however its chunks were encoded.
-        stream_module._TOGETHER = chunk
+        finish._TOGETHER = chunk
         heatmap, _ = read_heatmap(runner.run(slide, bench.output()).heatmap)
         whole = heatmap if whole is None else whole
         differs = np.where(np.isnan(heatmap) & np.isnan(whole), 0, np.abs(heatmap - whole))

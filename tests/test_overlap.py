@@ -6,14 +6,21 @@ from hypothesis import strategies as st
 import wsi_idc
 from wsi_idc import read_heatmap
 from wsi_idc.errors import ModelError
-from wsi_idc.grid import Grid
-from wsi_idc.overlap import cells, merge, shifted
+from wsi_idc.grid import Block, Grid
+from wsi_idc.overlap import cells, merge, shifted, under
 
 from helpers import contents
 
 
 def grid(rows, cols, size=10):
     return Grid((cols * size, rows * size), (1.0, 1.0), size, 1.0)
+
+
+def merged(found, onto, block=None):
+    """Merge heatmaps of whole grids, and return a block, by default all, of what comes out."""
+    block = block or Block(0, 0, *onto.shape)
+    parts = [(g, under(g, onto, block), values) for g, values in found]
+    return merge([(g, part, values[part.slices]) for g, part, values in parts], onto, block)
 
 
 def test_a_stride_of_half_a_patch_weighs_its_four_patches_alike():
@@ -25,8 +32,8 @@ def test_a_stride_of_half_a_patch_weighs_its_four_patches_alike():
     grids = shifted(whole, 5)
     assert [g.shift for g in grids] == [(0, 0), (5, 0), (0, 5), (5, 5)]
     assert [g.shape for g in grids] == [(1, 2), (1, 2), (1, 2), (1, 2)]
-    merged = merge([(g, np.array(values[g.shift], np.float32)) for g in grids], onto)
-    np.testing.assert_allclose(merged, [[0.1, 0.5, 0.7, 0.5]] * 2, rtol=1e-6)
+    found = merged([(g, np.array(values[g.shift], np.float32)) for g in grids], onto)
+    np.testing.assert_allclose(found, [[0.1, 0.5, 0.7, 0.5]] * 2, rtol=1e-6)
 
 
 def test_patches_weigh_less_the_further_they_are():
@@ -35,9 +42,9 @@ def test_patches_weigh_less_the_further_they_are():
     onto = cells(whole, 2)
     found = [(g, np.full(g.shape, g.shift[0] / 2, np.float32)) for g in shifted(whole, 2) if g.shift[1] == 0]
     # Square 4 is the last of the patch at 0, the next to last of that at 1, and so on.
-    assert merge(found, onto)[0, 4] == pytest.approx((1 * 0 + 2 * 1 + 3 * 2 + 2 * 3 + 1 * 4) / 9)
+    assert merged(found, onto)[0, 4] == pytest.approx((1 * 0 + 2 * 1 + 3 * 2 + 2 * 3 + 1 * 4) / 9)
     # Square 1 is covered by the patches at 0 and 1 only, as their second and first.
-    assert merge(found, onto)[0, 1] == pytest.approx((2 * 0 + 1 * 1) / 3)
+    assert merged(found, onto)[0, 1] == pytest.approx((2 * 0 + 1 * 1) / 3)
 
 
 @settings(deadline=None)
@@ -46,8 +53,21 @@ def test_where_all_agree_so_does_the_mean(rows, cols, stride, value):
     whole = grid(rows, cols)
     onto = cells(whole, stride)
     assert onto.shape == (rows * 10 // stride, cols * 10 // stride)
-    merged = merge([(g, np.full(g.shape, value, np.float32)) for g in shifted(whole, stride)], onto)
-    np.testing.assert_allclose(merged, value, rtol=1e-6)
+    found = merged([(g, np.full(g.shape, value, np.float32)) for g in shifted(whole, stride)], onto)
+    np.testing.assert_allclose(found, value, rtol=1e-6)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 6), st.integers(1, 6), st.sampled_from([1, 2, 5, 10]), st.integers(1, 13), st.integers(0, 99))
+def test_blocks_are_merged_as_the_whole_is(rows, cols, stride, side, seed):
+    whole, rng = grid(rows, cols), np.random.default_rng(seed)
+    onto = cells(whole, stride)
+    found = [(g, rng.random(g.shape, np.float32)) for g in shifted(whole, stride)]
+    for _, values in found:
+        values[rng.random(values.shape) < 0.2] = np.nan
+    everything = merged(found, onto)
+    for block in onto.blocks(side):
+        np.testing.assert_array_equal(merged(found, onto, block), everything[block.slices])
 
 
 def test_overlapping_patches_show_what_lies_between_them(painted, tmp_path):

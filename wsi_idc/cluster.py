@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsi_idc.autotune import make_engine
+from wsi_idc.encode import Chunk, Encoded, Encoder, open_encoder
 from wsi_idc.errors import WsiIdcError
 from wsi_idc.grid import Grid
 from wsi_idc.inference import Predictor
 from wsi_idc.models.package import load_package
 from wsi_idc.slide import Slide
-from wsi_idc.stream import Chunk, Encoded, Encoder, RunChunks, open_encoder
+from wsi_idc.stream import RunChunks
 from wsi_idc.workers import Job, LostError, Watcher
 
 if TYPE_CHECKING:
@@ -90,16 +91,15 @@ class Elsewhere:
     kept: Path
     chunk: int
     views: int
-    grid: Grid
 
 
 def in_cluster(client: Client, there: Elsewhere) -> RunChunks:
     """Encode on the workers of a cluster; a worker that dies costs the chunks that it had in hand."""
 
-    def run(_here: Encoder, packs: list[list[Chunk]], on_done: Callable[[Chunk, Encoded], None]) -> None:
+    def run(here: Encoder, packs: list[list[Chunk]], on_done: Callable[[Chunk, Encoded], None]) -> None:
         from distributed import as_completed
 
-        futures = client.map(_encode, [there] * len(packs), packs, pure=False)
+        futures = client.map(_encode, [there] * len(packs), [here.grid] * len(packs), packs, pure=False)
         numbers = {future: number for number, future in enumerate(futures)}
         for future, found in as_completed(futures, with_results=True):
             for chunk, encoded in zip(packs[numbers[future]], found, strict=True):
@@ -108,14 +108,14 @@ def in_cluster(client: Client, there: Elsewhere) -> RunChunks:
     return run
 
 
-def _encode(there: Elsewhere, chunks: list[Chunk]) -> list[Encoded]:
-    return _encoder(there)(chunks)
+def _encode(there: Elsewhere, grid: Grid, chunks: list[Chunk]) -> list[Encoded]:
+    return _encoder(there, grid)(chunks)
 
 
 @lru_cache(maxsize=1)
-def _encoder(there: Elsewhere) -> Encoder:
+def _encoder(there: Elsewhere, grid: Grid) -> Encoder:
     slide, predictor = Slide(there.slide, there.mpp), _predictor(there.model, there.engine)
-    return open_encoder(slide, there.grid, predictor, there.kept, there.chunk, there.views)
+    return open_encoder(slide, grid, predictor, there.kept, there.chunk, there.views)
 
 
 @lru_cache(maxsize=1)

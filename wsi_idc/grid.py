@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -27,6 +28,11 @@ class Block:
     def slices(self) -> tuple[slice, slice]:
         """The index of this block in an array over the grid."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def pieces(self, side: int) -> list[Block]:
+        """Cut the block into as few pieces as there can be of at most `side` patches a side, all about as large."""
+        rows, cols = (_edges(*ends, side) for ends in ((self.top, self.bottom), (self.left, self.right)))
+        return [Block(top, left, bottom, right) for top, bottom in pairwise(rows) for left, right in pairwise(cols)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +131,12 @@ def cut(
             bottom, right = min(top + height, (row + 1) * high), min(left + width, (col + 1) * wide)
             within = slice(y - row * high, bottom - row * high), slice(x - col * wide, right - col * wide)
             yield row, col, within, (slice(y - top, bottom - top), slice(x - left, right - left))
+
+
+def _edges(start: int, stop: int, side: int) -> list[int]:
+    """Divide a stretch into equal parts of at most `side`; of an empty one there are none."""
+    parts = -(-(stop - start) // side)
+    return [start + (stop - start) * n // parts for n in range(parts)] + [stop]
 
 
 def area_weights(n_out: int, start: float, step: float, n_in: int):  # type: ignore[no-untyped-def]

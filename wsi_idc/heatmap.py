@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,8 @@ import zarr
 from zarr.storage import MemoryStore
 
 from wsi_idc.errors import DataError
-from wsi_idc.grid import Grid
+from wsi_idc.grid import Block, Grid
+from wsi_idc.output import replacing
 
 # Pixels a side: files of 256 kB, and for all but the largest slides a single one.
 _CHUNK, _LABEL_CHUNK = 256, 512
@@ -46,6 +49,92 @@ def _multiscales(grid: Grid, name: str) -> dict[str, Any]:
     }
 
 
+# In memory first: on disk Zarr makes and renames, or drops, three files for each that stays.
+_Files = dict[str, Any]
+
+
+class HeatmapStore:
+    """A heatmap that is being written: its chunks may come one by one and from any thread, and each is there whole."""
+
+    def __init__(self, path: Path, grid: Grid, provenance: Mapping[str, Any]) -> None:
+        """Begin a store in the folder `path`, or go on with what is there of the same one.
+
+        `grid` are the squares that have a probability; the provenance is kept as attributes.
+        """
+        self.path = path
+        self._lock, self._files = threading.Lock(), _Files()
+        ome = _multiscales(grid, "IDC probability")
+        group = zarr.create_group(
+            MemoryStore(self._files), zarr_format=3, attributes={"ome": ome, "wsi_idc": dict(provenance)}
+        )
+        self._heatmap = group.create_array(
+            "0",
+            shape=grid.shape,
+            chunks=(_CHUNK, _CHUNK),
+            dtype="float32",
+            fill_value=float("nan"),
+            dimension_names=("y", "x"),
+        )
+        _save(self._files, path)
+
+    def holds(self, block: Block) -> bool:
+        """Say whether probabilities of a chunk, one of `heatmap_chunks`, have been written, and are whole."""
+        try:
+            with _reading(self.path) as group:
+                return bool(np.isfinite(group["0"][block.slices]).any())
+        except DataError:
+            # Cut short, when the machine lost its power.
+            return False
+
+    def write(self, block: Block, probabilities: np.ndarray) -> None:
+        """Write the probabilities (r, c) float32, NaN for none, of one of `heatmap_chunks`, or of several."""
+        with self._lock:
+            self._heatmap[block.slices] = probabilities
+            _save(self._files, self.path)
+
+    def read(self) -> np.ndarray:
+        """Return what has been written so far: (rows, cols) float32, NaN elsewhere."""
+        return read_heatmap(self.path)[0]
+
+    def add_labels(self, labels: Mapping[str, np.ndarray], grid: Grid) -> None:
+        """Add label images of an unsigned integer type over a grid of their own, in place of any that are there."""
+        files = _Files()
+        group = zarr.create_group(
+            MemoryStore(files), zarr_format=3, attributes={"ome": {"version": "0.5", "labels": sorted(labels)}}
+        )
+        for name, values in labels.items():
+            ome = _multiscales(grid, name) | {"image-label": {"version": "0.5", "source": {"image": "../../"}}}
+            label = group.create_group(name, attributes={"ome": ome})
+            array = label.create_array(
+                "0",
+                shape=values.shape,
+                chunks=(_LABEL_CHUNK, _LABEL_CHUNK),
+                dtype=values.dtype,
+                dimension_names=("y", "x"),
+            )
+            array[:] = values
+        # Zarr leaves out chunks of zeros: what a run that was killed wrote there would show.
+        shutil.rmtree(self.path / "labels", ignore_errors=True)
+        _save(files, self.path / "labels")
+
+    def move(self, path: Path) -> None:
+        """Move the store to another place, where nothing is, on the same file system."""
+        self.path = self.path.rename(path)
+
+
+def _save(files: _Files, folder: Path) -> None:
+    """Move to disk what Zarr has made in memory, each file whole or not at all."""
+    while files:
+        name, content = files.popitem()
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(content.to_bytes())
+
+
+def heatmap_chunks(grid: Grid) -> list[Block]:
+    """Return the chunks in which a heatmap over `grid` is written, row by row."""
+    return grid.blocks(_CHUNK)
+
+
 def write_heatmap(
     path: Path,
     probabilities: np.ndarray,
@@ -58,31 +147,9 @@ def write_heatmap(
 
     Beside them are label images of an unsigned integer type over a grid of their own, and the provenance attributes.
     """
-    # In memory first: on disk Zarr makes and renames, or drops, three files for each that stays.
-    files: dict[str, Any] = {}
-    ome = _multiscales(grid, "IDC probability")
-    group = zarr.create_group(MemoryStore(files), zarr_format=3, attributes={"ome": ome, "wsi_idc": dict(provenance)})
-    heatmap = group.create_array(
-        "0",
-        shape=probabilities.shape,
-        chunks=(_CHUNK, _CHUNK),
-        dtype="float32",
-        fill_value=float("nan"),
-        dimension_names=("y", "x"),
-    )
-    heatmap[:] = probabilities
-    folder = group.create_group("labels", attributes={"ome": {"version": "0.5", "labels": sorted(labels)}})
-    for name, values in labels.items():
-        ome = _multiscales(label_grid, name) | {"image-label": {"version": "0.5", "source": {"image": "../../"}}}
-        label = folder.create_group(name, attributes={"ome": ome})
-        array = label.create_array(
-            "0", shape=values.shape, chunks=(_LABEL_CHUNK, _LABEL_CHUNK), dtype=values.dtype, dimension_names=("y", "x")
-        )
-        array[:] = values
-    for name, content in files.items():
-        file = path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content.to_bytes())
+    store = HeatmapStore(path, grid, provenance)
+    store.write(Block(0, 0, *grid.shape), probabilities)
+    store.add_labels(labels, label_grid)
 
 
 def read_heatmap(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
@@ -117,5 +184,7 @@ def read_grid(path: Path) -> Grid:
 def _reading(path: Path) -> Iterator[Any]:
     try:
         yield zarr.open_group(path, mode="r")
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path}: not a heatmap written by wsi-idc ({type(error).__name__}: {error})") from error
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{path}: not a heatmap written by wsi-idc, or a damaged one ({type(error).__name__}: {error})"
+        ) from error

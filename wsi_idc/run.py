@@ -15,21 +15,22 @@ import numpy as np
 from wsi_idc.annotations.qupath import to_geojson
 from wsi_idc.autotune import choose_engine, make_engine
 from wsi_idc.delineate import delineate, fine_tissue, without_patches
+from wsi_idc.encode import copy_of, open_encoder
 from wsi_idc.errors import SlideError
 from wsi_idc.field import fine_grid
 from wsi_idc.glass import SparseSlide, find_glass
 from wsi_idc.grid import Grid
-from wsi_idc.heatmap import write_heatmap
+from wsi_idc.heatmap import HeatmapStore
 from wsi_idc.inference import Engine, Predictor
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.output import holding, previous_run, unfinished, writing_to
-from wsi_idc.overlap import cells, merge, shifted
+from wsi_idc.overlap import cells, shifted
 from wsi_idc.overview import draw_overview
 from wsi_idc.process import give_back
 from wsi_idc.report import write_report
 from wsi_idc.settings import Progress, SegmentResult, Settings
 from wsi_idc.slide import Slide
-from wsi_idc.stream import Encoder, RunChunks, StreamReport, copy_of, in_threads, open_encoder, stream
+from wsi_idc.stream import RunChunks, StreamReport, in_threads, stream
 from wsi_idc.summary import summarise, timings
 from wsi_idc.tissue import TissueMap, find_tissue
 
@@ -122,7 +123,7 @@ class Runner:
         share = grid.share(tissue.mask, tissue.um)
         return (share >= self.settings.min_tissue) | (grid.share(tissue.unreadable, tissue.um) > 0)
 
-    def _encoding(self, slide: Slide, encoder: Encoder, identity: dict[str, Any], kept: Path) -> RunChunks:
+    def _encoding(self, slide: Slide, engine: str, identity: dict[str, Any], kept: Path) -> RunChunks:
         """Return what encodes chunks: threads of this process, or the workers of a cluster."""
         if self.client is None:
             return in_threads(self.settings.workers)
@@ -133,11 +134,10 @@ class Runner:
             slide=slide.path.absolute(),
             mpp=self.settings.mpp,
             model=self.package.folder.absolute(),
-            engine=encoder.predictor.engine.name,
+            engine=engine,
             kept=kept.absolute(),
             chunk=self.settings.chunk,
             views=self.settings.views,
-            grid=encoder.grid,
         )
         return in_cluster(self.client, there)
 
@@ -165,20 +165,22 @@ class Runner:
         large, tissue = tissue.mask.size > _LARGE_MASK, tissue.without_planes()
         if large:
             give_back()
-        probabilities, report, engine = np.full(grid.shape, np.nan, np.float32), StreamReport(), None
-        if n_patches:
-            predictor = self.predictor(n_patches * settings.views)
-            engine = predictor.engine.name
+        predictor = self.predictor(n_patches * settings.views) if n_patches else None
+        engine = predictor.engine.name if predictor else None
+        facts = {"model": package.name, "engine": engine, "patch_um": grid.patch_um, "grid": asdict(grid)}
+
+        def begin(name: str) -> HeatmapStore:
+            return HeatmapStore(kept / f"heatmap-{name}.zarr", grid, identity | facts)
+
+        if predictor:
             times["engine"] = time.perf_counter()
-            maps = []
-            for lattice, wanted in lattices:
-                encoder = open_encoder(slide, lattice, predictor, kept, settings.chunk, settings.views)
-                one, of_one = stream(encoder, wanted, self._encoding(slide, encoder, identity, kept), progress)
-                maps.append((lattice, one))
-                report.add(of_one)
-            probabilities = maps[0][1]
-            if len(maps) > 1:
-                probabilities = np.where(wanted_cells, merge(maps, grid), np.float32(np.nan))
+            encoders = [open_encoder(slide, g, predictor, kept, settings.chunk, settings.views) for g, _ in lattices]
+            layers = [(encoder, wanted) for encoder, (_, wanted) in zip(encoders, lattices, strict=True)]
+            encoding = self._encoding(slide, predictor.engine.name, identity, kept)
+            heatmap, report = stream(layers, grid, wanted_cells, begin, encoding, progress)
+        else:
+            heatmap, report = begin("empty"), StreamReport()
+        probabilities = heatmap.read()
         times["stream"] = time.perf_counter()
         if large:
             give_back()
@@ -188,9 +190,8 @@ class Runner:
         where = without_patches(where, grid, failed)
         key = identity["slide_fingerprint"] + identity["model_sha256"]
         found = delineate(probabilities, grid, where, settings.outlining(package), settings.bands, key)
-        facts = {"model": package.name, "engine": engine, "patch_um": grid.patch_um, "grid": asdict(grid)}
         labels = {"idc": found.numbers, "tissue": where.astype(np.uint8)}
-        write_heatmap(out / "heatmap.zarr", probabilities, grid, labels, fine_grid(grid), identity | facts)
+        heatmap.add_labels(labels, fine_grid(grid))
         (out / "regions.geojson").write_text(to_geojson(found.regions, found.bands), encoding="utf-8")
         if large:
             give_back()
@@ -199,6 +200,7 @@ class Runner:
         write_report(out / "report.html", summary, out / "overview.png", found.regions)
         times["write"] = time.perf_counter()
         summary["timings"] = timings(times, report)
+        heatmap.move(out / "heatmap.zarr")
         # Under another name first: summary.json, once there, means that all the others are whole.
         unnamed = out / "summary.json.part"
         unnamed.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
