@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import shapely
 from PIL import Image
 from scipy.ndimage import convolve
 
+from wsi_idc.annotations.annotation import Annotation
+from wsi_idc.compare import PROBABILITY
 from wsi_idc.data.kaggle import LabelledPatch
 from wsi_idc.models.package import ModelPackage, load_package
 
@@ -108,6 +111,11 @@ class NumpyEngine:
         features, present, _ = inputs
         total = convolve((features * present)[0, ..., 0].astype(np.float64), self._kernel, mode="constant")
         return total[None, ..., None].astype(np.float32)
+
+
+def box(*bounds: float, p: float | None = None, name: str | None = None) -> Annotation:
+    """A rectangle as an annotation, of a class and with its highest probability, if given."""
+    return Annotation(shapely.box(*bounds), name, measurements={} if p is None else {PROBABILITY: p})
 
 
 def contents(folder: Path) -> dict[str, object]:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from test_compare import box, write_annotations, write_run
+from test_compare_pairs import write_annotations, write_run
 
 from wsi_idc.cli.compare import compare
 
-from helpers import HEAVY
+from helpers import HEAVY, box
 
 
 def run(*arguments):
