@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from wsi_idc import finish, heatmap
 from wsi_idc import stream as stream_module
-from wsi_idc.encode import Encoder
+from wsi_idc.encode import Encoded, Encoder
 from wsi_idc.errors import SlideError
 from wsi_idc.grid import Block, Grid
 from wsi_idc.heatmap import HeatmapStore
@@ -107,6 +107,19 @@ def test_progress_counts_every_wanted_patch_once(tmp_path, workers):
     counts = []
     run(tmp_path, np.zeros((500, 500, 3), np.uint8), wanted, halo=1, chunk=4, workers=workers, progress=counts.append)
     assert sum(counts) == wanted.sum()
+
+
+def test_packs_are_encoded_one_after_another_as_they_lie():
+    """Neighbours share tiles, which are kept for a while only."""
+    packs = [[(Block(n, 0, n + 1, 1), np.ones((1, 1), bool))] for n in range(50)]
+    begun = []
+
+    def encode(pack):
+        begun.extend(block.top for block, _ in pack)
+        return [Encoded() for _ in pack]
+
+    in_threads(1)(encode, packs, lambda *_: None)
+    assert begun == list(range(50))
 
 
 @pytest.fixture

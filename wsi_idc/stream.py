@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -50,8 +51,12 @@ def in_threads(workers: int) -> RunChunks:
     """Let Dask encode in `workers` threads of this process: while one computes, the others read."""
 
     def run(encoder: Encoder, packs: list[list[Chunk]], on_done: Callable[[Chunk, Encoded], None]) -> None:
-        def encode(number: int) -> None:
-            for chunk, encoded in zip(packs[number], encoder(packs[number]), strict=True):
+        # Dask takes equal tasks in an order of its own, and neighbours, which share tiles, would be far apart.
+        waiting = deque(packs)
+
+        def encode(_: int) -> None:
+            pack = waiting.popleft()
+            for chunk, encoded in zip(pack, encoder(pack), strict=True):
                 on_done(chunk, encoded)
 
         work = [dask.delayed(encode)(number) for number in range(len(packs))]
