@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +18,8 @@ from dask.system import CPU_COUNT
 from wsi_idc.errors import ModelError
 from wsi_idc.inference import ENGINES, Engine, Predictor, _providers
 from wsi_idc.models.package import ModelPackage
+
+_log = logging.getLogger(__name__)
 
 # ONNX Runtime does so many patches in about ten seconds on two cores, and loads in a tenth of one: no engine that has
 # to import TensorFlow first would be done much earlier, so measuring would cost more than it gains.
@@ -83,10 +88,11 @@ def choose_engine(wanted: str, package: ModelPackage, n_patches: int) -> str:
     known = _read(cache)
     if set(known.get(key, {})) != set(usable):
         # One after the other, each gone before the next: threads of one engine slow the other.
-        known[key] = {name: measure(package, name) for name in usable}
+        known[key] = {name: found for name in usable if (found := _measure_apart(package, name))}
         _keep(cache, known)
     cost = {e: m["start_s"] + n_patches / m["patches_per_s"] for e, m in known[key].items()}
-    return min(cost, key=cost.__getitem__)
+    # Where none can be measured, loading the first one says why.
+    return min(cost, key=cost.__getitem__, default=usable[0])
 
 
 def _read(cache: Path) -> dict[str, dict[str, dict[str, float]]]:
@@ -101,6 +107,31 @@ def _read(cache: Path) -> dict[str, dict[str, dict[str, float]]]:
 
 
 _NEEDS = {"onnx": "onnxruntime", "keras": "keras"}
+# Run with the folder of a package and the name of an engine.
+_MEASURE = """
+import json, pathlib, sys
+from wsi_idc.autotune import measure
+from wsi_idc.models.package import load_package
+print(json.dumps(measure(load_package(pathlib.Path(sys.argv[1])), sys.argv[2])))
+"""
+
+
+def _measure_apart(package: ModelPackage, name: str) -> dict[str, float] | None:
+    """Return what `measure` finds in a process of its own, or None where the engine cannot be run.
+
+    TensorFlow takes half a gigabyte, which would stay; it writes to the terminal; and on a processor that it was not
+    built for it takes its process down.
+    """
+    command = [sys.executable, "-P", "-c", _MEASURE, str(package.folder), name]
+    paths = os.pathsep.join(p or "." for p in sys.path)
+    environment = os.environ | {"PYTHONPATH": paths}
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        _log.debug("the engine %s cannot be measured (exit status %d): %s", name, done.returncode, done.stderr)
+        return None
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure(package: ModelPackage, name: str, patches: int = 256) -> dict[str, float]:
