@@ -15,7 +15,6 @@ from zarr.storage import MemoryStore
 
 from wsi_idc.errors import DataError
 from wsi_idc.grid import Block, Grid
-from wsi_idc.output import replacing
 
 # Pixels a side: files of 256 kB, and for all but the largest slides a single one.
 _CHUNK, _LABEL_CHUNK = 256, 512
@@ -54,7 +53,7 @@ _Files = dict[str, Any]
 
 
 class HeatmapStore:
-    """A heatmap that is being written: its chunks may come one by one and from any thread, and each is there whole."""
+    """A heatmap that is being written; its chunks may come one by one and from any thread."""
 
     def __init__(self, path: Path, grid: Grid, provenance: Mapping[str, Any]) -> None:
         """Begin a store in the folder `path`, or go on with what is there of the same one.
@@ -83,7 +82,7 @@ class HeatmapStore:
             with _reading(self.path) as group:
                 return bool(np.isfinite(group["0"][block.slices]).any())
         except DataError:
-            # Cut short, when the machine lost its power.
+            # Cut short, when the process was killed or the machine lost its power.
             return False
 
     def write(self, block: Block, probabilities: np.ndarray) -> None:
@@ -123,11 +122,11 @@ class HeatmapStore:
 
 
 def _save(files: _Files, folder: Path) -> None:
-    """Move to disk what Zarr has made in memory, each file whole or not at all."""
+    """Move to disk what Zarr has made in memory."""
     while files:
         name, content = files.popitem()
-        with replacing(folder / name) as temporary:
-            temporary.write_bytes(content.to_bytes())
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content.to_bytes())
 
 
 def heatmap_chunks(grid: Grid) -> list[Block]:
