@@ -39,6 +39,29 @@ Runner(wsi_idc.find_model("idc-patch"), settings).run(Path(sys.argv[1]), Path(sy
 """
 
 
+# The same with the context model, which is killed when it has written so many chunks of the heatmap.
+KILLED_LATER = """
+import os, signal, sys
+from pathlib import Path
+import wsi_idc
+import wsi_idc.heatmap
+from wsi_idc.run import Runner
+
+wsi_idc.heatmap._CHUNK = 4
+real, left = wsi_idc.heatmap.HeatmapStore.write, int(sys.argv[3])
+
+def write(self, block, probabilities):
+    global left
+    real(self, block, probabilities)
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+wsi_idc.heatmap.HeatmapStore.write = write
+Runner(wsi_idc.find_model(), wsi_idc.Settings()).run(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _small_packs():
     """Compute a batch at a time, so that there are many of them on a small slide."""
@@ -52,8 +75,8 @@ def run(slide, folder, **settings):
     return runner.run(slide, folder)
 
 
-def killed(slide, folder, after):
-    command = [sys.executable, "-c", KILLED, slide, folder, str(after)]
+def killed(slide, folder, after, script=KILLED):
+    command = [sys.executable, "-c", script, slide, folder, str(after)]
     assert subprocess.run(command, cwd=Path(__file__).parent, check=False).returncode == -signal.SIGKILL
 
 
@@ -88,6 +111,23 @@ def test_killed_it_goes_on_and_ends_as_though_it_had_not_been(painted, whole, tm
     assert sum(encoded) < result.summary["patches"]
     blocks = whole.summary["patches"] / np.mean(encoded)
     assert len(encoded) <= blocks + 2 - 6
+
+
+def test_killed_while_the_heatmap_is_written_it_writes_the_rest(painted, tmp_path, monkeypatch, encoded):
+    monkeypatch.setattr("wsi_idc.heatmap._CHUNK", 4)
+    runner = Runner(wsi_idc.find_model(), wsi_idc.Settings())
+    whole = runner.run(painted, tmp_path / "whole")
+    chunks = {str(p.relative_to(whole.heatmap)) for p in (whole.heatmap / "0" / "c").glob("*/*")}
+    killed(painted, tmp_path / "out", 3, KILLED_LATER)
+    killed(painted, tmp_path / "out", 2, KILLED_LATER)
+    (kept,) = (tmp_path / "out" / ".unfinished").glob("*.zarr")
+    held = {str(p.relative_to(kept)): p.stat().st_mtime_ns for p in (kept / "0" / "c").glob("*/*")}
+    assert len(held) == 5 < len(chunks)
+    del encoded[:]
+    result = runner.run(painted, tmp_path / "out")
+    assert contents(result.folder) == contents(whole.folder)
+    assert encoded == []
+    assert {name: (result.heatmap / name).stat().st_mtime_ns for name in held} == held
 
 
 def test_another_threshold_or_model_begins_anew(painted, tmp_path, encoded):
