@@ -123,8 +123,7 @@ def _measure_apart(package: ModelPackage, name: str) -> dict[str, float] | None:
     built for it takes its process down.
     """
     command = [sys.executable, "-P", "-c", _MEASURE, str(package.folder), name]
-    paths = os.pathsep.join(p or "." for p in sys.path)
-    environment = os.environ | {"PYTHONPATH": paths}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
     done = subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )

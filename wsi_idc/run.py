@@ -174,8 +174,10 @@ class Runner:
 
         if predictor:
             times["engine"] = time.perf_counter()
-            encoders = [open_encoder(slide, g, predictor, kept, settings.chunk, settings.views) for g, _ in lattices]
-            layers = [(encoder, wanted) for encoder, (_, wanted) in zip(encoders, lattices, strict=True)]
+            layers = [
+                (open_encoder(slide, lattice, predictor, kept, settings.chunk, settings.views), wanted)
+                for lattice, wanted in lattices
+            ]
             encoding = self._encoding(slide, predictor.engine.name, identity, kept)
             heatmap, report = stream(layers, grid, wanted_cells, begin, encoding, progress)
         else:
