@@ -14,8 +14,8 @@ from typing import Any
 
 from make_slide import default_source, write
 
-from wsi_idc.painter import paint_section
-from wsi_idc.pyramid import write_slide
+from wsi_idc.demo.painter import paint_section
+from wsi_idc.slides.write import write_slide
 
 THREADS = 2
 # Runs a command and prints its seconds, its peak in kB and its seconds of CPU. A process of its own, for a child's peak

@@ -23,15 +23,15 @@ import shapely
 from wsi_idc import Settings, Slide, find_model, read_heatmap
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.read import read_annotations
-from wsi_idc.bootstrap import patient_bootstrap
-from wsi_idc.compare import SlideAgreement, compare_regions, pooled
+from wsi_idc.base.bootstrap import patient_bootstrap
+from wsi_idc.compare.agreement import SlideAgreement, compare_regions, pooled
 from wsi_idc.data.assemble import PATCH_MPP, assemble
 from wsi_idc.data.kaggle import LabelledPatch, index_patches, read_patients
-from wsi_idc.delineate import delineate
-from wsi_idc.field import fine_grid
 from wsi_idc.grid import Grid
-from wsi_idc.outlining import Outlining
-from wsi_idc.run import Runner
+from wsi_idc.regions.delineate import delineate
+from wsi_idc.regions.interpolate import fine_grid
+from wsi_idc.regions.outlining import Outlining
+from wsi_idc.runs.run import Runner
 
 SIDE = 50
 SQUARES = "squares of patches"

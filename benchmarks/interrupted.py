@@ -22,10 +22,10 @@ import numpy as np
 from bench import THREADS, Bench, Figure
 
 from wsi_idc import Settings, find_model
-from wsi_idc.batch import segment_slides
-from wsi_idc.encode import Chunk, Encoded, Encoder
-from wsi_idc.inference import Predictor
-from wsi_idc.run import Runner
+from wsi_idc.heatmap.encode import Chunk, Encoded, Encoder
+from wsi_idc.inference.predictor import Predictor
+from wsi_idc.runs.batch import segment_slides
+from wsi_idc.runs.run import Runner
 
 KILLS = 20
 

@@ -22,8 +22,8 @@ import numpy as np
 import tifffile
 from scipy.ndimage import gaussian_filter
 
-from wsi_idc.painter import paint_section
-from wsi_idc.pyramid import write_slide
+from wsi_idc.demo.painter import paint_section
+from wsi_idc.slides.write import write_slide
 
 MPP, POWER = 0.25, 40
 TISSUE_SHARE = 0.35

@@ -26,9 +26,9 @@ import openslide
 import tifffile
 from PIL import Image
 
-from wsi_idc import slide as slide_module
-from wsi_idc.readers import OpenSlideReader, open_reader
-from wsi_idc.slide import Slide
+from wsi_idc.slides import slide as slide_module
+from wsi_idc.slides.readers import OpenSlideReader, open_reader
+from wsi_idc.slides.slide import Slide
 
 # Pixels a side of what is read of level 0 at once, and of a chunk of 8x8 patches of 50 px at 4 um/px.
 BLOCK, CHUNK, MPP = 2048, 400, 4.0

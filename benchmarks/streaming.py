@@ -31,11 +31,12 @@ from bench import SEGMENT, THREADS, Bench, Figure, measured, seconds
 from interrupted import cluster, kills
 from readers import tile_ways
 
-from wsi_idc import Settings, Slide, find_model, finish, read_heatmap
+from wsi_idc import Settings, Slide, find_model, read_heatmap
 from wsi_idc.grid import Grid
+from wsi_idc.heatmap import assemble as finish
 from wsi_idc.models.registry import DEFAULT_MODEL
-from wsi_idc.run import Runner
-from wsi_idc.tissue import find_tissue
+from wsi_idc.runs.run import Runner
+from wsi_idc.tissue.tissue import find_tissue
 
 
 @dataclass(slots=True)

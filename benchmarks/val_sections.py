@@ -15,7 +15,7 @@ import click
 import numpy as np
 
 from wsi_idc.data.kaggle import read_patients
-from wsi_idc.metrics import resampled_metrics
+from wsi_idc.evaluation.metrics import resampled_metrics
 from wsi_idc.training.calibrate import cross_validated
 from wsi_idc.training.run import LOGITS
 

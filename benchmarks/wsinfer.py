@@ -59,9 +59,9 @@ def export(model: str, out: str) -> None:
     """Write the weights of a patch model, and what it makes of patches of noise and of a painted section."""
     import numpy as np
 
-    from wsi_idc.inference import OnnxEngine, Predictor, load_keras
+    from wsi_idc.demo.painter import paint_section
+    from wsi_idc.inference.predictor import OnnxEngine, Predictor, load_keras
     from wsi_idc.models.registry import find_model
-    from wsi_idc.painter import paint_section
 
     package = find_model(model)
     size, side = package.patch_size, 20

@@ -27,9 +27,9 @@ def delineate(
 
     The threshold is that of the run unless given.
     """
-    from wsi_idc.delineate import delineate_again, run_outlining
-    from wsi_idc.heatmap import read_provenance
-    from wsi_idc.outlining import Outlining
+    from wsi_idc.heatmap.store import read_provenance
+    from wsi_idc.regions.delineate import delineate_again, run_outlining
+    from wsi_idc.regions.outlining import Outlining
 
     threshold = threshold or run_outlining(read_provenance(heatmap)).threshold
     found = delineate_again(heatmap, output, Outlining(threshold, low, min_area, min_hole, smooth), bands)

@@ -50,7 +50,7 @@ def evaluate(
     if len(who) != 1:
         raise click.UsageError("say which patients: --split, or --patients FILE")
     with needs_extra("train"):
-        from wsi_idc.evaluate import evaluate_model
+        from wsi_idc.evaluation.evaluate import evaluate_model
 
     packages = [chosen_model(name) for name in models or [None]]
     metrics = evaluate_model(data, packages, output, who[0], tta=tta, engine=engine)

@@ -10,7 +10,7 @@ import click
 from wsi_idc.cli.options import FiniteRange, print_table
 
 if TYPE_CHECKING:
-    from wsi_idc.fields import FoundFields
+    from wsi_idc.grading.fields import FoundFields
 
 
 @click.command()
@@ -43,9 +43,9 @@ def fields(run: Path, number: int, area: float, edge: float, output: Path | None
     RUN is the folder of one slide that wsi-idc segment left. Writes locked annotations for QuPath (fields.geojson, with
     the invasive edge), crops at 40x with their places in level-0 pixels (fields.csv), and contact-sheet.png.
     """
-    from wsi_idc.fields import Wish
-    from wsi_idc.fields_report import write_fields
-    from wsi_idc.summary import RESEARCH_USE
+    from wsi_idc.grading.fields import Wish
+    from wsi_idc.grading.report import write_fields
+    from wsi_idc.runs.summary import RESEARCH_USE
 
     folder = output or run / "fields"
     chosen, notes = write_fields(run, folder, Wish(number, area, edge), slide)
@@ -57,7 +57,7 @@ def fields(run: Path, number: int, area: float, edge: float, output: Path | None
 
 
 def _print(chosen: FoundFields, edge: float) -> None:
-    from wsi_idc.fields import MIN_TUMOUR, WEIGHTS
+    from wsi_idc.grading.fields import MIN_TUMOUR, WEIGHTS
 
     if chosen.fields:
         rows: list[tuple[str, ...]] = [("field", "x", "y", "score", "tumour", "nuclei", "edge")]

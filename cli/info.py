@@ -20,7 +20,7 @@ def info(slide: Path, mpp: float | None, as_json: bool) -> None:
 
     Exit status 1 where segment would refuse it for its scale.
     """
-    from wsi_idc.slide import describe_slide
+    from wsi_idc.slides.slide import describe_slide
 
     facts = describe_slide(slide, mpp)
     if as_json:

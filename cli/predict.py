@@ -33,7 +33,7 @@ def predict(
     """
     if as_json and as_csv:
         raise click.UsageError("give --json or --csv, not both")
-    from wsi_idc.predict import predict_images
+    from wsi_idc.inference.images import predict_images
 
     package = chosen_model(model)
     rows, errors = predict_images(images, package, engine, threshold)

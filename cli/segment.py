@@ -27,12 +27,12 @@ from wsi_idc.errors import DataError, WsiIdcError
 if TYPE_CHECKING:
     from distributed import Client
 
-    from wsi_idc.batch import OnSlide
-    from wsi_idc.forecast import Forecast
     from wsi_idc.models.package import ModelPackage
-    from wsi_idc.run import Plan
-    from wsi_idc.settings import SegmentResult, Settings
-    from wsi_idc.workers import Limits
+    from wsi_idc.runs.batch import OnSlide
+    from wsi_idc.runs.forecast import Forecast
+    from wsi_idc.runs.processes import Limits
+    from wsi_idc.runs.run import Plan
+    from wsi_idc.runs.settings import SegmentResult, Settings
 
 
 class _NothingFound(click.ClickException):
@@ -116,13 +116,13 @@ def segment(
     and parameters is not computed again. Several slides are computed in other processes, so that a crash costs one
     only; `wsi-idc status` says how far they are. Exit status: 0 all done, 1 some slides failed, 2 wrong usage.
     """
-    from wsi_idc.process import be_lean
+    from wsi_idc.runs.memory import be_lean
 
     be_lean()
-    from wsi_idc.batch import segment_slides
-    from wsi_idc.discover import find_slides, read_list
-    from wsi_idc.settings import Settings
-    from wsi_idc.workers import Limits
+    from wsi_idc.runs.batch import segment_slides
+    from wsi_idc.runs.processes import Limits
+    from wsi_idc.runs.settings import Settings
+    from wsi_idc.slides.find import find_slides, read_list
 
     if not slides and listed is None:
         raise click.UsageError("nothing to segment: give slides, folders, patterns or --list FILE")
@@ -171,7 +171,7 @@ def _client(scheduler: str | None, cluster: str | None, workers: int) -> Iterato
     if not (scheduler or cluster):
         yield None
         return
-    from wsi_idc.cluster import connect
+    from wsi_idc.runs.cluster import connect
 
     with connect(scheduler, cluster, workers) as client:
         click.echo(f"dashboard: {client.dashboard_link}", err=True)
@@ -200,7 +200,7 @@ def print_outcome(slide: Path, outcome: SegmentResult | WsiIdcError) -> None:
 
 def _dry_run(slides: Sequence[Path], output: Path, package: ModelPackage, settings: Settings, limits: Limits) -> None:
     """Print what would be done with each slide, and the forecast; exit status 1 where a slide would be refused."""
-    from wsi_idc.forecast import forecast
+    from wsi_idc.runs.forecast import forecast
 
     with progress_bar("looking at slides") as bar:
         task = bar.add_task("", total=len(slides))

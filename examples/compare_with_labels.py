@@ -16,7 +16,7 @@ import numpy as np
 
 from wsi_idc import read_heatmap
 from wsi_idc.data.kaggle import index_patches
-from wsi_idc.metrics import patch_metrics
+from wsi_idc.evaluation.metrics import patch_metrics
 
 
 @click.command()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from wsi_idc.painter import PaintedSection, paint_section
-from wsi_idc.pyramid import write_slide
+from wsi_idc.demo.painter import PaintedSection, paint_section
+from wsi_idc.slides.write import write_slide
 
 from helpers import SMALL, write_patches
 

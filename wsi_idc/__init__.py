@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wsi_idc.batch import segment, segment_slides
-    from wsi_idc.discover import find_slides
     from wsi_idc.errors import WsiIdcError
-    from wsi_idc.heatmap import read_heatmap
+    from wsi_idc.heatmap.store import read_heatmap
     from wsi_idc.models.registry import find_model, list_models
-    from wsi_idc.settings import SegmentResult, Settings
-    from wsi_idc.slide import Slide
+    from wsi_idc.runs.batch import segment, segment_slides
+    from wsi_idc.runs.settings import SegmentResult, Settings
+    from wsi_idc.slides.find import find_slides
+    from wsi_idc.slides.slide import Slide
+
+# In a checkout `cli` and `models` lie beside this folder, not in it; an installed package has them inside.
+if not Path(__file__).with_name("cli").is_dir():
+    __path__.append(str(Path(__file__).parents[1]))
 
 # Loaded when first asked for: `import wsi_idc` and `wsi-idc --help` stay light.
 _HOME = {
-    "SegmentResult": "wsi_idc.settings",
-    "Settings": "wsi_idc.settings",
-    "Slide": "wsi_idc.slide",
+    "SegmentResult": "wsi_idc.runs.settings",
+    "Settings": "wsi_idc.runs.settings",
+    "Slide": "wsi_idc.slides.slide",
     "WsiIdcError": "wsi_idc.errors",
     "find_model": "wsi_idc.models.registry",
-    "find_slides": "wsi_idc.discover",
+    "find_slides": "wsi_idc.slides.find",
     "list_models": "wsi_idc.models.registry",
-    "read_heatmap": "wsi_idc.heatmap",
-    "segment": "wsi_idc.batch",
-    "segment_slides": "wsi_idc.batch",
+    "read_heatmap": "wsi_idc.heatmap.store",
+    "segment": "wsi_idc.runs.batch",
+    "segment_slides": "wsi_idc.runs.batch",
 }
 
 __all__ = [

@@ -19,11 +19,11 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage, generate_uid
 
 from wsi_idc.annotations.raster import centres_inside
-from wsi_idc.discover import dicom_series
 from wsi_idc.errors import SlideError
 from wsi_idc.models.package import ModelPackage
-from wsi_idc.output import replacing
-from wsi_idc.slide import LEVEL_TOLERANCE
+from wsi_idc.runs.folder import replacing
+from wsi_idc.slides.find import dicom_series
+from wsi_idc.slides.slide import LEVEL_TOLERANCE
 
 # As QuPath shows the class.
 _RED = (200, 0, 0)

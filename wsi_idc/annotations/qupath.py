@@ -9,7 +9,7 @@ import geojson
 import shapely
 from shapely import MultiPolygon, Polygon
 
-from wsi_idc.regions import Band, Region
+from wsi_idc.regions.regions import Band, Region
 
 # A class that is new to QuPath takes its colour from the file; red, as QuPath's own "Tumor".
 IDC_CLASS = {"name": "IDC", "color": [200, 0, 0]}

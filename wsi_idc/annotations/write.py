@@ -21,11 +21,11 @@ from wsi_idc.annotations.imagescope import imagescope_xml
 from wsi_idc.annotations.qupath import IDC_CLASS, collection, feature
 from wsi_idc.annotations.qupath_in import Color, as_uuid, normal
 from wsi_idc.annotations.raster import centres_inside
+from wsi_idc.base.folders import fresh_folder
 from wsi_idc.errors import DataError
-from wsi_idc.fresh import fresh_folder
 from wsi_idc.grid import Grid
-from wsi_idc.heatmap import read_grid, read_heatmap, write_heatmap
-from wsi_idc.output import replacing
+from wsi_idc.heatmap.store import read_grid, read_heatmap, write_heatmap
+from wsi_idc.runs.folder import replacing
 
 Style = Literal["asap", "imagescope"]
 GEOJSON = (".geojson", ".json", ".geojson.gz", ".json.gz")

@@ -11,8 +11,8 @@ import numpy as np
 
 from wsi_idc.data.kaggle import LabelledPatch, index_patches, read_patch
 from wsi_idc.errors import OutputError
-from wsi_idc.output import output_error
-from wsi_idc.pyramid import write_slide
+from wsi_idc.runs.folder import output_error
+from wsi_idc.slides.write import write_slide
 
 # The scale of the Kaggle patches: slides scanned at 0.25 um/px, reduced 16:1.
 PATCH_MPP = 4.0

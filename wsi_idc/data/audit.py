@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wsi_idc.base.folders import fresh_folder
 from wsi_idc.data.audit_report import (
     DEFINITIONS,
     EMPTY_STD,
@@ -39,8 +40,7 @@ from wsi_idc.data.kaggle import (
     read_patch,
 )
 from wsi_idc.errors import DataError
-from wsi_idc.fresh import fresh_folder
-from wsi_idc.output import output_error
+from wsi_idc.runs.folder import output_error
 
 EXAMPLES = 10
 _BATCH = 256

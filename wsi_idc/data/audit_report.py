@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
+from wsi_idc.base.figures import draw_panels
 from wsi_idc.data.kaggle import FARTHEST
-from wsi_idc.figures import draw_panels
 
 SIZE = 50  # pixels a side, at 4 um/px
 EMPTY_STD = 8  # takes in blank glass and the dark outside the field of light; the palest stroma and fat vary more

@@ -14,17 +14,17 @@ from PIL import Image
 
 from wsi_idc.annotations.annotation import ROI_CLASSES, Annotation
 from wsi_idc.annotations.read import read_annotations
+from wsi_idc.base.folders import fresh_folder
 from wsi_idc.data.kaggle import FARTHEST, is_listable
-from wsi_idc.discover import given_name
 from wsi_idc.errors import DataError, OutputError
-from wsi_idc.fresh import fresh_folder
 from wsi_idc.grid import Block, Grid
 from wsi_idc.models.package import ModelPackage
-from wsi_idc.output import output_error
-from wsi_idc.planes import in_parallel
-from wsi_idc.run import check_scale
-from wsi_idc.slide import Slide
-from wsi_idc.tissue import find_tissue
+from wsi_idc.runs.folder import output_error
+from wsi_idc.runs.run import check_scale
+from wsi_idc.slides.find import given_name
+from wsi_idc.slides.slide import Slide
+from wsi_idc.tissue.bands import in_parallel
+from wsi_idc.tissue.tissue import find_tissue
 
 NOT_IDC, IDC, BORDER, BEYOND = 0, 1, 2, 3
 # Shares are computed from areas in floating point; 40 of 50 columns are 0.8 all the same.

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from wsi_idc.data.kaggle import LabelledPatch, decode_patches
 from wsi_idc.errors import DataError
-from wsi_idc.output import replacing
+from wsi_idc.runs.folder import replacing
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.color import hed_from_rgb, rgb_from_hed
 
-from wsi_idc.symmetry import symmetry
+from wsi_idc.inference.symmetry import symmetry
 
 if TYPE_CHECKING:
     from wsi_idc.training.config import AugmentConfig

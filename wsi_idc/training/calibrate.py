@@ -10,9 +10,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from sklearn.metrics import roc_curve
 
-from wsi_idc.bootstrap import patient_bootstrap
+from wsi_idc.base.bootstrap import patient_bootstrap
 from wsi_idc.errors import DataError
-from wsi_idc.metrics import resampled_metrics
+from wsi_idc.evaluation.metrics import resampled_metrics
 
 _FOLDS = 6
 

@@ -18,9 +18,9 @@ import tomli_w
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
+from wsi_idc.base.figures import draw_panels
 from wsi_idc.errors import DataError, OutputError, WsiIdcError
-from wsi_idc.figures import draw_panels
-from wsi_idc.output import locked, replacing
+from wsi_idc.runs.folder import locked, replacing
 from wsi_idc.training.config import TrainConfig, override
 from wsi_idc.training.fit import DivergedError
 from wsi_idc.training.run import train

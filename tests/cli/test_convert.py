@@ -1,0 +1,148 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import zarr
+from click.testing import CliRunner
+from shapely import Polygon, box
+
+from wsi_idc.annotations.annotation import Annotation
+from wsi_idc.annotations.read import read_annotations
+from wsi_idc.annotations.write import write_annotations
+from wsi_idc.cli.convert import convert
+from wsi_idc.errors import DataError
+from wsi_idc.grid import Grid
+from wsi_idc.heatmap.store import write_heatmap
+
+from helpers import HEAVY
+
+HOLED = Polygon([(0, 0), (100, 0), (100, 100), (0, 100)], [[(20, 20), (20, 40), (40, 40), (40, 20)]])
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    path = tmp_path / "drawn.geojson"
+    write_annotations(path, [Annotation(HOLED, "Tumor", "a"), Annotation(HOLED, "Other"), Annotation(HOLED)])
+    return path
+
+
+@pytest.fixture
+def run(tmp_path):
+    """What `convert` needs of the folder of a run."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    grid = Grid((800, 400), (0.5, 0.5), 50, 4.0)
+    facts = {"slide_size": grid.slide_size, "slide_mpp": grid.slide_mpp, "patch_size": 50, "mpp": 4.0}
+    provenance = {"slide_fingerprint": "a", "model_sha256": "b", "parameters": {"threshold": 0.5}, "grid": facts}
+    values = np.array([[0.9, np.nan]], np.float32)
+    write_heatmap(folder / "heatmap.zarr", values, grid, {}, grid, provenance | {"patch_um": 200.0})
+    write_annotations(
+        folder / "regions.geojson", [Annotation(Polygon([(0, 0), (400, 0), (400, 400), (0, 400)]), "IDC")]
+    )
+    return folder
+
+
+def converted(*arguments):
+    return CliRunner().invoke(convert, [str(a) for a in arguments])
+
+
+def test_each_format_to_each_other(tmp_path, drawn):
+    names = ["a.xml", "b.xml", "c.geojson.gz", "d.geojson"]
+    source = drawn
+    for name in names:
+        result = converted(source, tmp_path / name, *(["--to", "imagescope"] if name == "b.xml" else []))
+        assert result.exit_code == 0, result.output
+        assert result.stdout.startswith("3 annotations (")
+        source = tmp_path / name
+    back = read_annotations(tmp_path / "d.geojson").annotations
+    assert [a.classification for a in back[:2]] == ["Tumor", "Other"]
+    assert all(a.geometry.equals(HOLED) for a in back)
+
+
+def test_classes_and_notes(tmp_path, drawn):
+    result = converted(drawn, tmp_path / "a.geojson", "--class", "Tumor=IDC", "--class", "Other=", "--class", "x=y")
+    assert result.stdout == f"2 annotations (IDC 1, without a class 1) -> {tmp_path / 'a.geojson'}\n"
+    assert result.stderr.splitlines() == [
+        f"{drawn}: no object has the class 'x' that was to be renamed",
+        f"{drawn}: object 2: its class 'Other' was to be left out",
+    ]
+
+
+def test_a_run_gives_its_regions_with_their_scale(tmp_path, run):
+    import geopandas
+
+    assert converted(run, tmp_path / "a.gpkg").exit_code == 0
+    assert converted(run / "regions.geojson", tmp_path / "b.gpkg").exit_code == 0
+    for name in ("a.gpkg", "b.gpkg"):
+        # 400 px of 0.5 um a side.
+        assert geopandas.read_file(tmp_path / name)["area_mm2"].tolist() == [pytest.approx(0.04)]
+
+
+def test_tiles_and_labels_of_a_run(tmp_path, run):
+    for source in (run, run / "heatmap.zarr"):
+        result = converted(source, tmp_path / "tiles.geojson", "--as", "tiles")
+        assert result.stdout == f"1 tile -> {tmp_path / 'tiles.geojson'}\n"
+        (tile,) = json.loads((tmp_path / "tiles.geojson").read_text())["features"]
+        assert tile["properties"]["classification"]["name"] == "IDC"
+    result = converted(run, tmp_path / "labels.zarr", "--like", run / "heatmap.zarr")
+    assert result.exit_code == 0
+    assert zarr.open_group(tmp_path / "labels.zarr", mode="r")["labels/IDC/0"][:].tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "reason"),
+    [
+        ("a.geojson", ["--to", "asap"], "ends in .xml"),
+        ("a.geojson", ["--like", "."], "needs --like RUN, and only it"),
+        ("a.zarr", [], "needs --like RUN"),
+        ("a.geojson", ["--class", "Tumor"], "'Tumor' is not OLD=NEW"),
+        ("a.geojson", ["--class", "=IDC"], "'=IDC' is not OLD=NEW"),
+        ("a.geojson", ["--as", "tiles", "--class", "a=b"], "leave out --class"),
+    ],
+)
+def test_wrong_usage_is_status_2(tmp_path, drawn, target, options, reason):
+    result = converted(drawn, tmp_path / target, *options)
+    assert result.exit_code == 2
+    assert reason in result.stderr
+    assert not (tmp_path / target).exists()
+
+
+def test_files_that_are_no_annotations(tmp_path, drawn):
+    bad = tmp_path / "bad.xml"
+    bad.write_text("nothing")
+    for source, target, options in ((bad, "a.geojson", []), (drawn, "a.shp", []), (drawn, "a.json", ["--as", "tiles"])):
+        assert isinstance(converted(source, tmp_path / target, *options).exception, DataError)
+
+
+def test_without_geopandas_the_way_to_it_is_told(tmp_path, drawn, monkeypatch):
+    monkeypatch.setitem(sys.modules, "geopandas", None)
+    result = converted(drawn, tmp_path / "a.gpkg")
+    assert result.exit_code == 1
+    assert 'pip install "wsi-idc[tables]"' in result.stderr
+
+
+def test_the_command_imports_nothing_heavy():
+    code = "import sys, wsi_idc.cli.convert; print(*{m.partition('.')[0] for m in sys.modules})"
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parent
+    )
+    assert not (HEAVY | {"geopandas"}) & set(out.stdout.split())
+
+
+@pytest.mark.realdata
+def test_a_dicom_segmentation(tmp_path, shared):
+    slide = shared / "slides" / "dicom" / "cmu-1-small-region"
+    drawn = Annotation(box(400, 400, 900, 800), "IDC")
+    write_annotations(tmp_path / "in.geojson", [drawn, Annotation(box(0, 0, 50, 50), "Other")])
+    arguments = [str(tmp_path / "in.geojson"), str(tmp_path / "out.dcm")]
+    done = CliRunner().invoke(convert, [*arguments, "--slide", str(slide)])
+    assert done.exit_code == 0, done.output
+    assert "1 annotations of other classes are not in the segmentation" in done.output
+    pixels = pydicom.dcmread(tmp_path / "out.dcm")
+    assert pixels.SegmentSequence[0].SegmentLabel == "IDC"
+    refused = CliRunner().invoke(convert, arguments)
+    assert refused.exit_code == 2 and "--slide" in refused.output

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+import zarr
+from ome_zarr_models.v05.image import Image
+from ome_zarr_models.v05.labels import Labels
+
+from wsi_idc.errors import DataError
+from wsi_idc.grid import Grid
+from wsi_idc.heatmap.store import read_heatmap, write_heatmap
+
+GRID = Grid((2220, 2967), (0.5, 0.5), 50, 4.0)
+
+
+@pytest.fixture
+def store(tmp_path):
+    path = tmp_path / "heatmap.zarr"
+    values = np.full(GRID.shape, np.nan, np.float32)
+    values[1:3, 2:5] = np.arange(6, dtype=np.float32).reshape(2, 3) / 6
+    labels = {"idc": np.eye(*GRID.shape, dtype=np.uint32), "tissue": np.ones(GRID.shape, np.uint8)}
+    write_heatmap(path, values, GRID, labels, GRID, {"model": "test", "parameters": {"threshold": 0.5}})
+    return path
+
+
+def test_store_is_valid_ome_zarr(store):
+    image = Image.from_zarr(zarr.open_group(store, mode="r"))
+    assert [a.name for a in image.attributes.ome.multiscales[0].axes] == ["y", "x"]
+    labels = Labels.from_zarr(zarr.open_group(store / "labels", mode="r"))
+    assert sorted(labels.attributes.ome.labels) == ["idc", "tissue"]
+    for name in ("idc", "tissue"):
+        label = zarr.open_group(store / "labels" / name, mode="r")
+        Image.from_zarr(label)
+        assert label["0"].shape == GRID.shape
+        assert np.issubdtype(label["0"].dtype, np.unsignedinteger)
+
+
+def test_transformations_are_in_micrometres_to_the_centre_of_a_patch(store):
+    image = zarr.open_group(store, mode="r").attrs["ome"]["multiscales"][0]
+    assert {a["unit"] for a in image["axes"]} == {"micrometer"}
+    scale, translation = image["datasets"][0]["coordinateTransformations"]
+    assert scale == {"type": "scale", "scale": [200.0, 200.0]}
+    assert translation == {"type": "translation", "translation": [100.0, 100.0]}
+
+
+def test_reads_back_what_was_written_and_nan_elsewhere(store):
+    values, provenance = read_heatmap(store)
+    assert values.shape == GRID.shape == (8, 6)
+    np.testing.assert_array_equal(values[1:3, 2:5], np.arange(6, dtype=np.float32).reshape(2, 3) / 6)
+    assert np.isnan(values).sum() == values.size - 6
+    assert provenance["parameters"] == {"threshold": 0.5}
+
+
+def test_other_folders_are_refused(tmp_path):
+    with pytest.raises(DataError, match="not a heatmap"):
+        read_heatmap(tmp_path)
+    zarr.open_group(tmp_path / "other.zarr", mode="w")
+    with pytest.raises(DataError, match=r"other\.zarr"):
+        read_heatmap(tmp_path / "other.zarr")

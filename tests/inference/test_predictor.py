@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wsi_idc.inference.predictor import ENGINES, Predictor, slide_sums
+from wsi_idc.models.registry import find_model
+
+from helpers import NumpyEngine, numpy_package, summed_darkness, write_context_package
+
+
+@pytest.fixture(scope="module")
+def context_package(tmp_path_factory):
+    return write_context_package(tmp_path_factory.mktemp("models") / "context")
+
+
+@pytest.fixture(scope="module")
+def patches(section):
+    """Patches of a painted section, and some noise: what the networks may meet."""
+    h, w = (s // 50 * 50 for s in section.pixels.shape[:2])
+    tiles = section.pixels[:h, :w].reshape(h // 50, 50, w // 50, 50, 3).swapaxes(1, 2).reshape(-1, 50, 50, 3)
+    noise = np.random.default_rng(0).integers(0, 256, (30, 50, 50, 3), dtype=np.uint8)
+    return np.concatenate([tiles, noise])
+
+
+@pytest.mark.parametrize("model", ["idc-patch", "idc-context"])
+def test_both_engines_give_the_same_probabilities(patches, model):
+    package = find_model(model)
+    onnx, keras = (Predictor(package, ENGINES[name](package)).patches(patches) for name in ("onnx", "keras"))
+    assert onnx.dtype == keras.dtype == np.float32
+    assert np.abs(onnx - keras).max() <= 1e-4
+    assert onnx.max() - onnx.min() > 0.5, "a model that always says the same would agree too"
+
+
+def test_both_engines_agree_on_a_section_and_on_any_block_of_it(section):
+    """The shipped model with its neighbours: ONNX Runtime, Keras, and blocks with the halo around them."""
+    package = find_model()
+    pixels = section.pixels[:600, :750]
+    present = pixels.reshape(12, 50, 15, 50, 3).mean((1, 3, 4)) < 225
+    onnx, keras = (Predictor(package, ENGINES[name](package)).block(pixels, present) for name in ("onnx", "keras"))
+    np.testing.assert_allclose(onnx, keras, atol=1e-4)
+    assert np.nanmax(onnx) > 0.9
+    assert np.nanmin(onnx) < 0.1
+    predictor = Predictor(package, ENGINES["onnx"](package))
+    features = predictor.features(pixels, present)
+    part = predictor.calibrated(predictor.logits(features[:, :9], slide_sums(features)))
+    np.testing.assert_allclose(part[:, :2], onnx[:, :2], atol=1e-6)
+    other = predictor.probabilities(features[:, :9])
+    assert np.nanmax(np.abs(other - part)) > 1e-4, "a part by itself is taken for a slide of its own"
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_batch_size_does_not_change_probabilities(patches, name):
+    package = find_model()
+    results = []
+    for size in (1, 7, 64):
+        engine = ENGINES[name](package)
+        engine.batch_size = size
+        results.append(Predictor(package, engine).patches(patches[:60]))
+    for other in results[1:]:
+        np.testing.assert_allclose(other, results[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_context_model_sees_present_neighbours_only(context_package, name):
+    rng = np.random.default_rng(3)
+    present = rng.random((6, 9)) > 0.4
+    pixels = (rng.random((300, 450, 3)) * 255 * rng.random((300, 1, 1))).astype(np.uint8)
+    found = Predictor(context_package, ENGINES[name](context_package)).block(pixels, present)
+    np.testing.assert_allclose(found, summed_darkness(pixels, present), atol=1e-5)
+
+
+def test_patches_of_a_context_model_have_no_neighbours():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 50, 50, 3), dtype=np.uint8)
+    predictor = Predictor(numpy_package(halo=2), NumpyEngine(halo=2))
+    alone = [summed_darkness(p, np.array([[True]]))[0, 0] for p in pixels]
+    np.testing.assert_allclose(predictor.patches(pixels), alone, atol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 4), st.floats(0.2, 5), st.integers(0, 2**32 - 1))
+def test_block_is_its_patches_and_nan_elsewhere(rows, cols, temperature, seed):
+    rng = np.random.default_rng(seed)
+    present = rng.random((rows, cols)) > 0.5
+    pixels = rng.integers(0, 256, (rows * 50, cols * 50, 3), dtype=np.uint8)
+    predictor = Predictor(numpy_package(temperature=temperature), NumpyEngine(0, batch_size=2))
+    found = predictor.block(pixels, present)
+    assert (np.isnan(found) == ~present).all()
+    for r, c in zip(*np.nonzero(present), strict=True):
+        patch = pixels[r * 50 : r * 50 + 50, c * 50 : c * 50 + 50]
+        logit = 1 - 2 * patch.mean() / 255
+        assert found[r, c] == pytest.approx(1 / (1 + np.exp(-logit / temperature)), abs=1e-5)

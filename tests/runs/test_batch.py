@@ -1,0 +1,126 @@
+import csv
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import wsi_idc
+from wsi_idc.runs.batch import segment_slides
+from wsi_idc.errors import ModelError, SlideError
+from wsi_idc.runs.status import read_status
+from wsi_idc.runs.processes import Limits
+
+
+def rows(manifest):
+    with manifest.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_failing_slide_does_not_stop_the_others(painted, tmp_path):
+    bad = tmp_path / "bad.svs"
+    bad.write_text("not a slide")
+    good = shutil.copy(painted, tmp_path / "good.tif")
+    done = []
+    out = tmp_path / "out"
+    outcomes = segment_slides(
+        [bad, good], out, wsi_idc.find_model(), wsi_idc.Settings(), on_done=lambda s, o: done.append((s, o))
+    )
+    assert isinstance(outcomes[bad], SlideError)
+    assert outcomes[good].summary["state"] == "done"
+    assert [s for s, _ in done] == [bad, good]
+    assert str(outcomes[bad]).startswith(f"{bad}: not a slide")
+    first, second = rows(out / "manifest.csv")
+    assert (first["state"], second["state"]) == ("failed", "done")
+    assert "bad.svs" in first["reason"]
+    assert float(second["idc_mm2"]) == outcomes[good].summary["idc_mm2"]
+    assert float(second["seconds"]) > 0
+
+
+def test_an_unforeseen_error_is_one_slides_own(painted, tmp_path, monkeypatch):
+    from wsi_idc.runs import run
+
+    def breaks(*_):
+        raise ZeroDivisionError("nobody thought of this")
+
+    package, settings, out = wsi_idc.find_model(), wsi_idc.Settings(), tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "find_tissue", breaks)
+        outcome = segment_slides([painted], out, package, settings)[painted]
+    assert f"{painted}: ZeroDivisionError: nobody thought of this" in str(outcome)
+    assert rows(out / "manifest.csv")[0]["state"] == "failed"
+    assert segment_slides([painted], out, package, settings)[painted].summary["state"] == "done"
+
+
+def test_a_damaged_model_stops_the_batch(painted, tmp_path):
+    model = shutil.copytree(wsi_idc.find_model().folder, tmp_path / "model")
+    (model / "encoder.onnx").write_bytes(b"")
+    package = wsi_idc.find_model(model)
+    with pytest.raises(ModelError, match="sha256"):
+        segment_slides([painted], tmp_path / "out", package, wsi_idc.Settings())
+    slides = [shutil.copy(painted, tmp_path / f"{n}.tif") for n in "12"]
+    with pytest.raises(ModelError, match="sha256"):
+        segment_slides(slides, tmp_path / "out", package, wsi_idc.Settings(), limits=Limits(workers=2))
+
+
+def test_manifest_keeps_the_rows_of_earlier_runs(painted, tmp_path):
+    package, settings = wsi_idc.find_model(), wsi_idc.Settings()
+    one, two = (shutil.copy(painted, tmp_path / f"{n}.tif") for n in "12")
+    segment_slides([one], tmp_path / "out", package, settings)
+    segment_slides([two], tmp_path / "out", package, settings)
+    assert [r["slide"] for r in rows(tmp_path / "out" / "manifest.csv")] == [str(one), str(two)]
+
+
+def test_slides_of_one_name_find_their_results_again(painted, tmp_path):
+    package, settings, out = wsi_idc.find_model(), wsi_idc.Settings(), tmp_path / "out"
+    one, two = tmp_path / "a" / "1.tif", tmp_path / "b" / "1.tif"
+    for slide in (one, two):
+        slide.parent.mkdir()
+        shutil.copy(painted, slide)
+    seen = []
+
+    def on_slide(number, count, path):
+        state = {r["slide"]: r["state"] for r in rows(out / "manifest.csv")}
+        seen.append((number, count, path, state[str(path)]))
+        return lambda patches: seen.append(patches)
+
+    both = segment_slides([one, two], out, package, settings, on_slide)
+    patches = both[one].summary["patches"]
+    assert seen == [(1, 2, one, "running"), patches, (2, 2, two, "running"), patches]
+    took = rows(out / "manifest.csv")
+    again = segment_slides([two], out, package, settings)[two]
+    assert again.reused
+    assert again.folder == both[two].folder != both[one].folder
+    assert float(rows(out / "manifest.csv")[1]["seconds"]) == pytest.approx(float(took[1]["seconds"]), abs=0.5)
+
+
+def test_a_slide_that_takes_too_long_is_recorded(painted, tmp_path):
+    out = tmp_path / "out"
+    segment_slides([painted], out, wsi_idc.find_model(), wsi_idc.Settings(), limits=Limits(minutes=1e-6))
+    (row,) = rows(out / "manifest.csv")
+    assert row["state"] == "failed"
+    assert row["reason"] == f"{painted}: took longer than 1e-06 minutes; give more with --time-limit"
+
+
+def test_a_killed_run_leaves_nobody_behind_and_goes_on(painted, tmp_path):
+    """The parent is killed when its first slide of two has been begun; status then knows, and a second run ends it."""
+    slides = [shutil.copy(painted, tmp_path / f"{n}.tif") for n in "12"]
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "wsi_idc", "segment", *slides, "-o", out, "--workers", "2"]
+    # From another folder: in the project's root Python finds the folder wsi_idc, without the parts that lie beside it.
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=Path(__file__).parent)
+    while not (out / "manifest.csv").exists() or not any(r["state"] == "running" for r in rows(out / "manifest.csv")):
+        assert run.poll() is None
+        time.sleep(0.01)
+    run.kill()
+    run.wait()
+    killed = time.monotonic()
+    while (found := read_status(out)).running:
+        assert time.monotonic() < killed + 30, "children end with their parent, within moments"
+    assert found.remaining == 2
+    assert 1 <= found.interrupted <= 2
+    done = segment_slides(slides, out, wsi_idc.find_model(), wsi_idc.Settings(), limits=Limits(workers=2))
+    assert all(o.summary["state"] == "done" for o in done.values())
+    assert read_status(out).done == 2

@@ -1,0 +1,220 @@
+import json
+import shutil
+import tomllib
+
+import jsonschema
+import keras
+import numpy as np
+import onnxruntime
+import pytest
+
+from wsi_idc.data.kaggle import index_patches, read_patch
+from wsi_idc.errors import DataError, ModelError, OutputError
+from wsi_idc.inference.predictor import KerasEngine, OnnxEngine
+from wsi_idc.models import package as model_package
+from wsi_idc.models.architectures import ARCHITECTURES, build
+from wsi_idc.models.package import load_package
+from wsi_idc.training import package
+from wsi_idc.training.card import model_card
+from wsi_idc.training.fit import predict_logits
+from wsi_idc.training.package import package_run, write_package
+
+from helpers import FACTS, NumpyEngine, numpy_package
+
+
+@pytest.fixture(scope="module")
+def packaged(trained, tmp_path_factory):
+    return package_run(trained, tmp_path_factory.mktemp("packaged") / "small", version="3.1", licence="CC-BY-4.0")
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of a training that a test may change."""
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def result_of(run):
+    return json.loads((run / "run.json").read_text())
+
+
+def test_the_description_is_what_was_measured_and_valid(trained, packaged):
+    result = result_of(trained)
+    facts = json.loads((packaged.folder / "model.json").read_text())
+    schema = json.loads(model_package._SCHEMA.read_text())
+    jsonschema.validate(facts, schema)
+    assert (packaged.name, packaged.version, packaged.licence) == ("small", "3.1", "CC-BY-4.0")
+    assert (packaged.mpp, packaged.patch_size, packaged.halo) == (4.0, 16, 0)
+    assert (packaged.threshold, packaged.temperature) == (result["threshold"], result["temperature"])
+    assert packaged.metrics["val"] == result["metrics"]["val"]
+    assert {k: packaged.training_data[k] for k in ("patients", "patches")} == result["training_data"]
+    assert "train and unlisted patients of the split official" in packaged.training_data["description"]
+    assert {p.name for p in packaged.folder.iterdir()} == {
+        "model.json",
+        "MODEL_CARD.md",
+        "encoder.keras",
+        "encoder.onnx",
+    }
+
+
+def test_the_weights_are_those_of_the_training_and_checked(trained, packaged, tmp_path):
+    model = keras.saving.load_model(trained / "encoder.keras", compile=False)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+    for engine in (KerasEngine, OnnxEngine):
+        found = engine(packaged).run("encoder", pixels)[:, 0]
+        np.testing.assert_allclose(found, predict_logits(model, pixels), atol=1e-4)
+    damaged = load_package(shutil.copytree(packaged.folder, tmp_path / "damaged"))
+    with (damaged.folder / "encoder.onnx").open("ab") as stream:
+        stream.write(b"\0")
+    with pytest.raises(ModelError, match=r"its sha256 is not the one that model\.json states"):
+        OnnxEngine(damaged)
+
+
+def test_batches_of_any_length(packaged, patches):
+    session = onnxruntime.InferenceSession(packaged.read_weights("encoder", "onnx"))
+    pixels = np.stack([read_patch(p.path) for p in index_patches(patches)[:17]])
+    run = [session.run(None, {session.get_inputs()[0].name: pixels[:n]})[0] for n in (1, 3, 17)]
+    assert [found.shape for found in run] == [(1, 1), (3, 1), (17, 1)]
+    np.testing.assert_allclose(run[0], run[2][:1], atol=1e-5)
+    np.testing.assert_allclose(run[1], run[2][:3], atol=1e-5)
+
+
+def test_the_card_says_what_was_measured(trained, packaged):
+    card = (packaged.folder / "MODEL_CARD.md").read_text()
+    result = result_of(trained)
+    assert card.startswith("# small 3.1\n")
+    assert f"{result['weights']:,} weights. Licence: CC-BY-4.0." in card
+    assert "Trained on 64 patches of 4 patients" in card
+    assert f"sigmoid(logit / {result['temperature']})" in card
+    assert "Each patch is judged by itself." in card
+    assert "Training ran without these patients." in card
+    table = [line for line in card.splitlines() if line.startswith("|")]
+    groups = list(result["metrics"].values())
+    assert all(line.count("|") == len(groups) + 2 for line in table)
+    assert "all validation patients: 3 patients, 48 patches" in table[0]
+    for name, title in (("auc", "AUC"), ("f1", "F1 (IDC)"), ("ece", "expected calibration error")):
+        (row,) = [line for line in table if line.startswith(f"| {title} |")]
+        for group, cell in zip(groups, row.split("|")[2:-1], strict=True):
+            low, high = group[name]["ci95"]
+            assert cell.strip() == f"{group[name]['value']:.3f} ({low:.3f} to {high:.3f})"
+    for placeholder in ("TODO", "TBD", "None", "nan", "null", "{", "..."):
+        assert placeholder not in card.partition("## Configuration")[0]
+    written = card.partition("```toml\n")[2].partition("```")[0]
+    assert tomllib.loads(written) == tomllib.loads((trained / "config.toml").read_text())
+
+
+def change(run, **changes):
+    (run / "run.json").write_text(json.dumps(result_of(run) | changes))
+
+
+def test_what_is_not_defined_is_left_out_and_said(run, tmp_path):
+    """A group of one patient has no intervals; without a positive decision there is no precision."""
+    metrics = result_of(run)["metrics"]
+    undefined = {"value": None, "ci95": [None, None]}
+    one = {k: v | {"ci95": [None, None]} if isinstance(v, dict) else v for k, v in metrics["val"].items()}
+    change(run, metrics={"val": metrics["val"] | {"precision": undefined, "f1": undefined}, "val_whole_sections": one})
+    made = package_run(run, tmp_path / "model")
+    assert not {"f1", "precision"} & set(made.metrics["val"])
+    assert made.metrics["val_whole_sections"]["auc"] == metrics["val"]["auc"]["value"]
+    card = (made.folder / "MODEL_CARD.md").read_text()
+    assert f"| F1 (IDC) | not defined | {metrics['val']['f1']['value']:.3f} (no interval) |" in card
+
+
+@pytest.mark.parametrize(
+    ("settings", "patients_in_both", "said"),
+    [
+        ({}, 0, "Training ran without these patients.\n"),
+        ({"fit": {"early_stopping": 3}}, 0, "without these patients, but when it ended was chosen on them.\n"),
+        ({"model": {"init": "first"}}, 0, "whether first, from whose weights it began, had seen them is not known"),
+        ({}, 2, "2 of these patients have patches in the training data as well"),
+    ],
+)
+def test_the_card_says_what_training_knew_of_those_measured(trained, packaged, settings, patients_in_both, said):
+    text = (trained / "config.toml").read_text()
+    for section, values in settings.items():
+        for key, value in values.items():
+            before = tomllib.loads(text)[section][key]
+            text = text.replace(f"{key} = {json.dumps(before)}", f"{key} = {json.dumps(value)}")
+    facts = json.loads((packaged.folder / "model.json").read_text())
+    card = model_card(facts, result_of(trained) | {"patients_in_both": patients_in_both}, text)
+    assert said in card
+
+
+def test_an_unfinished_run_is_refused(run, tmp_path):
+    (run / "run.json").unlink()
+    with pytest.raises(DataError, match=r"has no run\.json; the training is not at its end, run `wsi-idc train` again"):
+        package_run(run, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_damaged_network_is_named(run, tmp_path):
+    content = (run / "encoder.keras").read_bytes()
+    for damaged in (b"", b"damaged", content[: len(content) // 2]):
+        (run / "encoder.keras").write_bytes(damaged)
+        with pytest.raises(DataError, match=r"encoder\.keras: cannot be read"):
+            package_run(run, tmp_path / "model")
+    (run / "encoder.keras").unlink()
+    with pytest.raises(DataError, match=r"encoder\.keras: cannot be read"):
+        package_run(run, tmp_path / "model")
+
+
+def test_an_output_that_is_there_stays(trained, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "letter.txt").write_text("Dear")
+    with pytest.raises(OutputError, match="model: is there already"):
+        package_run(trained, tmp_path / "model")
+    assert [p.name for p in (tmp_path / "model").iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize("name", ["My model", "Modell", "-model", "modèle"])
+def test_names_that_are_none_for_a_model(trained, tmp_path, name):
+    with pytest.raises(OutputError, match="is no name for a model"):
+        package_run(trained, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+OPTIONS = {
+    "separable_residual_cnn": {"widths": [4, 8]},
+    "residual_cnn": {"widths": [4, 8]},
+    "plain_cnn": {"widths": [4, 8]},
+    "cancernet": {},
+    "efficientnet_lite0": {"blocks": 4},
+}
+
+
+def test_every_architecture_is_tried():
+    # VGG16 and ResNet50, of 15 and 24 million weights, take too long for here.
+    assert set(OPTIONS) == set(ARCHITECTURES) - {"vgg16", "resnet50"}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_engines_agree_on_every_architecture(tmp_path, name):
+    keras.utils.set_random_seed(0)
+    model = build(name, patch_size=16, **OPTIONS[name])
+    rng = np.random.default_rng(0)
+    # Off the zeros and ones that layers start from, as after training.
+    model.set_weights([w + rng.uniform(0, 0.1, w.shape).astype(np.float32) for w in model.get_weights()])
+    # Checks itself that the probabilities of both engines are within 1e-4.
+    made = write_package(tmp_path / name, FACTS | {"name": name, "patch_size": 16}, {"encoder": model})
+    pixels = rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    onnx, keras_ = (engine(made).run("encoder", pixels) for engine in (OnnxEngine, KerasEngine))
+    assert onnx.shape == (3, 1)
+    np.testing.assert_allclose(onnx, keras_, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("shift", "extra"), [(0.01, False), (0.0, True)])
+def test_a_package_whose_engines_disagree_is_refused(monkeypatch, shift, extra):
+    """In values, or in form: an exporter that adds a dimension would pass a comparison that broadcasts."""
+
+    class Exported(NumpyEngine):
+        def run(self, network, *inputs):
+            found = super().run(network, *inputs)
+            if network == "context":
+                found = found[:, None] if extra else found + shift
+            return found
+
+    engines = {"onnx": lambda p: Exported(p.halo), "keras": lambda p: NumpyEngine(p.halo)}
+    monkeypatch.setattr(package, "ENGINES", engines | {"onnx": engines["keras"]})
+    package._compare_engines(numpy_package(halo=2))
+    monkeypatch.setattr(package, "ENGINES", engines)
+    with pytest.raises(ModelError, match="other probabilities"):
+        package._compare_engines(numpy_package(halo=2))

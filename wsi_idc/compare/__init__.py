@@ -1,0 +1,1 @@
+"""Outlines of two sides against each other."""

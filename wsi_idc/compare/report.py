@@ -1,0 +1,208 @@
+"""A comparison from files to files: pair the outlines of slides, read and compare them, write numbers and pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from PIL import Image, ImageDraw, ImageFont
+from shapely import MultiPolygon
+
+from wsi_idc.annotations.annotation import ROI_CLASSES
+from wsi_idc.base.bootstrap import as_json
+from wsi_idc.base.folders import fresh_folder
+from wsi_idc.compare.agreement import (
+    FOUND_SHARE,
+    STEP_UM,
+    PooledAgreement,
+    pooled,
+)
+from wsi_idc.compare.pairs import ComparedSlide, compare_pair, find_pairs
+from wsi_idc.errors import DataError
+from wsi_idc.runs.folder import read_summary, replacing
+from wsi_idc.runs.overview import GAP, INK, LONGEST_ABOVE, LONGEST_BESIDE, TITLE, draw_scale_bar
+
+# "High contrast" of Paul Tol's colour schemes: told apart by the colour-blind, and in grey.
+_BOTH, _ONLY_FOUND, _ONLY_TRUTH = (0, 68, 136), (221, 170, 51), (187, 85, 102)
+# With fewer patients to draw, the percentiles of a bootstrap lie well inside the interval that they stand for.
+_FEW = 10
+CONVENTIONS = {
+    "areas": "of the polygons, exact; where neither side outlines anything, Dice and IoU are 1",
+    "distances": f"between boundaries sampled every {STEP_UM:g} um, null where one side has none; the largest and the "
+    "95th percentile are the larger of both ways; an ROI's border is no boundary",
+    "foci": f"connected parts; found where regions cover {FOUND_SHARE:.0%} of it; a region is false where less than "
+    f"{FOUND_SHARE:.0%} of it is true and it covers less of every focus",
+    "pooled": "Dice, IoU, sensitivity and PPV of the summed areas, focus_sensitivity of all foci, others means over "
+    "the slides on which they are defined; intervals of 95 % from a bootstrap over patients",
+}
+
+
+def compare_slides(
+    found: Path,
+    truth: Path,
+    output: Path | None = None,
+    *,
+    patients: Path | None = None,
+    mpp: float | None = None,
+    classes: Collection[str] = (),
+    roi_classes: Collection[str] = ROI_CLASSES,
+) -> dict[str, Any]:
+    """Pair, compare and pool the slides of `found` and `truth`; return what compare.json holds.
+
+    `output`, a new folder, gets it with compare.csv and the pictures. A slide that cannot be compared is listed under
+    "failed". Raises DataError where none can be, OutputError where the folder is not new; see `find_pairs` and
+    `compare_pair` for the rest.
+    """
+    pairs, left_out = find_pairs(found, truth, patients)
+    with fresh_folder(output) if output else nullcontext() as folder:
+        slides, failed = [], []
+        for pair in pairs:
+            try:
+                slides.append(compare_pair(pair, mpp, classes, roi_classes))
+            except DataError as error:
+                failed.append(str(error))
+        if not slides:
+            raise DataError(failed[0])
+        pool = pooled([s.agreement for s in slides], [s.pair.patient for s in slides])
+        document = to_document(slides, pool) | {"left_out": left_out, "failed": failed}
+        if folder:
+            write_comparison(folder, slides, document)
+    return document
+
+
+def to_document(slides: Sequence[ComparedSlide], pool: PooledAgreement) -> dict[str, Any]:
+    """Gather the numbers of compare.json; what is not defined is None."""
+    notes = [note for slide in slides for note in slide.notes]
+    if pool.patients < _FEW:
+        few = f"{pool.patients} patients only: intervals from so few are too narrow"
+        notes.append("one patient only: no intervals" if pool.patients == 1 else few)
+    found: dict[str, Any] = as_json(
+        {
+            "slides": [
+                {"slide": s.pair.slide, "patient": s.pair.patient, "found": str(s.pair.found)}
+                | {"truth": str(s.pair.truth), "mpp": {"x": s.mpp[0], "y": s.mpp[1]}}
+                | s.agreement.numbers()
+                for s in slides
+            ],
+            "pooled": {"slides": pool.slides, "patients": pool.patients, **pool.metrics, "froc": pool.froc},
+            "notes": notes,
+            "conventions": CONVENTIONS,
+        }
+    )
+    return found
+
+
+def write_comparison(folder: Path, slides: Sequence[ComparedSlide], document: dict[str, Any]) -> None:
+    """Write compare.json, compare.csv and a picture of each slide into a folder that exists; raises OutputError."""
+    with replacing(folder / "compare.json") as temporary:
+        temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    with replacing(folder / "compare.csv") as temporary:
+        _write_csv(temporary, document)
+    for slide in slides:
+        with replacing(folder / f"compare-{slide.pair.slide}.png") as temporary:
+            draw_agreement(temporary, slide)
+
+
+def _write_csv(path: Path, document: dict[str, Any]) -> None:
+    """Write a row for each slide, then the pooled one, with the ends of its intervals in columns of their own."""
+    slides, pool = document["slides"], document["pooled"]
+    metrics = {name: entry for name, entry in pool.items() if isinstance(entry, dict)}
+    numbers = [name for name in slides[0] if name not in ("slide", "patient", "found", "truth", "mpp")]
+    ends = {f"{name}_{end}": e["ci95"][n] for name, e in metrics.items() for n, end in enumerate(("low", "high"))}
+    columns = ["slide", "patient", *dict.fromkeys([*numbers, *metrics]), *ends]
+    last = {"slide": "pooled"} | {name: entry["value"] for name, entry in metrics.items()} | ends
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        writer = csv.DictWriter(stream, columns, restval="", extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*slides, last])
+
+
+def draw_agreement(path: Path, slide: ComparedSlide) -> None:
+    """Draw where both sides agree and where they do not, on the picture of the slide where a run has one, as a PNG.
+
+    Without a run the picture shows what is outlined, on white. The same outlines give the same bytes.
+    """
+    areas, scale = slide.areas, np.array(slide.mpp) / 1000
+    background = _background(slide.run)
+    drawn = [a for a in (areas.both, areas.only_found, areas.only_truth, areas.roi) if a is not None and not a.is_empty]
+    if background:
+        corner, extent = np.zeros(2), np.array(background[1])
+    else:
+        left, top, right, bottom = shapely.total_bounds(drawn) if drawn else (0.0, 0.0, 1.0, 1.0)
+        extent = np.array([right - left, bottom - top])
+        corner, extent = np.array([left, top]) - 0.05 * extent.max(), extent + 0.1 * extent.max()
+    width_mm, height_mm = (extent * scale).tolist()
+    per_mm = LONGEST_ABOVE / max(width_mm, height_mm)
+    size = max(1, round(width_mm * per_mm)), max(1, round(height_mm * per_mm))
+    panel = background[0].resize(size) if background else Image.new("RGB", size, "white")
+    to_panel = 2 * per_mm * scale
+    legend = (
+        ("both", areas.both, _BOTH),
+        ("only found", areas.only_found, _ONLY_FOUND),
+        ("only in truth", areas.only_truth, _ONLY_TRUTH),
+    )
+    for _, area, colour in legend:
+        panel.paste(colour, (0, 0), _filled(area, size, corner, to_panel).point(lambda v: v * 3 // 4))
+    if areas.roi is not None:
+        panel.paste(INK, (0, 0), _outlined(areas.roi, size, corner, to_panel))
+    sheet = Image.new("RGB", (max(size[0], 760) + 2 * GAP, TITLE + size[1] + 40), "white")
+    draw = ImageDraw.Draw(sheet)
+    dice = slide.agreement.numbers()["dice"]
+    draw.text((GAP, 10), f"{slide.pair.slide}: Dice {dice:.3f}", INK, ImageFont.load_default(17))
+    left = float(GAP)
+    for name, area, colour in legend:
+        text = f"{name} {area.area * scale.prod():.3g} mm2"
+        draw.rectangle((left, 40, left + 16, 54), colour, INK)
+        draw.text((left + 22, 37), text, INK, ImageFont.load_default(14))
+        left += 46 + draw.textlength(text, ImageFont.load_default(14))
+    if areas.roi is not None:
+        draw.rectangle((left, 40, left + 16, 54), None, INK, 2)
+        draw.text((left + 22, 37), "ROI: only this counts", INK, ImageFont.load_default(14))
+    sheet.paste(panel, (GAP, TITLE))
+    draw.rectangle((GAP - 1, TITLE - 1, GAP + size[0], TITLE + size[1]), outline=INK)
+    draw_scale_bar(draw, GAP, TITLE + size[1] + 12, width_mm, per_mm)
+    sheet.save(path, format="png", compress_level=1)
+
+
+def _background(run: Path | None) -> tuple[Image.Image, tuple[int, int]] | None:
+    """Cut the first panel out of a run's overview, pale grey, with the size of the slide in pixels; None without one.
+
+    The panel has the outlines of the run's regions in it.
+    """
+    if run is None or not (run / "overview.png").is_file():
+        return None
+    facts = read_summary(run)["slide"]
+    extent = [facts["width"] * facts["mpp"]["x"] / 1000, facts["height"] * facts["mpp"]["y"] / 1000]
+    per_mm = (LONGEST_ABOVE if extent[0] > 1.2 * extent[1] else LONGEST_BESIDE) / max(extent)
+    width, height = (max(1, round(e * per_mm)) for e in extent)
+    try:
+        with Image.open(run / "overview.png") as sheet:
+            panel = sheet.convert("L").crop((GAP, TITLE, GAP + width, TITLE + height))
+    except OSError as error:
+        raise DataError(f"{run}: its overview.png cannot be read; segment the slide again") from error
+    return panel.point(lambda v: 110 + v * 145 // 255).convert("RGB"), (facts["width"], facts["height"])
+
+
+def _filled(area: MultiPolygon, size: tuple[int, int], corner: np.ndarray, scale: np.ndarray) -> Image.Image:
+    """Draw the area as a mask, at twice the size and then reduced: Pillow's polygons have hard edges."""
+    mask = Image.new("L", (2 * size[0], 2 * size[1]))
+    draw = ImageDraw.Draw(mask)
+    # From the largest down, since a part may lie in the hole of another.
+    for part in sorted(area.geoms, key=lambda p: -shapely.Polygon(p.exterior).area):
+        for ring, value in [(part.exterior, 255), *((hole, 0) for hole in part.interiors)]:
+            draw.polygon(((shapely.get_coordinates(ring) - corner) * scale).ravel().tolist(), value)
+    return mask.reduce(2)
+
+
+def _outlined(area: MultiPolygon, size: tuple[int, int], corner: np.ndarray, scale: np.ndarray) -> Image.Image:
+    mask = Image.new("L", (2 * size[0], 2 * size[1]))
+    draw = ImageDraw.Draw(mask)
+    for ring in shapely.get_rings(shapely.get_parts(area)):
+        draw.line(((shapely.get_coordinates(ring) - corner) * scale).ravel().tolist(), 255, width=5, joint="curve")
+    return mask.reduce(2)

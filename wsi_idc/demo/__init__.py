@@ -1,0 +1,1 @@
+"""A painted section, segmented."""

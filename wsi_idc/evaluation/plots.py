@@ -1,0 +1,90 @@
+"""Figures of an evaluation, each as PNG and SVG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
+
+from wsi_idc.base.figures import Panel, draw_panels
+from wsi_idc.evaluation.evaluate import CLASSES, Predictions
+from wsi_idc.evaluation.metrics import calibration_bins, decision_metrics
+
+
+def draw_figures(folder: Path, predictions: Predictions, threshold: float) -> list[Path]:
+    """Draw confusion matrix, ROC, precision-recall, reliability and threshold curves; return the PNG files.
+
+    Where all patches are of one class, ROC and precision-recall say so in place of a curve.
+    """
+    labels, probability = predictions.labels, predictions.probability
+    positive = probability >= threshold
+    both = len(np.unique(labels)) == 2
+
+    def confusion(axes: Axes) -> None:
+        ConfusionMatrixDisplay.from_predictions(
+            labels, positive, labels=[0, 1], display_labels=CLASSES, ax=axes, colorbar=False, cmap="Blues"
+        )
+        axes.set(title=f"Patches at threshold {threshold:.3f}", xlabel="predicted", ylabel="labelled")
+
+    def roc(axes: Axes) -> None:
+        if both:
+            RocCurveDisplay.from_predictions(labels, probability, ax=axes, plot_chance_level=True, name="patches")
+        else:
+            _not_defined(axes, labels)
+        axes.set(title="ROC", xlabel="1 - specificity", ylabel="sensitivity")
+
+    def precision_recall(axes: Axes) -> None:
+        if both:
+            PrecisionRecallDisplay.from_predictions(
+                labels, probability, ax=axes, plot_chance_level=True, name="patches"
+            )
+        else:
+            _not_defined(axes, labels)
+        axes.set(title="Precision and recall", xlabel="recall (sensitivity)", ylabel="precision")
+
+    def reliability(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfect")
+        for values, name in ((predictions.uncalibrated, "before calibration"), (probability, "after calibration")):
+            stated, observed = _observed(labels, values)
+            axes.plot(stated, observed, marker="o", label=name)
+        # Wide enough for whole markers at 0 and 1.
+        ends = (-0.02, 1.02)
+        axes.set(title="Reliability", xlabel="stated probability", ylabel="share of IDC", xlim=ends, ylim=ends)
+        axes.legend()
+
+    def thresholds(axes: Axes) -> None:
+        at = np.linspace(0.01, 0.99, 99)
+        values = [decision_metrics(labels, probability >= t) for t in at]
+        for name in ("f1", "balanced_accuracy", "sensitivity", "specificity"):
+            line = [v[name] for v in values]
+            if np.isfinite(line).any():
+                axes.plot(at, line, label=name.replace("_", " "))
+        axes.axvline(threshold, color="grey", linestyle="--", label="threshold")
+        axes.set(title="By threshold", xlabel="threshold", xlim=(0, 1), ylim=(0, 1))
+        axes.legend()
+
+    figures: dict[str, Panel] = {
+        "confusion_matrix": confusion,
+        "roc": roc,
+        "precision_recall": precision_recall,
+        "reliability": reliability,
+        "threshold_curves": thresholds,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    return [draw_panels(folder / f"{name}.png", [draw]) for name, draw in figures.items()]
+
+
+def _not_defined(axes: Axes, labels: np.ndarray) -> None:
+    text = f"not defined:\nevery patch is labelled {CLASSES[labels[0]]}"
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
+
+
+def _observed(labels: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean stated probability and share of IDC for each equal-width bin that is not empty."""
+    place = calibration_bins(probability)
+    count = np.bincount(place)
+    filled = count > 0
+    stated, observed = (np.bincount(place, values)[filled] / count[filled] for values in (probability, labels))
+    return stated, observed

@@ -1,0 +1,231 @@
+"""What `wsi-idc fields` leaves of a run: crops at 40x, their places as a table and for QuPath, a contact sheet."""
+
+from __future__ import annotations
+
+import csv
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from PIL import Image, ImageDraw, ImageFont
+from shapely import MultiPolygon
+
+from wsi_idc.annotations.annotation import Annotation, polygons_of
+from wsi_idc.annotations.qupath import IDC_CLASS, collection, feature
+from wsi_idc.annotations.read import read_annotations
+from wsi_idc.base.folders import fresh_folder
+from wsi_idc.errors import OutputError, SlideError
+from wsi_idc.grading.fields import WEIGHTS, FoundFields, GradingField, Segmentation, Wish, find_fields
+from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label
+from wsi_idc.regions.interpolate import fine_grid
+from wsi_idc.runs.folder import output_error, read_summary
+from wsi_idc.runs.manifest import Manifest
+from wsi_idc.runs.summary import RESEARCH_USE
+from wsi_idc.slides.slide import Slide
+
+# 40x in um per pixel. Scanners call 0.2 to 0.27 so; such slides, and coarser ones, are cropped as they are.
+FORTY = 0.25
+_FINEST = 0.2
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://wsi-idc/fields")
+_FIELD, _EDGE, _IDC = (0, 90, 200), (255, 150, 0), (200, 0, 0)
+_INK, _PAPER = (30, 30, 30), (225, 225, 230)
+_COLUMNS = (
+    "rank", "x", "y", "width", "height", "area_mm2", "score", "tumour", "nuclei", "edge", "tumour_share",
+    "nuclear_share", "crop_mpp", "file",
+)  # fmt: skip
+# Sides in pixels of a thumbnail and, the longest, of the map; space between them and for words.
+_THUMB, _MAP, _GAP, _TITLE, _CAPTION = 240, 700, 16, 56, 40
+_PER_ROW = 5
+
+
+def write_fields(run: Path, output: Path, wish: Wish, slide: Path | None = None) -> tuple[FoundFields, list[str]]:
+    """Choose the fields of the slide whose run is in the folder `run`, and write them to `output`, a new folder.
+
+    There are fields.geojson, locked annotations for QuPath; fields.csv, a row for each; field-01.png and so on, the
+    crops; contact-sheet.png. `slide` is where the slide is now; else it is looked for beside the run, and where
+    manifest.csv says. Returns the fields, and in words what the user should know of them.
+
+    Raises DataError where `run` is not such a folder, SlideError where the slide is not found or not that of the run,
+    OutputError where `output` cannot be written.
+    """
+    summary = read_summary(run)
+    given = summary["parameters"]["mpp"]
+    with fresh_folder(output) as place, Slide(slide or _find_slide(run.resolve(), summary), given) as opened:
+        if opened.fingerprint != summary["identity"]["slide_fingerprint"]:
+            raise SlideError(f"{opened.path}: is not the slide that {run} was made from; give that one with --slide")
+        found = _read_segmentation(run)
+        chosen = find_fields(opened, found, wish)
+        try:
+            thumbnails = _write_crops(place, opened, chosen.fields)
+            _write_table(place / "fields.csv", opened, chosen.fields)
+            (place / "fields.geojson").write_text(
+                fields_geojson(chosen, json.dumps(summary["identity"], sort_keys=True)), encoding="utf-8"
+            )
+            _draw_sheet(place / "contact-sheet.png", opened.name, found, chosen, thumbnails)
+        except OSError as error:
+            raise output_error(output, error) from error
+        return chosen, _notes(opened, summary, chosen, wish)
+
+
+def fields_geojson(chosen: FoundFields, key: str) -> str:
+    """Write the fields, and the invasive edge where there is one, as locked QuPath annotations.
+
+    Coordinates are whole pixels of the full-resolution image as QuPath opens it. Same fields and `key`, same bytes.
+    """
+    features = []
+    for annotation in _annotations(chosen):
+        wkb = shapely.to_wkb(annotation.geometry, hex=True, byte_order=1)
+        properties = {
+            "objectType": "annotation",
+            "name": annotation.name,
+            "classification": {"name": annotation.classification, "color": list(annotation.color or _INK)},
+            "isLocked": annotation.locked,
+            "measurements": dict(annotation.measurements),
+        }
+        identity = str(uuid.uuid5(_NAMESPACE, f"{key}{annotation.classification}{wkb}"))
+        features.append(feature(identity, annotation.geometry, properties))
+    return collection(features)
+
+
+def crop_mpp(slide: Slide) -> float:
+    """Return the scale of crops in um per pixel: the slide's own at 40x or coarser, else 0.25."""
+    own = max(slide.mpp.x, slide.mpp.y)
+    return own if own >= _FINEST else FORTY
+
+
+def _annotations(chosen: FoundFields) -> Iterator[Annotation]:
+    for rank, field in enumerate(chosen.fields, 1):
+        values = {
+            "Rank": rank,
+            "Score": field.score,
+            "Tumour content": field.tumour,
+            "Nuclei": field.nuclei,
+            "Edge": field.edge,
+            "Tumour share": field.tumour_share,
+            "Nuclear share": field.nuclear_share,
+            "Area mm2": round(field.area_mm2, 6),
+        }
+        yield Annotation(_box(field), "Field", f"Field {rank}", _FIELD, locked=True, measurements=values)
+    if not chosen.edge.is_empty:
+        yield Annotation(chosen.edge, "Invasive edge", "Invasive edge", _EDGE, locked=True)
+
+
+def _box(field: GradingField) -> shapely.Polygon:
+    return shapely.box(field.x, field.y, field.x + field.width, field.y + field.height)
+
+
+def _find_slide(run: Path, summary: dict[str, Any]) -> Path:
+    """Look for the slide beside the run or in it, then where the manifest says that it was; raises SlideError."""
+    name = summary["slide"]["slide"]
+    try:
+        rows = Manifest(run.parent / "manifest.csv").read().values()
+    except OutputError as error:
+        raise SlideError(f"{run}: cannot look up its slide {name} ({error}); give its place with --slide") from error
+    listed = [Path(str(row["slide"])) for row in rows if row["output"] == run.name]
+    for path in (run.parent / name, run / name, *listed):
+        if path.exists():
+            return path
+    raise SlideError(f"{run}: its slide {name} is neither beside it nor where it was; give its place with --slide")
+
+
+def _read_segmentation(run: Path) -> Segmentation:
+    """Read the heatmap and the regions as they are now: they may have been corrected in QuPath."""
+    path = run / "heatmap.zarr"
+    heatmap, _ = read_heatmap(path)
+    drawn = [a.geometry for a in read_annotations(run).annotations if a.classification == IDC_CLASS["name"]]
+    parts = polygons_of(shapely.union_all(drawn))
+    return Segmentation(heatmap, read_grid(path), read_label(path, "tissue") > 0, MultiPolygon(parts))
+
+
+def _write_crops(place: Path, slide: Slide, fields: list[GradingField]) -> list[Image.Image]:
+    """Write a crop of each field, one after the other, and return small ones."""
+    mpp, thumbnails = crop_mpp(slide), []
+    for rank, field in enumerate(fields, 1):
+        size = round(field.width * slide.mpp.x / mpp), round(field.height * slide.mpp.y / mpp)
+        image = Image.fromarray(slide.read(field.x, field.y, *size, mpp))
+        # Level 1 takes a third of the time of the usual 6, and a tenth more bytes.
+        image.save(place / _file_name(rank), compress_level=1)
+        thumbnails.append(image.resize((_THUMB, _THUMB), Image.Resampling.BICUBIC, reducing_gap=2.0))
+    return thumbnails
+
+
+def _file_name(rank: int) -> str:
+    return f"field-{rank:02}.png"
+
+
+def _write_table(path: Path, slide: Slide, fields: list[GradingField]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        for rank, f in enumerate(fields, 1):
+            parts = [f.score, f.tumour, f.nuclei, f.edge, f.tumour_share, f.nuclear_share]
+            here = [rank, f.x, f.y, f.width, f.height, round(f.area_mm2, 6)]
+            writer.writerow([*here, *parts, round(crop_mpp(slide), 6), _file_name(rank)])
+
+
+def _notes(slide: Slide, summary: dict[str, Any], chosen: FoundFields, wish: Wish) -> list[str]:
+    notes = list(slide.warnings)
+    if summary["failed_chunks"]:
+        notes.append("the run is incomplete: where patches were not computed there are no fields")
+    if len(chosen.fields) < wish.number:
+        notes.append(
+            f"{len(chosen.fields)} of {wish.number} fields: there is no room for more squares of {wish.area_mm2:g} mm2 "
+            "that are half IDC and do not overlap"
+        )
+    if chosen.fields and crop_mpp(slide) > 1.1 * FORTY:
+        notes.append(f"the slide is coarser than 40x: crops are at its own {crop_mpp(slide):.4g} um/px")
+    if chosen.edge.is_empty:
+        notes.append("no invasive edge: no border of IDC lies within the tissue")
+    return notes
+
+
+def _draw_sheet(path: Path, name: str, found: Segmentation, chosen: FoundFields, thumbnails: list[Image.Image]) -> None:
+    """Draw the slide as a map with the places of the fields, and the fields from the best on with their scores."""
+    plan = _draw_map(found, chosen)
+    rows = -(-len(thumbnails) // _PER_ROW)
+    width = max(_GAP + _PER_ROW * (_THUMB + _GAP), plan.width + 2 * _GAP)
+    top = _TITLE + plan.height + _GAP
+    image = Image.new("RGB", (width, top + rows * (_THUMB + _CAPTION) + _GAP + _CAPTION), "white")
+    draw = ImageDraw.Draw(image)
+    draw.text((_GAP, 16), name, _INK, ImageFont.load_default(17))
+    image.paste(plan, (_GAP, _TITLE))
+    for number, (thumbnail, field) in enumerate(zip(thumbnails, chosen.fields, strict=True)):
+        x = _GAP + number % _PER_ROW * (_THUMB + _GAP)
+        y = top + number // _PER_ROW * (_THUMB + _CAPTION)
+        image.paste(thumbnail, (x, y))
+        draw.text((x, y + _THUMB + 2), f"{number + 1}: score {field.score:.3f}", _INK, ImageFont.load_default(14))
+        parts = f"tumour {field.tumour:.2f}, nuclei {field.nuclei:.2f}, edge {field.edge:.2f}"
+        draw.text((x, y + _THUMB + 19), parts, _INK, ImageFont.load_default(12))
+    weights = ", ".join(f"{weight:g} {part}" for part, weight in WEIGHTS.items())
+    draw.text((_GAP, image.height - 28), f"Score: {weights}. {RESEARCH_USE}", _INK, ImageFont.load_default(12))
+    image.save(path, compress_level=1)
+
+
+def _draw_map(found: Segmentation, chosen: FoundFields) -> Image.Image:
+    """Draw tissue in grey, the outlines of IDC and of the invasive edge, and the numbered fields.
+
+    From the heatmap, not the slide: one without levels would have to be read whole.
+    """
+    grid = found.grid
+    per_pixel = _MAP / max(grid.slide_size)
+    size = max(1, round(grid.slide_size[0] * per_pixel)), max(1, round(grid.slide_size[1] * per_pixel))
+    tissue = np.where(found.tissue[..., None], _PAPER, 255).astype(np.uint8)
+    # The last squares of the grid may reach beyond the slide.
+    steps = fine_grid(grid).step
+    right, bottom = (min(s / d, n) for s, d, n in zip(grid.slide_size, steps, tissue.shape[1::-1], strict=True))
+    image = Image.fromarray(tissue).resize(size, Image.Resampling.BOX, box=(0.0, 0.0, right, bottom))
+    draw = ImageDraw.Draw(image)
+    for area, colour in ((found.idc, _IDC), (chosen.edge, _EDGE)):
+        for ring in shapely.get_rings(shapely.get_parts(area)):
+            draw.line((shapely.get_coordinates(ring) * per_pixel).ravel().tolist(), colour, width=2)
+    for rank, field in enumerate(chosen.fields, 1):
+        corners = shapely.get_coordinates(_box(field)) * per_pixel
+        draw.line(corners.ravel().tolist(), _FIELD, width=2)
+        middle = corners[:4].mean(0)
+        draw.text((middle[0], middle[1]), str(rank), _FIELD, ImageFont.load_default(14), anchor="mm")
+    draw.rectangle((0, 0, size[0] - 1, size[1] - 1), outline=_INK)
+    return image

@@ -1,0 +1,1 @@
+"""A probability for each patch of a slide, computed in chunks and stored as OME-Zarr."""

@@ -1,0 +1,132 @@
+"""Features to the heatmap: each chunk of it is computed, and written, as soon as all that it needs is there."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from wsi_idc.grid import Block, Grid, cut
+from wsi_idc.heatmap.encode import Encoder
+from wsi_idc.heatmap.overlap import merge, under
+from wsi_idc.heatmap.store import HeatmapStore, heatmap_chunks
+from wsi_idc.inference.predictor import slide_sums
+from wsi_idc.inference.symmetry import symmetry, turned_back
+from wsi_idc.tissue.bands import in_parallel
+
+# Patches a side, at most, whose neighbourhoods are computed together: the halo around them is computed for nothing.
+_TOGETHER = 48
+# One of the overlapping grids of patches of a slide, and which of its patches are wanted, (rows, cols) bool.
+Lattice = tuple[Encoder, np.ndarray]
+
+
+class Finisher:
+    """Makes the heatmap of a slide out of the features of its patches.
+
+    The chunks of a patch model are written while others are encoded. Those of a context model need the mean of the
+    slide, so none of them is begun before all is encoded; those that a run that was killed has written are kept.
+    """
+
+    def __init__(
+        self, lattices: Sequence[Lattice], grid: Grid, wanted: np.ndarray, begin: Callable[[str], HeatmapStore]
+    ) -> None:
+        """Wait for the features of `lattices`, over which lie the squares of `grid` that get a probability.
+
+        Of these just the `wanted` ones do, (rows, cols) bool. `begin` gets a name that tells two heatmaps of the same
+        run apart, where the features were not the same, and begins the store or goes on with one of that name.
+        """
+        self._lattices, self._grid, self._wanted, self._begin = lattices, grid, wanted, begin
+        self._predictor = lattices[0][0].predictor
+        self._lock = threading.Lock()
+        needs = {block: self._needs(block) for block in heatmap_chunks(grid)}
+        self._waiting = {block: needed for block, needed in needs.items() if needed}
+        self._sums = [np.zeros((encoder.features.shape[0], self._predictor.n_features + 1)) for encoder, _ in lattices]
+        if not self._predictor.package.halo:
+            self._heatmap = begin(self._name())
+
+    def encoded(self, lattice: int, block: Block) -> None:
+        """Take note of a chunk of a lattice whose features are there; may be called from several threads at once."""
+        if self._predictor.package.halo:
+            return
+        side = self._lattices[lattice][0].features.chunk
+        with self._lock:
+            for needed in self._waiting.values():
+                needed.discard((lattice, block.top // side, block.left // side))
+            ready = [waiting for waiting, needed in self._waiting.items() if not needed]
+            for block in ready:
+                del self._waiting[block]
+        for block in ready:
+            self._finish(block)
+
+    def complete(self) -> HeatmapStore:
+        """Write what could not be written before all was encoded; return the heatmap."""
+        if self._predictor.package.halo:
+            self._sums = [_slide_sums(encoder) for encoder, _ in self._lattices]
+            self._heatmap = self._begin(self._name())
+            for block in self._waiting:
+                if not self._heatmap.holds(block):
+                    self._finish(block)
+        return self._heatmap
+
+    def _name(self) -> str:
+        """Name a heatmap by what a chunk of it depends on that lies elsewhere on the slide."""
+        features = [encoder.features.folder.name.encode() for encoder, _ in self._lattices]
+        return hashlib.sha256(b"".join([*features, *(sums.tobytes() for sums in self._sums)])).hexdigest()[:16]
+
+    def _needs(self, block: Block) -> set[tuple[int, int, int]]:
+        """Return the chunks of patches, as lattice, row and column, that a chunk of the heatmap needs."""
+        needed = set()
+        for lattice, (encoder, wanted) in enumerate(self._lattices):
+            part, side = under(encoder.grid, self._grid, block), encoder.features.chunk
+            for row, col, *_ in cut(part.top, part.left, *part.shape, (side, side)):
+                if wanted[row * side : (row + 1) * side, col * side : (col + 1) * side].any():
+                    needed.add((lattice, row, col))
+        return needed
+
+    def _finish(self, block: Block) -> None:
+        """Compute and write a chunk of the heatmap."""
+        parts = [under(encoder.grid, self._grid, block) for encoder, _ in self._lattices]
+        found = [np.full(part.shape, np.nan, np.float32) for part in parts]
+
+        def compute(work: tuple[int, Block]) -> None:
+            lattice, piece = work
+            part = parts[lattice]
+            here = Block(piece.top - part.top, piece.left - part.left, piece.bottom - part.top, piece.right - part.left)
+            found[lattice][here.slices] = self._probabilities(lattice, piece)
+
+        work = [
+            (lattice, piece)
+            for lattice, (part, (_, wanted)) in enumerate(zip(parts, self._lattices, strict=True))
+            for piece in part.pieces(_TOGETHER)
+            if wanted[piece.slices].any()
+        ]
+        in_parallel(compute, work, self._predictor.engine.lanes)
+        grids = [encoder.grid for encoder, _ in self._lattices]
+        merged = merge(zip(grids, parts, found, strict=True), self._grid, block)
+        self._heatmap.write(block, np.where(self._wanted[block.slices], merged, np.float32(np.nan)))
+
+    def _probabilities(self, lattice: int, block: Block) -> np.ndarray:
+        """Turn features into probabilities (r, c), each patch seeing those around it; of views the mean of logits."""
+        encoder, predictor = self._lattices[lattice][0], self._predictor
+        halo, (_, rows, cols, _) = predictor.package.halo, encoder.features.shape
+        above, before = min(halo, block.top), min(halo, block.left)
+        bottom, right = min(block.bottom + halo, rows), min(block.right + halo, cols)
+        around = encoder.features.read(Block(block.top - above, block.left - before, bottom, right))
+        # Neighbours are turned as each patch was.
+        logits = [
+            turned_back(predictor.logits(symmetry(view, code), self._sums[lattice][code]), code)
+            for code, view in enumerate(around)
+        ]
+        found = predictor.calibrated(np.mean(logits, axis=0))[above:, before:]
+        return found[: block.shape[0], : block.shape[1]]
+
+
+def _slide_sums(encoder: Encoder) -> np.ndarray:
+    """Sum the features of all patches, view by view; see `inference.slide_sums`."""
+    views, *_, n = encoder.features.shape
+    sums = np.zeros((views, n + 1))
+    for block in encoder.grid.blocks(encoder.features.chunk):
+        sums += [slide_sums(view) for view in encoder.features.read(block)]
+    return sums

@@ -1,0 +1,1 @@
+"""From pixels to logits: engines, models and the choice between them."""

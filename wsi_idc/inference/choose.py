@@ -1,0 +1,157 @@
+"""Take the engine that finishes first on this machine, start-up included, by measuring it once."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+from dask.system import CPU_COUNT
+
+from wsi_idc.errors import ModelError
+from wsi_idc.inference.predictor import ENGINES, Engine, Predictor, _providers
+from wsi_idc.models.package import ModelPackage
+
+_log = logging.getLogger(__name__)
+
+# ONNX Runtime does so many patches in about ten seconds on two cores, and loads in a tenth of one: no engine that has
+# to import TensorFlow first would be done much earlier, so measuring would cost more than it gains.
+WORTH_MEASURING = 20_000
+
+
+def make_engine(name: str, package: ModelPackage, threads: int = CPU_COUNT) -> Engine:
+    """Make the engine `name` ("onnx" or "keras") for a package, to compute on `threads` cores.
+
+    Raises ModelError where the package has no weights for it or what runs it is not installed.
+    """
+    if name not in ENGINES:
+        raise ModelError(f"no engine {name!r}; known: auto, {', '.join(ENGINES)}")
+    if name not in package.formats():
+        raise ModelError(f"{package.folder}: the model has no {name} weights; use --engine auto")
+    try:
+        engine = ENGINES[name](package, threads)
+        _probe(engine, package)
+    except ModelError:
+        raise
+    except ImportError as error:
+        raise ModelError(f"the engine {name} needs the package {error.name}, which is not installed") from error
+    except Exception as error:  # What an engine raises for weights that do not fit is its own affair.
+        reason = str(error).splitlines()[0] if str(error) else ""
+        raise ModelError(
+            f"{package.folder}: the engine {name} cannot run its weights ({type(error).__name__}: {reason})"
+        ) from error
+    return engine
+
+
+def _probe(engine: Engine, package: ModelPackage) -> None:
+    """Run one patch through a new engine; raises ModelError where what comes out has not the form it must have."""
+    side = package.patch_size
+    features = engine.run("encoder", np.zeros((1, side, side, 3), np.uint8))
+    if features.ndim != 2 or features.shape[0] != 1 or (package.halo == 0 and features.shape[1] != 1):
+        wanted = "(n, features)" if package.halo else "(n, 1), one logit of IDC a patch"
+        raise ModelError(f"{package.folder}: its encoder gives {features.shape} for one patch, not {wanted}")
+    if package.halo:
+        one = np.ones((1, 1, 1, 1), np.float32)
+        slide = np.zeros((1, features.shape[1] + 1), np.float32)
+        logits = engine.run("context", features[:, None, None, :].astype(np.float32), one, slide)
+        if logits.shape != one.shape:
+            raise ModelError(
+                f"{package.folder}: its context network gives {logits.shape} for one patch, not (1, 1, 1, 1)"
+            )
+
+
+def choose_engine(wanted: str, package: ModelPackage, n_patches: int) -> str:
+    """Return the engine `wanted`, or for "auto" the one of ONNX Runtime and Keras that is done first with `n_patches`.
+
+    Start-up counts, so fewer than `WORTH_MEASURING` patches go to ONNX Runtime unmeasured. For more, both are measured
+    on this machine, once for each model, and the rates kept in the user's cache, so that later runs choose alike.
+    """
+    if wanted != "auto":
+        return wanted
+    forms = package.formats()
+    usable = [e for e in ENGINES if e in forms and importlib.util.find_spec(_NEEDS[e])]
+    if not usable:
+        raise ModelError(f"{package.folder}: no engine for its weights ({', '.join(sorted(forms))}) is installed")
+    if len(usable) == 1:
+        return usable[0]
+    if n_patches < WORTH_MEASURING:
+        return "onnx"
+    key = f"{package.sha256[:16]}-{os.cpu_count()}-{'+'.join(sorted(_providers()))}"
+    cache = Path(platformdirs.user_cache_dir("wsi-idc", appauthor=False)) / "engines.json"
+    known = _read(cache)
+    if set(known.get(key, {})) != set(usable):
+        # One after the other, each gone before the next: threads of one engine slow the other.
+        known[key] = {name: found for name in usable if (found := _measure_apart(package, name))}
+        _keep(cache, known)
+    cost = {e: m["start_s"] + n_patches / m["patches_per_s"] for e, m in known[key].items()}
+    # Where none can be measured, loading the first one says why.
+    return min(cost, key=cost.__getitem__, default=usable[0])
+
+
+def _read(cache: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """Read the rates measured before; none where the file is missing or not what `_keep` writes."""
+    try:
+        return {
+            key: {e: {n: float(m[n]) for n in ("start_s", "patches_per_s")} for e, m in engines.items()}
+            for key, engines in json.loads(cache.read_text(encoding="utf-8")).items()
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+_NEEDS = {"onnx": "onnxruntime", "keras": "keras"}
+# Run with the folder of a package and the name of an engine.
+_MEASURE = """
+import json, pathlib, sys
+from wsi_idc.inference.choose import measure
+from wsi_idc.models.package import load_package
+print(json.dumps(measure(load_package(pathlib.Path(sys.argv[1])), sys.argv[2])))
+"""
+
+
+def _measure_apart(package: ModelPackage, name: str) -> dict[str, float] | None:
+    """Return what `measure` finds in a process of its own, or None where the engine cannot be run.
+
+    TensorFlow takes half a gigabyte, which would stay; it writes to the terminal; and on a processor that it was not
+    built for it takes its process down.
+    """
+    command = [sys.executable, "-P", "-c", _MEASURE, str(package.folder), name]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        _log.debug("the engine %s cannot be measured (exit status %d): %s", name, done.returncode, done.stderr)
+        return None
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(package: ModelPackage, name: str, patches: int = 256) -> dict[str, float]:
+    """Measure an engine on random patches: `start_s` until it computes, then `patches_per_s`."""
+    size = package.patch_size
+    pixels = np.random.default_rng(0).integers(0, 256, (patches, size, size, 3), dtype=np.uint8)
+    start = time.perf_counter()
+    predictor = Predictor(package, ENGINES[name](package))
+    predictor.encode(pixels[: predictor.engine.batch_size * predictor.engine.lanes])
+    ready = time.perf_counter()
+    predictor.encode(pixels)
+    rate = patches / (time.perf_counter() - ready)
+    return {"start_s": round(ready - start, 3), "patches_per_s": round(rate, 1)}
+
+
+def _keep(cache: Path, known: dict[str, dict[str, dict[str, float]]]) -> None:
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        temporary = cache.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
+        temporary.replace(cache)
+    except OSError:
+        # A home that cannot be written costs a second measurement, not the run.
+        return

@@ -1,0 +1,1 @@
+"""From a heatmap to outlines with measurements."""

@@ -1,0 +1,87 @@
+"""From a heatmap to what is written of it: regions, bands and labels; also anew, without computing any patch again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsi_idc.annotations.qupath import to_geojson
+from wsi_idc.base.folders import fresh_folder
+from wsi_idc.grid import Grid
+from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label
+from wsi_idc.regions.interpolate import fine_grid, fitted, make_field, per_side
+from wsi_idc.regions.outlining import Outlining
+from wsi_idc.regions.regions import Band, Region, find_bands, find_regions
+from wsi_idc.runs.summary import measure_slide
+
+
+@dataclass(frozen=True, slots=True)
+class Delineation:
+    """The regions and bands of a heatmap; `numbers` (h, w) uint32 has the number of the region, from 1, or 0."""
+
+    regions: list[Region]
+    bands: list[Band]
+    numbers: np.ndarray
+
+
+def delineate(
+    heatmap: np.ndarray,
+    grid: Grid,
+    tissue: np.ndarray,
+    outlining: Outlining,
+    bands: Sequence[float] = (),
+    key: str = "",
+) -> Delineation:
+    """Outline the probabilities (rows, cols), NaN for none, of a grid; `tissue` is bool over `field.fine_grid(grid)`.
+
+    `bands` are probabilities, rising, between which bands are outlined too. `key` enters the ids.
+    """
+    field = make_field(heatmap, grid, tissue)
+    regions, numbers = find_regions(field, outlining, per_side(grid), key)
+    return Delineation(regions, find_bands(field, bands, outlining.smooth_um, key) if bands else [], numbers)
+
+
+def fine_tissue(mask: np.ndarray, mask_um: float, grid: Grid) -> np.ndarray:
+    """Return where at least half of a fine pixel is tissue, bool over `fine_grid(grid)`.
+
+    `mask` is (h, w) bool at `mask_um` um.
+    """
+    return fine_grid(grid).share(mask, mask_um) >= 0.5
+
+
+def without_patches(tissue: np.ndarray, grid: Grid, patches: np.ndarray) -> np.ndarray:
+    """Return the tissue, bool over `fine_grid(grid)`, that lies in none of these patches, (rows, cols) bool."""
+    side = per_side(grid)
+    return tissue & ~fitted(patches.repeat(side, 0).repeat(side, 1), fine_grid(grid))
+
+
+def delineate_again(
+    heatmap: Path, output: Path, outlining: Outlining | None = None, bands: Sequence[float] = ()
+) -> Delineation:
+    """Outline the heatmap of a run again into the new folder `output`: regions.geojson and measurements.json.
+
+    `outlining` None takes that of the run. Raises DataError where `heatmap` is not one of this tool, OutputError where
+    `output` is there already.
+    """
+    probabilities, provenance = read_heatmap(heatmap)
+    grid, tissue = read_grid(heatmap), read_label(heatmap, "tissue") > 0
+    outlining = outlining or run_outlining(provenance)
+    key = provenance["slide_fingerprint"] + provenance["model_sha256"]
+    found = delineate(probabilities, grid, tissue, outlining, bands, key)
+    numbers = measure_slide(found.regions, float(tissue.sum()) * fine_grid(grid).patch_mm2)
+    facts = numbers | {"heatmap": heatmap.name, "outlining": asdict(outlining), "bands": list(bands)}
+    with fresh_folder(output) as place:
+        (place / "regions.geojson").write_text(to_geojson(found.regions, found.bands), encoding="utf-8")
+        (place / "measurements.json").write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return found
+
+
+def run_outlining(provenance: dict[str, Any]) -> Outlining:
+    """Return how the regions of a run were made, from the provenance of its heatmap."""
+    parameters = provenance["parameters"]
+    return Outlining(**{name: parameters[name] for name in Outlining.__dataclass_fields__})

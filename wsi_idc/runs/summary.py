@@ -1,0 +1,103 @@
+"""The numbers of a run, as summary.json holds them."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from wsi_idc.grid import Grid
+from wsi_idc.models.package import ModelPackage
+from wsi_idc.regions.regions import Region
+from wsi_idc.slides.slide import Slide
+from wsi_idc.heatmap.stream import StreamReport
+from wsi_idc.tissue.tissue import TissueMap
+
+RESEARCH_USE = "For research use only; not a medical device and not for diagnosis."
+
+
+def summarise(
+    slide: Slide,
+    package: ModelPackage,
+    identity: dict[str, Any],
+    tissue: TissueMap,
+    grid: Grid,
+    regions: list[Region],
+    report: StreamReport,
+    probabilities: np.ndarray,
+    engine: str | None,
+) -> dict[str, Any]:
+    """Gather what summary.json states but the timings; areas in mm2, lengths in mm, `idc_share` null without tissue."""
+    warnings = [*slide.warnings, *tissue.warnings]
+    if slide.mpp.estimated:
+        warnings.append(f"the scale is an estimate from the {slide.mpp.source}; areas may be off by a tenth")
+    if tissue.out_of_focus_share > 0.2:
+        warnings.append(f"{tissue.out_of_focus_share:.0%} of the tissue is out of focus")
+    state = "incomplete" if report.failed else "done"
+    return {
+        "state": state,
+        **measure_slide(regions, tissue.tissue_mm2),
+        "patches": int(np.isfinite(probabilities).sum()),
+        "patch_mm2": grid.patch_mm2,
+        "ink_mm2": round(tissue.ink_mm2, 4),
+        "out_of_focus_share": round(tissue.out_of_focus_share, 4),
+        "message": "" if tissue.tissue_mm2 else "no tissue found",
+        "warnings": warnings,
+        "failed_chunks": [
+            {
+                "rows": [f.block.top, f.block.bottom],
+                "columns": [f.block.left, f.block.right],
+                "patches": f.patches,
+                "reason": f.reason,
+            }
+            for f in report.failed
+        ],
+        "slide": slide.describe(),
+        "model": {
+            "name": package.name,
+            "version": package.version,
+            "sha256": package.sha256,
+            "mpp": package.mpp,
+            "patch_size": package.patch_size,
+            "engine": engine,
+        },
+        "parameters": identity["parameters"],
+        "identity": identity,
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("wsi-idc", "numpy", "zarr", "shapely", "onnxruntime", "openslide-python")},
+        "note": RESEARCH_USE,
+    }
+
+
+def measure_slide(regions: Sequence[Region], tissue_mm2: float) -> dict[str, Any]:
+    """Measure the regions of a slide together; areas in mm2, lengths in mm.
+
+    `idc_share` is null without tissue, `uncertain_share` (see `regions.UNCERTAIN`) without regions, `nearest_foci_mm`,
+    the smallest gap between two of them, with fewer than two.
+    """
+    idc = sum(r.area_mm2 for r in regions)
+    gaps = [r.nearest_mm for r in regions if r.nearest_mm is not None]
+    uncertain = sum(r.area_mm2 * r.uncertain_share for r in regions)
+    return {
+        "tissue_mm2": round(tissue_mm2, 4),
+        "idc_mm2": round(idc, 4),
+        "idc_share": round(min(1.0, idc / tissue_mm2), 4) if tissue_mm2 else None,
+        "foci": len(regions),
+        "largest_extent_mm": round(max((r.largest_diameter_mm for r in regions), default=0.0), 4),
+        "nearest_foci_mm": round(min(gaps), 4) if gaps else None,
+        "uncertain_share": round(uncertain / idc, 4) if idc else None,
+        "foci_at_tissue_edge": sum(r.touches_tissue_edge for r in regions),
+        "foci_at_slide_edge": sum(r.touches_slide_edge for r in regions),
+    }
+
+
+def timings(times: dict[str, float], report: StreamReport) -> dict[str, float]:
+    """Return seconds of wall time by stage, and of all threads together for reading and inference within `stream`."""
+    names = list(times)
+    stages = {f"{b}_s": times[b] - times[a] for a, b in pairwise(names)}
+    stages |= {"read_threads_s": report.read_s, "infer_threads_s": report.infer_s}
+    return {name: round(seconds, 3) for name, seconds in stages.items()}

@@ -1,0 +1,1 @@
+"""A slide file: found, opened, its scale checked, its pixels read at any scale."""

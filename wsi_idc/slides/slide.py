@@ -1,0 +1,238 @@
+"""Open any slide, settle its scale as a checked claim, and read a rectangle of it at any mpp."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wsi_idc.base.raster import average
+from wsi_idc.errors import ScaleError, SlideError
+from wsi_idc.slides.find import dicom_series, given_name
+from wsi_idc.slides.readers import Reader, open_reader
+from wsi_idc.slides.scale import PLAUSIBLE_MPP, claim_mpp, find_claim, number
+
+if TYPE_CHECKING:
+    from wsi_idc.slides.jpeg_tiles import JpegTileReader
+
+# A level up to 1 % coarser than asked still serves: vendors round 4.002x to "4x".
+LEVEL_TOLERANCE = 1.01
+# A virtual level serves where a pixel asked for spans this many of its pixels a side, for at the borders of a pixel it
+# tells no more than their mean. On tissue of CMU-1-Small-Region.svs the idc-context model, at 4 um/px, gave
+# probabilities at most 0.018 off where that was 8 (a 40x slide decoded at 1/2), 0.04 where 4 and 0.28 where 2. With
+# 7.5 slides of up to 0.266 um/px count as 40x. A level of means serves wherever borders
+# of pixels lie on borders of its own: it moved probabilities by at most 0.002 (`idc-patch`: 0.015).
+VIRTUAL_MARGIN = 7.5
+# Level pixels decoded at once, a side: bounds the memory of a read whatever the downsample.
+READ_SIDE = 2048
+# A fingerprint reads this much of a file, in samples of this size.
+_WHOLE, _SAMPLE = 1 << 24, 1 << 15
+
+
+class Slide:
+    """An open slide. Coordinates are level-0 pixels from the top-left corner of the image as QuPath shows it.
+
+    Where a slide states `openslide.bounds-*` (MRXS and some others), that is the corner of the bounds, and the size is
+    theirs. Reading is safe from several threads.
+    """
+
+    def __init__(self, path: Path | str, mpp: float | None = None) -> None:
+        """Open a slide file, or a folder that holds one DICOM slide; `mpp` overrides what the file states (um/px).
+
+        Raises SlideError where the file is not a readable slide or its scale cannot be trusted.
+        """
+        self.path = Path(path)
+        if not self.path.exists():
+            raise SlideError(f"{self.path}: no such file")
+        file = _dicom_file(self.path) if self.path.is_dir() else self.path
+        self._reader: Reader = open_reader(file)
+        properties = self._reader.properties
+        stated = find_claim(properties)
+        self.warnings: tuple[str, ...] = ()
+        low, high = PLAUSIBLE_MPP
+        believable = stated is not None and not stated.estimated and low <= stated.x <= high
+        if mpp and stated and believable and abs(stated.x - mpp) > 0.05 * stated.x:
+            self.warnings = (f"the file states {stated.x:.4g} um/px ({stated.source}), but --mpp {mpp:g} was used",)
+        try:
+            self.mpp = claim_mpp(self.path, properties, mpp)
+        except ScaleError:
+            self._reader.close()
+            raise
+        level0 = self._reader.levels[0]
+        self._offset = (int(properties.get("openslide.bounds-x", 0)), int(properties.get("openslide.bounds-y", 0)))
+        self.size = (
+            int(properties.get("openslide.bounds-width", level0.width - self._offset[0])),
+            int(properties.get("openslide.bounds-height", level0.height - self._offset[1])),
+        )
+        self.background = self._reader.background
+
+    def __enter__(self) -> Slide:
+        """Return the slide itself, for `with`."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the slide."""
+        self.close()
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._reader.close()
+
+    @property
+    def name(self) -> str:
+        """Name of the file or folder, fit to print: what is not valid UTF-8 in it is replaced."""
+        return os.fsencode(given_name(self.path)).decode("utf-8", "replace")
+
+    @property
+    def jpeg_tiles(self) -> JpegTileReader | None:
+        """The reader of the slide's JPEG tiles, or None."""
+        from wsi_idc.slides.jpeg_tiles import JpegTileReader
+
+        return self._reader if isinstance(self._reader, JpegTileReader) else None
+
+    def best_level(self, mpp: float) -> int:
+        """Return the coarsest level that is fine enough for `mpp` um/px, or 0 where none is.
+
+        Fine enough is a level that is not coarser, and a virtual one that is `VIRTUAL_MARGIN` times finer.
+        """
+        wanted = mpp / max(self.mpp.x, self.mpp.y)
+        fits = [
+            (level.downsample, i)
+            for i, level in enumerate(self._reader.levels)
+            if level.downsample <= (wanted / VIRTUAL_MARGIN if level.virtual else wanted * LEVEL_TOLERANCE)
+        ]
+        return max(fits)[1] if fits else 0
+
+    def _level_at(self, x: float, y: float, mpp: float) -> int:
+        """Return the level for a rectangle from (x, y): coarser than `best_level` where a level of means is aligned."""
+        best = self.best_level(mpp)
+        aligned = [
+            (level.downsample, i)
+            for i, level in enumerate(self._reader.levels)
+            if level.means
+            and all((v / level.downsample).is_integer() for v in (mpp / self.mpp.x, mpp / self.mpp.y, x, y))
+            and not any(self._offset)
+        ]
+        return max([(self._reader.levels[best].downsample, best), *aligned])[1]
+
+    def read(self, x: float, y: float, width: int, height: int, mpp: float) -> np.ndarray:
+        """Read a rectangle at any scale: (height, width, 3) uint8 RGB with pixels of `mpp` um.
+
+        (x, y) is its top-left corner in level-0 pixels, maybe fractional. Each pixel is the average of what it covers
+        of the best level, by area and exact at fractional downsamples; outside the slide is background. Raises
+        SlideError where the file cannot be decoded.
+        """
+        level = self._level_at(x, y, mpp)
+        downsample = self._reader.levels[level].downsample
+        scale = (mpp / self.mpp.x / downsample, mpp / self.mpp.y / downsample)
+        out = np.empty((height, width, 3), np.uint8)
+        side = (max(1, int(READ_SIDE / scale[0])), max(1, int(READ_SIDE / scale[1])))
+        for top in range(0, height, side[1]):
+            for left in range(0, width, side[0]):
+                part = out[top : top + side[1], left : left + side[0]]
+                start = (x / downsample + left * scale[0], y / downsample + top * scale[1])
+                self._average_into(part, level, start, scale)
+        return out
+
+    def _average_into(
+        self, out: np.ndarray, level: int, start: tuple[float, float], scale: tuple[float, float]
+    ) -> None:
+        """Fill `out` with averages of a level; `start` and `scale` are in pixels of that level, (x, y)."""
+        downsample = self._reader.levels[level].downsample
+        height, width = out.shape[:2]
+        limit = (self.size[0] / downsample, self.size[1] / downsample)
+        offset = [o / downsample for o in self._offset]
+        low, high = [], []
+        for s, n, k, end, o in zip(start, (width, height), scale, limit, offset, strict=True):
+            inside = max(0.0, s), min(end, s + n * k - 1e-6)
+            if inside[1] <= inside[0]:
+                out[:] = self.background
+                return
+            low.append(int(np.floor(inside[0] + o)))
+            high.append(int(np.ceil(inside[1] + o)))
+        block = self._reader.read(level, low[0], low[1], high[0] - low[0], high[1] - low[1])
+        left, top = (s + o - begin for s, o, begin in zip(start, offset, low, strict=True))
+        out[:] = average(block, (left, top), scale, (height, width), self.background)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identify the slide by content, not name: sha256 over its files, of large ones over evenly spread parts.
+
+        Files up to 16 MiB are read whole; of larger ones, which would take longer to read than to segment, 512 parts of
+        32 KiB: whatever writes a slide anew changes its size, or its coded pixels everywhere.
+        """
+        digest = hashlib.sha256(self._reader.properties.get("openslide.quickhash-1", "").encode())
+        # An MRXS slide is a file and a folder of the same name.
+        folder = self.path if self.path.is_dir() else self.path.with_suffix("")
+        files = [] if self.path.is_dir() else [self.path]
+        if self.path.is_dir() or (self.path.suffix.lower() == ".mrxs" and folder.is_dir()):
+            files += sorted(f for f in folder.iterdir() if f.is_file())
+        for file in files:
+            size = file.stat().st_size
+            digest.update(str(size).encode())
+            step = _SAMPLE if size <= _WHOLE else (size - _SAMPLE) // (_WHOLE // _SAMPLE - 1)
+            with file.open("rb") as stream:
+                for position in range(0, size, step):
+                    stream.seek(position)
+                    digest.update(stream.read(_SAMPLE))
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """Return the facts of the slide: format, size, scale and its source, bounds, levels, fingerprint."""
+        properties = self._reader.properties
+        return {
+            "slide": self.name,
+            "reader": self._reader.name,
+            "vendor": properties.get("openslide.vendor", ""),
+            "width": self.size[0],
+            "height": self.size[1],
+            "mpp": asdict(self.mpp),
+            "width_mm": round(self.size[0] * self.mpp.x / 1000, 4),
+            "height_mm": round(self.size[1] * self.mpp.y / 1000, 4),
+            "objective_power": number(properties.get("openslide.objective-power")),
+            "bounds_offset": list(self._offset),
+            "background": list(self.background),
+            "levels": [
+                {"width": v.width, "height": v.height, "downsample": v.downsample, "mpp": v.downsample * self.mpp.x}
+                for v in self._reader.levels
+                if not v.virtual
+            ],
+            "fingerprint": self.fingerprint,
+        }
+
+
+def describe_slide(path: Path, mpp: float | None = None) -> dict[str, Any]:
+    """Return `Slide.describe()`, and for a slide whose scale cannot be trusted what is known without it.
+
+    Then `scale_problem` says why, else it is null; lengths and scales that need it are null. Raises SlideError where
+    the file is not a readable slide.
+    """
+    problem = None
+    try:
+        slide = Slide(path, mpp)
+    except ScaleError as error:
+        problem = str(error)
+        slide = Slide(path, 1.0)
+    with slide:
+        facts = slide.describe() | {"scale_problem": problem}
+    if problem:
+        facts |= {"mpp": None, "width_mm": None, "height_mm": None}
+        facts["levels"] = [level | {"mpp": None} for level in facts["levels"]]
+    return facts
+
+
+def _dicom_file(folder: Path) -> Path:
+    """Return one file of the DICOM slide in `folder`; OpenSlide finds the others of its series beside it."""
+    series = dicom_series(folder)
+    if len(series) != 1:
+        reason = "holds several DICOM series" if series else "a folder without DICOM files is not a slide"
+        raise SlideError(f"{folder}: {reason}; give the slide files in it")
+    return series[0][0]
