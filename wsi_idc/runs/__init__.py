@@ -1,0 +1,1 @@
+"""A slide or a folder from file to results."""
