@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wsi_idc.cli.options import needs_extra
+from wsi_idc.base.extras import needs_extra
 
 if TYPE_CHECKING:
     from wsi_idc.annotations.annotation import Annotation

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wsi_idc.base.extras import needs_extra
 from wsi_idc.cli.options import (
     FiniteRange,
     chosen_model,
@@ -62,7 +63,8 @@ def audit(folder: Path, output: Path | None, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from wsi_idc.data.audit import audit_folder
+    with needs_extra("train"):
+        from wsi_idc.data.audit import audit_folder
 
     with _progress() as on_progress:
         found = audit_folder(folder, output, on_progress)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from wsi_idc.cli.options import chosen_model, engine_option, needs_extra, print_table
+from wsi_idc.base.extras import needs_extra
+from wsi_idc.cli.options import chosen_model, engine_option, print_table
 
 
 @click.command()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -132,17 +131,6 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-@contextmanager
-def needs_extra(extra: str) -> Iterator[None]:
-    """Turn a missing optional package into the line that says how to get it."""
-    try:
-        yield
-    except ImportError as error:
-        raise click.ClickException(
-            f'this needs {error.name}; install it with: pip install "wsi-idc[{extra}]"'
-        ) from error
 
 
 def progress_bar(text: str, unit: str = "") -> Progress:

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from wsi_idc.cli.options import needs_extra, progress_bar
+from wsi_idc.base.extras import needs_extra
+from wsi_idc.cli.options import progress_bar
 
 # Options that stand for keys of the configuration.
 _KEYS = {

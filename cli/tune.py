@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from wsi_idc.cli.options import needs_extra
+from wsi_idc.base.extras import needs_extra
 
 
 @click.command()

@@ -23,5 +23,9 @@ class DataError(WsiIdcError):
     """Patches or annotations that are not what they should be."""
 
 
+class MissingExtraError(WsiIdcError, ImportError):
+    """A package that comes with one of the extras, and is not installed."""
+
+
 class OutputError(WsiIdcError):
     """An output folder that cannot be written, or that holds something else."""

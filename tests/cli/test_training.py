@@ -49,7 +49,8 @@ def test_without_the_extra_one_line_says_how_to_get_it(tmp_path, command):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == 'Error: this needs pydantic; install it with: pip install "wsi-idc[train]"\n'
+    how = 'in the folder of wsi-idc\'s source: pip install ".[train]"'
+    assert done.stderr == f"error: this needs pydantic, which is not installed; {how}\n"
     assert not list(tmp_path.iterdir())
 
 

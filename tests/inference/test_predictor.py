@@ -1,8 +1,12 @@
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wsi_idc.errors import ModelError
+from wsi_idc.inference.choose import make_engine
 from wsi_idc.inference.predictor import ENGINES, Predictor, slide_sums
 from wsi_idc.models.registry import find_model
 
@@ -90,3 +94,27 @@ def test_block_is_its_patches_and_nan_elsewhere(rows, cols, temperature, seed):
         patch = pixels[r * 50 : r * 50 + 50, c * 50 : c * 50 + 50]
         logit = 1 - 2 * patch.mean() / 255
         assert found[r, c] == pytest.approx(1 / (1 + np.exp(-logit / temperature)), abs=1e-5)
+
+
+def test_a_build_for_cuda_without_a_gpu_computes_on_all_cores(monkeypatch):
+    """It falls back to the CPU, where large batches in one thread take many times as long."""
+    from wsi_idc.inference import predictor
+
+    monkeypatch.setattr(predictor, "_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    with pytest.warns(UserWarning, match="CUDAExecutionProvider"):
+        engine = ENGINES["onnx"](find_model("idc-patch"), 3)
+    assert (engine.batch_size, engine.lanes) == (8, 3)
+
+
+def test_a_keras_that_runs_code_out_of_weights_is_refused(monkeypatch):
+    import keras
+
+    monkeypatch.setattr(keras, "__version__", "3.14.9")
+    with pytest.raises(ModelError, match=r'Keras 3\.14\.9 can be made to run code .* pip install "keras>=3\.15"'):
+        make_engine("keras", find_model("idc-patch"))
+
+
+def test_the_engine_that_lacks_its_package_says_which_extra_has_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(ModelError, match=r'engine keras: this needs keras, .* pip install "\.\[train\]", or take'):
+        make_engine("keras", find_model("idc-patch"))

@@ -1,4 +1,4 @@
-"""Annotations as a table for analysts: GeoPackage or GeoParquet, by geopandas (pip install "wsi-idc[tables]")."""
+"""Annotations as a table for analysts: GeoPackage or GeoParquet, by geopandas (the extra `tables`)."""
 
 from __future__ import annotations
 

@@ -15,7 +15,9 @@ import numpy as np
 import platformdirs
 from dask.system import CPU_COUNT
 
+from wsi_idc.base.extras import missing
 from wsi_idc.errors import ModelError
+from wsi_idc.inference.gpu import computes_on_gpu, has_gpu
 from wsi_idc.inference.predictor import ENGINES, Engine, Predictor, _providers
 from wsi_idc.models.package import ModelPackage
 
@@ -41,7 +43,8 @@ def make_engine(name: str, package: ModelPackage, threads: int = CPU_COUNT) -> E
     except ModelError:
         raise
     except ImportError as error:
-        raise ModelError(f"the engine {name} needs the package {error.name}, which is not installed") from error
+        extra = "gpu" if name == "keras" and has_gpu() else "train"
+        raise ModelError(f"the engine {name}: {missing(error, extra)}, or take --engine auto") from error
     except Exception as error:  # What an engine raises for weights that do not fit is its own affair.
         reason = str(error).splitlines()[0] if str(error) else ""
         raise ModelError(
@@ -68,10 +71,11 @@ def _probe(engine: Engine, package: ModelPackage) -> None:
 
 
 def choose_engine(wanted: str, package: ModelPackage, n_patches: int) -> str:
-    """Return the engine `wanted`, or for "auto" the one of ONNX Runtime and Keras that is done first with `n_patches`.
+    """Return the engine `wanted`, or for "auto" what computes on a GPU, else what is done first with `n_patches`.
 
-    Start-up counts, so fewer than `WORTH_MEASURING` patches go to ONNX Runtime unmeasured. For more, both are measured
-    on this machine, once for each model, and the rates kept in the user's cache, so that later runs choose alike.
+    Without a GPU start-up counts, so fewer than `WORTH_MEASURING` patches go to ONNX Runtime unmeasured. For more, it
+    and Keras are measured on this machine, once for each model, and the rates kept in the user's cache, so that later
+    runs choose alike.
     """
     if wanted != "auto":
         return wanted
@@ -81,6 +85,8 @@ def choose_engine(wanted: str, package: ModelPackage, n_patches: int) -> str:
         raise ModelError(f"{package.folder}: no engine for its weights ({', '.join(sorted(forms))}) is installed")
     if len(usable) == 1:
         return usable[0]
+    if has_gpu() and (on_gpu := next((e for e in usable if computes_on_gpu(e)), None)):
+        return on_gpu
     if n_patches < WORTH_MEASURING:
         return "onnx"
     key = f"{package.sha256[:16]}-{os.cpu_count()}-{'+'.join(sorted(_providers()))}"

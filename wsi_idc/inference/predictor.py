@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 # Patches that keep a GPU busy for about as long as it takes to hand them over; not measured.
 GPU_BATCH = 512
+_CUDA = "CUDAExecutionProvider"
+# Until then safe mode could be got round, to run code out of a file of weights (CVE-2025-1550 and those after it).
+SAFE_KERAS = (3, 15)
 # The inputs of a context network, by name and in this order; it need not take the last one.
 CONTEXT_INPUTS = ("features", "present", "slide")
 
@@ -55,9 +59,8 @@ class OnnxEngine:
         options.intra_op_num_threads = 1
         self.lanes = threads
         self._sessions = {}
-        providers = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in _providers()]
-        if providers[0] != "CPUExecutionProvider":
-            self.batch_size, self.lanes = GPU_BATCH, 1
+        # Other providers that a build may have are left alone: what they compute was not compared.
+        providers = [p for p in (_CUDA, "CPUExecutionProvider") if p in _providers()]
         # What the neighbourhoods of a whole block took is not kept from one to the next.
         frugal = onnxruntime.RunOptions()
         frugal.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -67,6 +70,9 @@ class OnnxEngine:
             data = package.read_weights(network, "onnx")
             session = onnxruntime.InferenceSession(data, options, providers=providers)
             self._sessions[network] = session, [v.name for v in session.get_inputs()]
+        # A build for CUDA falls back to the CPU where there is no GPU, or no CUDA that it can load.
+        if all(_CUDA in session.get_providers() for session, _ in self._sessions.values()):
+            self.batch_size, self.lanes = GPU_BATCH, 1
 
     def run(self, network: str, *inputs: np.ndarray) -> np.ndarray:
         """Run a network; see `Engine.run`."""
@@ -102,10 +108,19 @@ class KerasEngine:
 
 
 def load_keras(package: ModelPackage, network: str) -> Any:
-    """Load a network of a package as a `keras.Model`; raises ModelError where its weights are damaged or hold code."""
+    """Load a network of a package as a `keras.Model`.
+
+    Raises ModelError where its weights are damaged or hold code, and where Keras is older than `SAFE_KERAS`.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
 
+    if tuple(int(number) for number in keras.__version__.split(".")[:2]) < SAFE_KERAS:
+        safe = ".".join(map(str, SAFE_KERAS))
+        raise ModelError(
+            f"Keras {keras.__version__} can be made to run code out of a file of weights (CVE-2025-1550 and later); "
+            f'pip install "keras>={safe}", or take --engine onnx'
+        )
     data = package.read_weights(network, "keras")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "verified.keras"
@@ -127,6 +142,23 @@ def _providers() -> list[str]:
     import onnxruntime
 
     return onnxruntime.get_available_providers()
+
+
+def engine_versions(name: str | None) -> dict[str, str]:
+    """Return the versions of what the engine `name` computes with, none for None, as the packages themselves say.
+
+    Not as the installer does: ONNX Runtime comes in distributions of several names (onnxruntime-gpu, -openvino).
+    """
+    if name == "onnx":
+        import onnxruntime
+
+        return {"onnxruntime": onnxruntime.__version__}
+    if name == "keras":
+        import keras
+
+        backend = keras.backend.backend()
+        return {"keras": keras.__version__, backend: importlib.import_module(backend).__version__}
+    return {}
 
 
 class Predictor:

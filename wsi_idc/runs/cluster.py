@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsi_idc.base.extras import missing
 from wsi_idc.inference.choose import make_engine
 from wsi_idc.heatmap.encode import Chunk, Encoded, Encoder, open_encoder
 from wsi_idc.errors import WsiIdcError
@@ -50,7 +51,7 @@ def connect(scheduler: str | None, cluster: str | None, workers: int) -> Iterato
     try:
         from distributed import Client
     except ImportError as error:
-        raise ClusterError('a cluster needs distributed; install it with: pip install "wsi-idc[cluster]"') from error
+        raise missing(error, "cluster") from error
     if cluster is None:
         try:
             client = Client(scheduler, timeout=20)

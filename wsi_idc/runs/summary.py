@@ -9,8 +9,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import openslide
+import shapely
+import zarr
 
 from wsi_idc.grid import Grid
+from wsi_idc.inference.predictor import engine_versions
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.regions.regions import Region
 from wsi_idc.slides.slide import Slide
@@ -68,7 +72,9 @@ def summarise(
         "parameters": identity["parameters"],
         "identity": identity,
         "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("wsi-idc", "numpy", "zarr", "shapely", "onnxruntime", "openslide-python")},
+        | {"wsi-idc": version("wsi-idc"), "numpy": np.__version__, "zarr": zarr.__version__}
+        | {"shapely": shapely.__version__, "openslide-python": openslide.__version__}
+        | engine_versions(engine),
         "note": RESEARCH_USE,
     }
 
