@@ -29,3 +29,7 @@ class MissingExtraError(WsiIdcError, ImportError):
 
 class OutputError(WsiIdcError):
     """An output folder that cannot be written, or that holds something else."""
+
+
+class HeldError(OutputError):
+    """An output folder that another process holds."""

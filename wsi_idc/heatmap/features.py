@@ -39,7 +39,7 @@ class KeptFeatures:
         ((row, col, within, _),) = cut(block.top, block.left, *block.shape, (self.chunk, self.chunk))
         chunk = np.full((self.shape[0], self.chunk, self.chunk, self.shape[3]), np.nan, np.float32)
         chunk[(slice(None), *within)] = features
-        with replacing(self._file(row, col)) as temporary, temporary.open("wb") as stream:
+        with replacing(self._file(row, col), durable=False) as temporary, temporary.open("wb") as stream:
             np.save(stream, chunk)
 
     def read(self, block: Block) -> np.ndarray:

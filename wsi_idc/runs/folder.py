@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,15 +15,23 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from wsi_idc.errors import DataError, OutputError
+from wsi_idc.errors import DataError, HeldError, OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 # summary.json is the last to be put in place: where it is, the run is whole.
 OUTPUTS = ("heatmap.zarr", "regions.geojson", "overview.png", "report.html", "summary.json")
 _PARTIAL, _LOCK = ".partial", ".lock"
 # What a run that is killed leaves for the next one to go on with.
 _UNFINISHED = ".unfinished"
-# Says who holds the lock. Not in the lock file itself, which whoever tries to lock it empties.
+# Says who holds the lock. Not in the lock file itself, which whoever tries to lock it empties. It is locked too: who
+# only wants to know whether a folder is held looks at this lock, so that looking keeps nobody from taking the other.
 _HOLDER = ".holder"
+# A look at the lock of the holder's file takes less than a millisecond; so long it is waited for.
+_LOOK_S = 5.0
 
 
 @contextmanager
@@ -51,20 +60,23 @@ def holding(folder: Path, overwrite: bool = False) -> Iterator[None]:
 def locked(folder: Path) -> Iterator[None]:
     """Hold `folder` under an OS lock, which dies with its owner; made if missing, and removed if it ends up empty.
 
-    Raises OutputError where another process holds the folder, or where it cannot be written.
+    Raises HeldError where another process holds the folder, OutputError where it cannot be written.
     """
+    lock = FileLock(folder / _LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / _LOCK)
-        lock.acquire(timeout=0)
-        (folder / _HOLDER).write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
+        # Where a look takes the lock itself, it is waited for.
+        lock.acquire(timeout=0 if fcntl else _LOOK_S)
+        shown = _show_holder(folder / _HOLDER)
     except Timeout:
-        raise OutputError(f"{folder}: another wsi-idc{_holder(folder)} is writing there; wait for it to end") from None
+        raise HeldError(f"{folder}: another wsi-idc{_holder(folder)} is writing there; wait for it to end") from None
     except OSError as error:
+        lock.release()
         raise output_error(folder, error) from error
     try:
         yield
     finally:
+        os.close(shown)
         (folder / _HOLDER).unlink(missing_ok=True)
         if [p.name for p in folder.iterdir()] == [_LOCK]:
             shutil.rmtree(folder, ignore_errors=True)
@@ -72,17 +84,59 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Say whether a process holds the folder of a slide, by the lock that dies with its owner; changes nothing.
+    """Say whether a process holds the folder of a slide, by a lock that dies with its owner; changes nothing.
 
-    A lock that may not be tried, in the folder of somebody else, is taken for held.
+    Looking keeps nobody from holding the folder, nor from looking. A lock that may not be tried, in the folder of
+    somebody else, is taken for held.
     """
-    if not (lock := folder / _LOCK).exists():
+    if fcntl is None:
+        return _can_not_be_locked(folder / _LOCK)
+    try:
+        shown = os.open(folder / _HOLDER, os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(shown, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(shown)
+    return False
+
+
+def _can_not_be_locked(lock: Path) -> bool:
+    """Say whether a lock is held by trying to take it, where the system knows no shared locks."""
+    if not lock.exists():
         return False
     try:
         with FileLock(lock, timeout=0):
             return False
     except (Timeout, OSError):
         return True
+
+
+def _show_holder(file: Path) -> int:
+    """Write who holds a folder, under a lock of the file's own; returns its descriptor, which keeps that lock."""
+    shown = os.open(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        os.write(shown, f"process {os.getpid()} on {platform.node()}".encode())
+        end = time.monotonic() + _LOOK_S
+        while fcntl:
+            try:
+                fcntl.flock(shown, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                # Somebody looks. Who looks for so long was stopped in the middle of it: the folder is held all the
+                # same, it only seems to be left.
+                if time.monotonic() > end:
+                    break
+                time.sleep(0.01)
+    except BaseException:
+        os.close(shown)
+        raise
+    return shown
 
 
 def _holder(folder: Path) -> str:
@@ -175,10 +229,13 @@ def unfinished(folder: Path, identity: dict[str, Any]) -> Iterator[Path]:
 def _publish(folder: Path) -> None:
     """Move the outputs into place. Killed at any point, it can be called again and goes on where it stopped."""
     place = folder / _PARTIAL
+    sync(*place.rglob("*"), place)
     for name in OUTPUTS:
         source, target = place / name, folder / name
         if not source.exists():
             continue
+        if name == OUTPUTS[-1]:
+            sync(folder)
         if target.is_dir():
             shutil.rmtree(place / f"{name}.old", ignore_errors=True)
             target.replace(place / f"{name}.old")
@@ -192,17 +249,42 @@ def output_error(path: Path, error: OSError) -> OutputError:
     return OutputError(f"{path}: cannot be written ({error.strerror or error})")
 
 
+def sync(*paths: Path) -> None:
+    """Have files, and the names in folders, reach the disk: what is named after them is then never there without them.
+
+    Raises OSError where the disk says that they did not. What knows no such thing, as folders on some network drives,
+    is left to itself.
+    """
+    for path in paths:
+        try:
+            opened = os.open(path, os.O_RDONLY if fcntl else os.O_RDWR)
+        except (PermissionError, IsADirectoryError):
+            # Windows opens no folders.
+            continue
+        try:
+            os.fsync(opened)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+                raise
+        finally:
+            os.close(opened)
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a name to write a file to; on leaving without an error it takes the place of `path`, else it is removed.
 
-    Raises OutputError where it cannot be written.
+    What was written reaches the disk before the name does, so that a power loss leaves the old file or the new one.
+    Not `durable`, it takes no time, for what can be made again and is looked at before it is used. Raises OutputError
+    where it cannot be written.
     """
     # The ending stays: writers tell the format from it. Processes of two containers often have the same number.
     temporary = path.with_name(f".{platform.node()[-12:]}-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        if durable:
+            sync(temporary)
         temporary.replace(path)
     except OSError as error:
         raise output_error(path, error) from error

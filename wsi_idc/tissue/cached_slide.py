@@ -92,6 +92,6 @@ class CopiedSlide:
         except SlideError:
             self._undecodable.add((row, col))
             return None
-        with replacing(self._file(row, col)) as temporary, temporary.open("wb") as stream:
+        with replacing(self._file(row, col), durable=False) as temporary, temporary.open("wb") as stream:
             np.save(stream, pixels)
         return pixels
