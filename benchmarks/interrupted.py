@@ -149,7 +149,7 @@ def cluster(bench: Bench) -> list[Figure]:
 def main(slide: Path, output: Path, log: Path) -> None:
     """Segment a slide in small chunks, which are logged."""
     log_chunks(log)
-    Runner(find_model(), Settings(chunk=2, workers=THREADS)).run(slide, output)
+    Runner(find_model(), Settings(chunk=2, threads=THREADS)).run(slide, output)
 
 
 if __name__ == "__main__":

@@ -204,7 +204,7 @@ def tiled(bench: Bench) -> list[Figure]:
     slide = bench.sections(8)[1] if bench.quick else bench.slide(20_000)
     whole, largest, runs = None, 0.0, list(itertools.product((64, 16, 3), (1, 2, 4), (16, 1, 64)))
     for chunk, workers, batch in runs:
-        runner = Runner(find_model(), Settings(chunk=chunk, workers=workers, engine="onnx"))
+        runner = Runner(find_model(), Settings(chunk=chunk, threads=workers, engine="onnx"))
         runner.predictor(1).engine.batch_size = batch
         # Else a slide of this size is put together as a whole, however its chunks were encoded.
         finish._TOGETHER = chunk

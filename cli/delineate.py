@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from wsi_idc.cli.options import outlining_options
+from wsi_idc.cli.options import given, setting_options, usage_errors
+from wsi_idc.regions.outlining import Outlining
 
 
 @click.command()
 @click.argument("heatmap", metavar="HEATMAP.zarr", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="New folder.")
-@outlining_options
-def delineate(
-    heatmap: Path,
-    output: Path,
-    threshold: float | None,
-    low: float | None,
-    min_area: float,
-    min_hole: float,
-    smooth: float,
-    bands: tuple[float, ...],
-) -> None:
+@setting_options(Outlining, default="as in the run")
+def delineate(heatmap: Path, output: Path, **options: Any) -> None:
     """Outline the heatmap of a run again, without computing it again: regions.geojson and measurements.json.
 
-    The threshold is that of the run unless given.
+    What is not given is as it was in the run.
     """
-    from wsi_idc.heatmap.store import read_provenance
-    from wsi_idc.regions.delineate import delineate_again, run_outlining
-    from wsi_idc.regions.outlining import Outlining
+    from wsi_idc.regions.delineate import delineate_again
 
-    threshold = threshold or run_outlining(read_provenance(heatmap)).threshold
-    found = delineate_again(heatmap, output, Outlining(threshold, low, min_area, min_hole, smooth), bands)
+    with usage_errors():
+        found = delineate_again(heatmap, output, **given(options))
     area = sum(region.area_mm2 for region in found.regions)
     foci = "1 focus" if len(found.regions) == 1 else f"{len(found.regions)} foci"
     click.echo(f"{heatmap}: IDC {area:.2f} mm2, {foci} -> {output}")

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from wsi_idc.base.setting import Setting, settings_of, shown_default
+from wsi_idc.errors import SettingsError
+from wsi_idc.runs.settings import Settings
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -30,81 +35,80 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 model_option: Decorator = click.option(
     "--model", default=None, metavar="NAME|DIR", help="Model package, by name or folder.  [default: the shipped one]"
 )
-engine_option: Decorator = click.option(
-    "--engine",
-    type=click.Choice(["auto", "onnx", "keras"]),
-    default="auto",
-    show_default=True,
-    help="What computes; auto takes what is done first on this machine.",
-)
-mpp_option: Decorator = click.option(
-    "--mpp",
-    type=FiniteRange(0.05, 20),
-    metavar="UM",
-    help="Scale of level 0 in um per pixel, in place of what the file states.",
-)
-threshold_option: Decorator = click.option(
-    "--threshold",
-    type=FiniteRange(0, 1, min_open=True, max_open=True),
-    help="Probability from which a patch is IDC.  [default: the model's]",
-)
 
 
-def _bands(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tuple[float, ...]:
+class _Rising(click.ParamType):
+    """Numbers with commas between them, checked by the setting that they are for."""
+
+    name = "numbers"
+
+    def __init__(self, known: Setting) -> None:
+        self.known = known
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return self.known.checked([float(part) for part in value.split(",")] if value else [])
+        except ValueError:
+            self.fail(f"{value!r}: give {self.known.wanted}", param, ctx)
+
+
+def setting_option(name: str, settings: type = Settings, default: str = "") -> Decorator:
+    """Make the option of a setting, which is a field of a dataclass of such; its value has the name of the field.
+
+    `default` is what the help says of it where that is not the default of the setting.
+    """
+    known = settings_of(settings)[name]
+    text = f"{known.help}  [default: {default or shown_default(known)}]"
+    names = [f"{known.option}/--no-{known.option.removeprefix('--')}" if known.kind is bool else known.option, name]
+    return click.option(*names, type=_type(known), default=known.default, metavar=known.metavar, help=text)
+
+
+def setting_options(settings: type = Settings, default: str = "") -> Decorator:
+    """Give a command an option for each of the settings of a dataclass that has one; see `setting_option`."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name, known in reversed(settings_of(settings).items()):
+            command = setting_option(name, settings, default)(command) if known.option else command
+        return command
+
+    return decorate
+
+
+def _type(known: Setting) -> click.ParamType:
+    low, high = (bound if math.isfinite(bound) else None for bound in (known.low, known.high))
+    if known.kind is tuple:
+        return _Rising(known)
+    if known.kind is float:
+        return FiniteRange(low, high, known.open_low, known.open_high)
+    if known.kind is int:
+        return click.IntRange(low, high, known.open_low, known.open_high)
+    if known.choices:
+        return click.Choice(known.choices)
+    return click.BOOL if known.kind is bool else click.STRING
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the options of the command that runs which were said on the command line."""
+    context = click.get_current_context()
+    default = click.core.ParameterSource.DEFAULT
+    return {name: value for name, value in options.items() if context.get_parameter_source(name) is not default}
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Make settings that cannot be meant wrong usage: one line, exit status 2."""
     try:
-        bands = tuple(float(part) for part in text.split(",")) if text else ()
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a list of probabilities, such as 0.3,0.5,0.7") from None
-    if not all(0 < b < 1 for b in bands) or list(bands) != sorted(set(bands)):
-        raise click.BadParameter(f"{text!r}: give probabilities between 0 and 1 that rise, such as 0.3,0.5,0.7")
-    return bands
+        yield
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
 
 
-_OUTLINING = (
-    threshold_option,
-    click.option(
-        "--low",
-        type=FiniteRange(0, 1, min_open=True, max_open=True),
-        help="Let a region go on to this lower probability (hysteresis).  [default: the threshold]",
-    ),
-    click.option("--min-area", type=FiniteRange(0), default=0.0, help="Smallest region in mm2.  [default: 0]"),
-    click.option(
-        "--min-hole",
-        type=FiniteRange(0),
-        default=0.0,
-        help="Smallest hole in mm2; smaller ones are filled.  [default: 0]",
-    ),
-    click.option(
-        "--smooth",
-        type=FiniteRange(0, 1000),
-        default=5.0,
-        show_default=True,
-        metavar="UM",
-        help="Simplify outlines, with this tolerance in um.",
-    ),
-    click.option(
-        "--bands",
-        callback=_bands,
-        metavar="P,P,...",
-        help="Outline also, as classes of their own, what lies between these.",
-    ),
-)
-
-
-def outlining_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that shape regions, from --threshold to --bands."""
-    for option in reversed(_OUTLINING):
-        command = option(command)
-    return command
-
-
-min_tissue_option: Decorator = click.option(
-    "--min-tissue",
-    type=FiniteRange(0, 1, min_open=True),
-    default=0.1,
-    show_default=True,
-    help="Share of a patch that must be tissue.",
-)
+engine_option = setting_option("engine")
+mpp_option = setting_option("mpp")
+threshold_option = setting_option("threshold")
+min_tissue_option = setting_option("min_tissue")
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

@@ -6,23 +6,24 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsi_idc.base.setting import to_toml
 from wsi_idc.cli.options import (
     FiniteRange,
     chosen_model,
     duration,
-    engine_option,
-    min_tissue_option,
+    given,
     model_option,
-    mpp_option,
-    outlining_options,
     print_table,
     progress_bar,
+    setting_options,
+    usage_errors,
 )
 from wsi_idc.errors import DataError, WsiIdcError
+from wsi_idc.runs.settings import read_settings
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -55,18 +56,14 @@ class _NothingFound(click.ClickException):
     help="Take also what this text file names, a path on each line, from its own folder.",
 )
 @model_option
-@outlining_options
-@min_tissue_option
-@mpp_option
-@engine_option
-@click.option("--tta", is_flag=True, help="See patches turned and flipped in all eight ways; eight times as long.")
+@setting_options()
 @click.option(
-    "--stride",
-    type=click.IntRange(1),
-    metavar="PX",
-    help="Distance of patches in pixels of the model; half a patch is four times as long.  [default: a whole patch]",
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.toml",
+    help="Take settings from this file, but for those that are given beside it.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the results of another run.")
+@click.option("--print-config", is_flag=True, help="Print the settings as such a file, and do nothing else.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Slides computed at once.")
 @click.option(
     "--time-limit",
@@ -90,24 +87,15 @@ def segment(
     recursive: bool,
     listed: Path | None,
     model: str | None,
-    threshold: float | None,
-    low: float | None,
-    min_area: float,
-    min_hole: float,
-    smooth: float,
-    bands: tuple[float, ...],
-    min_tissue: float,
-    mpp: float | None,
-    engine: str,
-    tta: bool,
-    stride: int | None,
-    overwrite: bool,
+    config: Path | None,
+    print_config: bool,
     workers: int,
     time_limit: float | None,
     retries: int,
     scheduler: str | None,
     cluster: str | None,
     dry_run: bool,
+    **options: Any,
 ) -> None:
     """Outline IDC on slides: heatmap, regions, numbers and pictures.
 
@@ -116,33 +104,25 @@ def segment(
     and parameters is not computed again. Several slides are computed in other processes, so that a crash costs one
     only; `wsi-idc status` says how far they are. Exit status: 0 all done, 1 some slides failed, 2 wrong usage.
     """
+    with usage_errors():
+        settings = read_settings(config, **given(options))
+    if print_config:
+        click.echo(to_toml(settings), nl=False)
+        return
+    if not slides and listed is None:
+        raise click.UsageError("nothing to segment: give slides, folders, patterns or --list FILE")
+    if scheduler and cluster:
+        raise click.UsageError("give --scheduler or --cluster, not both")
     from wsi_idc.runs.memory import be_lean
 
     be_lean()
     from wsi_idc.runs.batch import segment_slides
     from wsi_idc.runs.processes import Limits
-    from wsi_idc.runs.settings import Settings
     from wsi_idc.slides.find import find_slides, read_list
 
-    if not slides and listed is None:
-        raise click.UsageError("nothing to segment: give slides, folders, patterns or --list FILE")
-    if scheduler and cluster:
-        raise click.UsageError("give --scheduler or --cluster, not both")
     package = chosen_model(model)
-    settings = Settings(
-        threshold=threshold,
-        low=low,
-        min_area_mm2=min_area,
-        min_hole_mm2=min_hole,
-        smooth_um=smooth,
-        bands=bands,
-        min_tissue=min_tissue,
-        mpp=mpp,
-        engine=engine,
-        tta=tta,
-        stride=stride,
-        overwrite=overwrite,
-    )
+    with usage_errors():
+        settings.resolved(package)
     limits = Limits(workers, time_limit, retries)
     try:
         found = find_slides([*slides, *(read_list(listed) if listed else [])], recursive)

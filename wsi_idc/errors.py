@@ -33,3 +33,7 @@ class OutputError(WsiIdcError):
 
 class HeldError(OutputError):
     """An output folder that another process holds."""
+
+
+class SettingsError(WsiIdcError, ValueError):
+    """A setting that cannot be meant: unknown, out of its bounds, or at odds with another one or with the model."""

@@ -25,7 +25,7 @@ def delineated(heatmap, mpp=0.4990, smooth=0.0, bands=()):
     rows, cols = heatmap.shape
     grid = Grid((int(cols * 200 / mpp), int(rows * 200 / mpp)), (mpp, mpp), 50, 4.0)
     tissue = np.ones(fine_grid(grid).shape, bool)
-    return delineate(heatmap, grid, tissue, Outlining(0.5, smooth_um=smooth), bands, "slide and model")
+    return delineate(heatmap, grid, tissue, Outlining(0.5, smooth_um=smooth, bands=bands), "slide and model")
 
 
 def regions_of(heatmap, mpp=0.4990, smooth=0.0):

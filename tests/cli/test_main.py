@@ -157,6 +157,10 @@ def test_lists_and_no_slides_are_wrong_usage(tmp_path):
         (["--threshold", "nan"], "--threshold"),
         (["--min-area", "inf"], "--min-area"),
         (["--smooth", "nan"], "--smooth"),
+        (["--bands", "0.5,0.3"], "--bands"),
+        (["--low", "0.6", "--threshold", "0.5"], "low = 0.6: is above the threshold"),
+        (["--low", "0.99"], "low = 0.99: is above the threshold"),
+        (["--stride", "30"], "stride = 30: does not divide"),
     ],
 )
 def test_wrong_usage(painted, tmp_path, arguments, message):
@@ -164,6 +168,26 @@ def test_wrong_usage(painted, tmp_path, arguments, message):
     assert done.exit_code == 2
     assert message in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_settings_of_a_file_which_the_command_line_wins_over(painted, tmp_path):
+    printed = run("segment", "--print-config")
+    assert printed.exit_code == 0
+    file = tmp_path / "settings.toml"
+    file.write_text(printed.stdout)
+    assert run("segment", "--print-config", "--config", file).stdout == printed.stdout
+    file.write_text("threshold = 0.4\nmin_area_mm2 = 0.2\ntta = true\nchunk = 8\n")
+    arguments = ["--config", file, "--threshold", "0.6", "--no-tta"]
+    shown = run("segment", "--print-config", *arguments).stdout.splitlines()
+    assert {"threshold = 0.6", "min_area_mm2 = 0.2", "tta = false", "chunk = 8"} <= set(shown)
+    assert run("segment", painted, "-o", tmp_path / "out", *arguments).exit_code == 0
+    parameters = json.loads((tmp_path / "out" / "painted" / "summary.json").read_text())["parameters"]
+    assert (parameters["threshold"], parameters["min_area_mm2"], parameters["tta"]) == (0.6, 0.2, False)
+    file.write_text("treshold = 0.4\n")
+    wrong = run("segment", painted, "-o", tmp_path / "other", "--config", file)
+    assert wrong.exit_code == 2
+    assert f"{file}: no setting 'treshold'; there are threshold," in wrong.stderr
+    assert not (tmp_path / "other").exists()
 
 
 def test_an_empty_folder_is_wrong_usage_in_one_line(tmp_path):

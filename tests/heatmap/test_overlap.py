@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 import wsi_idc
 from wsi_idc import read_heatmap
-from wsi_idc.errors import ModelError
+from wsi_idc.errors import SettingsError
 from wsi_idc.grid import Block, Grid
 from wsi_idc.heatmap.overlap import cells, merge, shifted, under
 
@@ -83,12 +83,12 @@ def test_overlapping_patches_show_what_lies_between_them(painted, tmp_path):
     assert np.corrcoef(fine[both], coarse.repeat(2, 0).repeat(2, 1)[both])[0, 1] > 0.9
     # The same however often, and with one thread.
     again = wsi_idc.runs.batch.segment_slides(
-        [painted], tmp_path / "again", wsi_idc.find_model(), wsi_idc.Settings(stride=25, workers=1)
+        [painted], tmp_path / "again", wsi_idc.find_model(), wsi_idc.Settings(stride=25, threads=1)
     )[painted]
     assert contents(again.folder) == contents(half.folder)
 
 
 def test_a_stride_that_does_not_divide_a_patch_is_refused(painted, tmp_path):
-    with pytest.raises(ModelError, match=r"stride of 20 px .* give one of 50, 25, 10, 5, 2, 1"):
+    with pytest.raises(SettingsError, match=r"stride = 20: .* give one of 50, 25, 10, 5, 2, 1"):
         wsi_idc.segment(painted, tmp_path, stride=20)
     assert not any((tmp_path / "painted").glob("*")) if (tmp_path / "painted").exists() else True

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import wsi_idc
-from wsi_idc.heatmap import stream
 from wsi_idc.errors import OutputError, SlideError
+from wsi_idc.heatmap import stream
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.runs.folder import OUTPUTS, locked
 from wsi_idc.runs.run import Runner
@@ -34,7 +34,7 @@ def advance(patches):
     if not left:
         os.kill(os.getpid(), signal.SIGKILL)
 
-settings = wsi_idc.Settings(chunk=2, workers=2)
+settings = wsi_idc.Settings(chunk=2, threads=2)
 Runner(wsi_idc.find_model("idc-patch"), settings).run(Path(sys.argv[1]), Path(sys.argv[2]), lambda patches: advance)
 """
 
@@ -71,7 +71,7 @@ def _small_packs():
 
 
 def run(slide, folder, **settings):
-    runner = Runner(wsi_idc.find_model("idc-patch"), wsi_idc.Settings(chunk=CHUNK, workers=2, **settings))
+    runner = Runner(wsi_idc.find_model("idc-patch"), wsi_idc.Settings(chunk=CHUNK, threads=2, **settings))
     return runner.run(slide, folder)
 
 

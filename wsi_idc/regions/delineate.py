@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ import numpy as np
 
 from wsi_idc.annotations.qupath import to_geojson
 from wsi_idc.base.folders import fresh_folder
+from wsi_idc.base.setting import recorded, settings_of, takes_settings
 from wsi_idc.grid import Grid
-from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label
+from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label, read_provenance
 from wsi_idc.regions.interpolate import fine_grid, fitted, make_field, per_side
 from wsi_idc.regions.outlining import Outlining
 from wsi_idc.regions.regions import Band, Region, find_bands, find_regions
@@ -34,16 +34,16 @@ def delineate(
     grid: Grid,
     tissue: np.ndarray,
     outlining: Outlining,
-    bands: Sequence[float] = (),
     key: str = "",
 ) -> Delineation:
     """Outline the probabilities (rows, cols), NaN for none, of a grid; `tissue` is bool over `field.fine_grid(grid)`.
 
-    `bands` are probabilities, rising, between which bands are outlined too. `key` enters the ids.
+    `key` enters the ids. Raises SettingsError where the threshold is left to a model.
     """
     field = make_field(heatmap, grid, tissue)
     regions, numbers = find_regions(field, outlining, per_side(grid), key)
-    return Delineation(regions, find_bands(field, bands, outlining.smooth_um, key) if bands else [], numbers)
+    bands = find_bands(field, outlining.bands, outlining.smooth_um, key) if outlining.bands else []
+    return Delineation(regions, bands, numbers)
 
 
 def fine_tissue(mask: np.ndarray, mask_um: float, grid: Grid) -> np.ndarray:
@@ -60,21 +60,20 @@ def without_patches(tissue: np.ndarray, grid: Grid, patches: np.ndarray) -> np.n
     return tissue & ~fitted(patches.repeat(side, 0).repeat(side, 1), fine_grid(grid))
 
 
-def delineate_again(
-    heatmap: Path, output: Path, outlining: Outlining | None = None, bands: Sequence[float] = ()
-) -> Delineation:
+@takes_settings(Outlining)
+def delineate_again(heatmap: Path, output: Path, **settings: Any) -> Delineation:
     """Outline the heatmap of a run again into the new folder `output`: regions.geojson and measurements.json.
 
-    `outlining` None takes that of the run. Raises DataError where `heatmap` is not one of this tool, OutputError where
-    `output` is there already.
+    What is not given is as it was in the run. Raises SettingsError for what cannot be meant, DataError where `heatmap`
+    is not one of this tool, OutputError where `output` is there already.
     """
-    probabilities, provenance = read_heatmap(heatmap)
-    grid, tissue = read_grid(heatmap), read_label(heatmap, "tissue") > 0
-    outlining = outlining or run_outlining(provenance)
+    provenance = read_provenance(heatmap)
+    outlining = replace(run_outlining(provenance), **settings)
+    probabilities, grid, tissue = read_heatmap(heatmap)[0], read_grid(heatmap), read_label(heatmap, "tissue") > 0
     key = provenance["slide_fingerprint"] + provenance["model_sha256"]
-    found = delineate(probabilities, grid, tissue, outlining, bands, key)
+    found = delineate(probabilities, grid, tissue, outlining, key)
     numbers = measure_slide(found.regions, float(tissue.sum()) * fine_grid(grid).patch_mm2)
-    facts = numbers | {"heatmap": heatmap.name, "outlining": asdict(outlining), "bands": list(bands)}
+    facts = numbers | {"heatmap": heatmap.name, "outlining": recorded(outlining), "bands": list(outlining.bands)}
     with fresh_folder(output) as place:
         (place / "regions.geojson").write_text(to_geojson(found.regions, found.bands), encoding="utf-8")
         (place / "measurements.json").write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -84,4 +83,4 @@ def delineate_again(
 def run_outlining(provenance: dict[str, Any]) -> Outlining:
     """Return how the regions of a run were made, from the provenance of its heatmap."""
     parameters = provenance["parameters"]
-    return Outlining(**{name: parameters[name] for name in Outlining.__dataclass_fields__})
+    return Outlining(**{name: parameters[name] for name in settings_of(Outlining)})

@@ -89,7 +89,7 @@ def find_regions(
     kept = [
         (geometry, at)
         for geometry, at in zip(found, pixels, strict=True)
-        if len(at) and field.values.ravel()[at].max() >= outlining.threshold
+        if len(at) and field.values.ravel()[at].max() >= outlining.peak
     ]
     gaps = _gaps([geometry for geometry, _ in kept], field)
     edge = binary_dilation(~field.tissue, np.ones((3, 3), bool), border_value=0).ravel()

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from dask.system import CPU_COUNT
 
-from wsi_idc.slides.find import output_names
+from wsi_idc.base.setting import takes_settings
 from wsi_idc.errors import ModelError, SlideError, WsiIdcError
-from wsi_idc.runs.manifest import NUMBERS, Manifest
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.models.registry import find_model
 from wsi_idc.runs.folder import is_held
-from wsi_idc.runs.settings import Progress, SegmentResult, Settings
+from wsi_idc.runs.manifest import NUMBERS, Manifest
 from wsi_idc.runs.processes import Limits, LostError, run_here, run_tasks
+from wsi_idc.runs.settings import Progress, SegmentResult, Settings
+from wsi_idc.slides.find import output_names
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -51,9 +52,10 @@ def segment_slides(
     slides are computed by its workers, and so are the chunks of a single one.
 
     A slide that fails is recorded with its reason and the next one is begun; only a ModelError, which all slides would
-    share, is raised. Returns what became of each slide.
+    share, is raised, and a SettingsError, before anything is begun. Returns what became of each slide.
     """
     limits = limits or Limits()
+    settings.resolved(package)
     manifest = Manifest(output / "manifest.csv")
     names = slide_names(slides, manifest)
     keeper = _Keeper(manifest, names, on_slide, on_done)
@@ -82,7 +84,9 @@ def slide_names(slides: Sequence[Path], manifest: Manifest) -> dict[Path, str]:
 
 def shared_out(settings: Settings, limits: Limits) -> Settings:
     """Divide the cores among processes: threads that read, and as many that compute, for each of them."""
-    return settings if limits.workers == 1 else replace(settings, workers=max(2, CPU_COUNT // limits.workers))
+    if limits.workers == 1 or settings.threads is not None:
+        return settings
+    return replace(settings, threads=max(2, CPU_COUNT // limits.workers))
 
 
 @dataclass(slots=True)
@@ -188,51 +192,22 @@ def as_slide_error(slide: Path, error: Exception) -> WsiIdcError:
     )
 
 
+@takes_settings(Settings)
 def segment(
-    slide: str | Path,
-    output: str | Path = "wsi-idc-output",
-    *,
-    model: str | Path | None = None,
-    threshold: float | None = None,
-    low: float | None = None,
-    min_area_mm2: float = 0.0,
-    min_hole_mm2: float = 0.0,
-    smooth_um: float = 5.0,
-    bands: Sequence[float] = (),
-    min_tissue: float = 0.1,
-    mpp: float | None = None,
-    engine: str = "auto",
-    tta: bool = False,
-    stride: int | None = None,
-    overwrite: bool = False,
+    slide: str | Path, output: str | Path = "wsi-idc-output", *, model: str | Path | None = None, **settings: Any
 ) -> SegmentResult:
     """Segment one slide into `output/<slide>` and return what was written; the Python form of `wsi-idc segment`.
 
-    `model` is the name or folder of a package, the shipped one by default. `threshold` is a probability, the model's
-    own by default; for what shapes the regions see `outlining.Outlining`. `mpp` (um per level-0 pixel) overrides what
-    the slide states. `tta` takes eight times as long, a `stride` of half a patch (in pixels of the model) four times.
-    Raises a `wsi_idc.WsiIdcError`.
+    `model` is the name or folder of a package, the shipped one by default. Raises a `wsi_idc.WsiIdcError`: a
+    SettingsError, which is also a ValueError, before anything is computed.
 
     >>> result = wsi_idc.segment("slide.svs", "results")  # doctest: +SKIP
     >>> result.summary["idc_mm2"], result.regions  # doctest: +SKIP
     (12.84, PosixPath('results/slide/regions.geojson'))
     """
-    settings = Settings(
-        threshold=threshold,
-        low=low,
-        min_area_mm2=min_area_mm2,
-        min_hole_mm2=min_hole_mm2,
-        smooth_um=smooth_um,
-        bands=tuple(bands),
-        min_tissue=min_tissue,
-        mpp=mpp,
-        engine=engine,
-        tta=tta,
-        stride=stride,
-        overwrite=overwrite,
-    )
+    wanted = Settings(**settings)
     package = find_model(model) if model else find_model()
-    outcome = segment_slides([path := Path(slide)], Path(output), package, settings)[path]
+    outcome = segment_slides([path := Path(slide)], Path(output), package, wanted)[path]
     if isinstance(outcome, WsiIdcError):
         raise outcome
     return outcome

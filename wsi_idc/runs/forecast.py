@@ -65,7 +65,7 @@ def forecast(
     seconds = looker.seconds / min(limits.workers, len(slides)) + speed["start_s"]
     seconds += settings.views * sum(patches) / speed["patches_per_s"]
     buffers = 3 * (settings.chunk * package.patch_size) ** 2 + 4 * READ_SIDE**2
-    memory = max([peak_bytes(), *looker.peaks]) + settings.workers * buffers
+    memory = max([peak_bytes(), *looker.peaks]) + settings.n_threads * buffers
     return Forecast(found, engine, speed["patches_per_s"], seconds, memory)
 
 

@@ -13,25 +13,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wsi_idc.annotations.qupath import to_geojson
-from wsi_idc.inference.choose import choose_engine, make_engine
-from wsi_idc.regions.delineate import delineate, fine_tissue, without_patches
-from wsi_idc.heatmap.encode import copy_of, open_encoder
 from wsi_idc.errors import SlideError
-from wsi_idc.regions.interpolate import fine_grid
-from wsi_idc.tissue.glass import SparseSlide, find_glass
 from wsi_idc.grid import Grid
+from wsi_idc.heatmap.encode import copy_of, open_encoder
+from wsi_idc.heatmap.overlap import cells, shifted
 from wsi_idc.heatmap.store import HeatmapStore
+from wsi_idc.heatmap.stream import RunChunks, StreamReport, in_threads, stream
+from wsi_idc.inference.choose import choose_engine, make_engine
 from wsi_idc.inference.predictor import Engine, Predictor
 from wsi_idc.models.package import ModelPackage
+from wsi_idc.regions.delineate import delineate, fine_tissue, without_patches
+from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.runs.folder import holding, previous_run, unfinished, writing_to
-from wsi_idc.heatmap.overlap import cells, shifted
-from wsi_idc.runs.overview import draw_overview
 from wsi_idc.runs.memory import give_back
+from wsi_idc.runs.overview import draw_overview
 from wsi_idc.runs.report import write_report
 from wsi_idc.runs.settings import Progress, SegmentResult, Settings
-from wsi_idc.slides.slide import Slide
-from wsi_idc.heatmap.stream import RunChunks, StreamReport, in_threads, stream
 from wsi_idc.runs.summary import summarise, timings
+from wsi_idc.slides.slide import Slide
+from wsi_idc.tissue.glass import SparseSlide, find_glass
 from wsi_idc.tissue.tissue import TissueMap, find_tissue
 
 if TYPE_CHECKING:
@@ -63,11 +63,15 @@ class Runner:
     client: Client | None = None
     _engines: dict[str, Engine] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raise SettingsError where the settings do not fit the model."""
+        self.settings.resolved(self.package)
+
     def predictor(self, n_patches: int) -> Predictor:
         """Return a predictor on the engine that the settings ask for, loaded when first used."""
         name = choose_engine(self.settings.engine, self.package, n_patches)
         if name not in self._engines:
-            self._engines[name] = make_engine(name, self.package, self.settings.workers)
+            self._engines[name] = make_engine(name, self.package, self.settings.n_threads)
         return Predictor(self.package, self._engines[name])
 
     def plan(self, path: Path, folder: Path) -> Plan:
@@ -77,7 +81,7 @@ class Runner:
             identity = self._identity(slide)
             if folder.is_dir() and (held := previous_run(folder, identity, self.settings.overwrite)) is not None:
                 return Plan(held["patches"], held["tissue_mm2"], done=True)
-            tissue = find_tissue(self._sparse(slide) or slide, self.settings.workers)
+            tissue = find_tissue(self._sparse(slide) or slide, self.settings.n_threads)
             patches = sum(int(wanted.sum()) for _, wanted in self._lattices(self._grid(slide), tissue))
             return Plan(patches, tissue.tissue_mm2, done=False)
 
@@ -108,7 +112,7 @@ class Runner:
 
     def _sparse(self, slide: Slide) -> SparseSlide | None:
         """Return the slide without its empty glass, where that can be told without decoding it."""
-        glass = find_glass(slide, self.settings.workers)
+        glass = find_glass(slide, self.settings.n_threads)
         return SparseSlide(slide, glass) if glass is not None else None
 
     def _grid(self, slide: Slide) -> Grid:
@@ -126,7 +130,7 @@ class Runner:
     def _encoding(self, slide: Slide, engine: str, identity: dict[str, Any], kept: Path) -> RunChunks:
         """Return what encodes chunks: threads of this process, or the workers of a cluster."""
         if self.client is None:
-            return in_threads(self.settings.workers)
+            return in_threads(self.settings.n_threads)
         from wsi_idc.runs.cluster import Elsewhere, in_cluster
 
         there = Elsewhere(
@@ -152,7 +156,7 @@ class Runner:
     ) -> dict[str, Any]:
         settings, package = self.settings, self.package
         copy = copy_of(slide, kept, self._sparse(slide))
-        tissue = find_tissue(copy, settings.workers)
+        tissue = find_tissue(copy, settings.n_threads)
         lattices = self._lattices(self._grid(slide), tissue)
         copy.complete(lattices)
         times["tissue"] = time.perf_counter()
@@ -191,7 +195,7 @@ class Runner:
         failed = wanted_cells & ~np.isfinite(probabilities)
         where = without_patches(where, grid, failed)
         key = identity["slide_fingerprint"] + identity["model_sha256"]
-        found = delineate(probabilities, grid, where, settings.outlining(package), settings.bands, key)
+        found = delineate(probabilities, grid, where, settings.resolved(package), key)
         labels = {"idc": found.numbers, "tissue": where.astype(np.uint8)}
         heatmap.add_labels(labels, fine_grid(grid))
         (out / "regions.geojson").write_text(to_geojson(found.regions, found.bands), encoding="utf-8")

@@ -2,93 +2,109 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
-from dask.system import CPU_COUNT
-
-from wsi_idc.errors import ModelError
-from wsi_idc.models.package import ModelPackage
+from wsi_idc.base.setting import read_toml, recorded, setting, settings_of
+from wsi_idc.errors import SettingsError
 from wsi_idc.regions.outlining import Outlining
+from wsi_idc.slides.scale import PLAUSIBLE_MPP
+
+if TYPE_CHECKING:
+    from wsi_idc.models.package import ModelPackage
 
 # Called after each chunk with the number of patches computed in it.
 Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """How to run; the fields of `parameters()` decide the result, the others only how it is reached.
+class Settings(Outlining):
+    """How to run: each setting is written here, or in `Outlining`, and nowhere else.
 
-    `threshold` None means the model's own; for it and the four after it see `outlining.Outlining`. `bands` are
-    probabilities, rising, between which bands are outlined too. `mpp` in um per level-0 pixel overrides the slide's
-    claim. `min_tissue` is the share of a patch that must be tissue for it to be computed. With `tta` (test-time
-    augmentation) patches are seen turned and flipped in all eight ways, and their logits averaged. `stride`, in pixels
-    of the model, is how far apart patches are; below the size of a patch they overlap, see `overlap.merge`. `chunk` is
-    in patches a side.
+    Options of the command line, the signature of `segment`, the check, the record in summary.json and the file of
+    settings are made of these fields; see `base.setting`. Raises SettingsError for what cannot be meant.
     """
 
-    threshold: float | None = None
-    low: float | None = None
-    min_area_mm2: float = 0.0
-    min_hole_mm2: float = 0.0
-    smooth_um: float = 5.0
-    bands: tuple[float, ...] = ()
-    min_tissue: float = 0.1
-    mpp: float | None = None
-    engine: str = "auto"
-    tta: bool = False
-    stride: int | None = None
-    overwrite: bool = False
-    workers: int = max(2, CPU_COUNT)
-    chunk: int = 16
+    min_tissue: float = setting(0.1, "Share of a patch that must be tissue.", low=0, high=1, open_low=True)
+    mpp: float | None = setting(
+        None,
+        "Scale of level 0 in um per pixel, in place of what the file states.",
+        unit="um per pixel",
+        metavar="UM",
+        low=PLAUSIBLE_MPP[0],
+        high=PLAUSIBLE_MPP[1],
+        without="what the file states",
+    )
+    engine: str = setting(
+        "auto", "What computes; auto takes what is done first on this machine.", choices=("auto", "onnx", "keras")
+    )
+    tta: bool = setting(False, "See patches turned and flipped in all eight ways; eight times as long.")
+    stride: int | None = setting(
+        None,
+        "Distance of patches in pixels of the model; half a patch is four times as long.",
+        unit="pixels of the model",
+        metavar="PX",
+        low=1,
+        without="a whole patch",
+        of_model="patch_size",
+    )
+    overwrite: bool = setting(False, "Replace the results of another run.", decides=False)
+    threads: int | None = setting(
+        None,
+        "Threads of a process that read, and as many that compute.",
+        low=1,
+        high=1024,
+        option="",
+        without="one for each core, at least 2",
+        decides=False,
+    )
+    chunk: int = setting(
+        16, "Side of what one task reads, in patches.", unit="patches", low=1, high=256, option="", decides=False
+    )
 
-    def __post_init__(self) -> None:
-        """Refuse values that cannot be meant, with ValueError."""
-        for name, value in (("threshold", self.threshold), ("low", self.low), *(("bands", b) for b in self.bands)):
-            if value is not None and not 0 < value < 1:
-                raise ValueError(f"{name} {value} is not between 0 and 1")
-        if list(self.bands) != sorted(set(self.bands)):
-            raise ValueError(f"bands {self.bands} do not rise")
-        if not 0 < self.min_tissue <= 1:
-            raise ValueError(f"min_tissue {self.min_tissue} is not above 0 and at most 1")
-        for name in ("min_area_mm2", "min_hole_mm2", "smooth_um"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} {getattr(self, name)} is not a length or area")
+    def resolved(self, package: ModelPackage) -> Self:
+        """Return the settings with what was left to the model filled in; raises SettingsError where they do not fit."""
+        left = {n: s.of_model for n, s in settings_of(type(self)).items() if s.of_model and getattr(self, n) is None}
+        found = replace(self, **{name: getattr(package, attribute) for name, attribute in left.items()})
+        if package.patch_size % found.stride_of(package):
+            fits = ", ".join(str(n) for n in range(package.patch_size, 0, -1) if package.patch_size % n == 0)
+            raise SettingsError(
+                f"stride = {self.stride}: does not divide the patches of {package.name}; give one of {fits}"
+            )
+        return found
 
     def parameters(self, package: ModelPackage) -> dict[str, Any]:
-        """Return what, with the slide and the model, decides the result."""
-        return {
-            **asdict(self.outlining(package)),
-            "bands": list(self.bands),
-            "min_tissue": self.min_tissue,
-            "mpp": self.mpp,
-            "engine": self.engine,
-            "tta": self.tta,
-            "stride": self.stride_of(package),
-        }
-
-    def outlining(self, package: ModelPackage) -> Outlining:
-        """Return how regions are made of the probabilities of a model."""
-        threshold = package.threshold if self.threshold is None else self.threshold
-        return Outlining(threshold, self.low, self.min_area_mm2, self.min_hole_mm2, self.smooth_um)
+        """Return what, with the slide and the model, decides the result; raises SettingsError as `resolved`."""
+        return recorded(self.resolved(package))
 
     def stride_of(self, package: ModelPackage) -> int:
-        """Return the distance of patches in pixels of a model; raises ModelError where patches cannot have it."""
-        size = package.patch_size
-        if self.stride is not None and (self.stride < 1 or size % self.stride):
-            fits = ", ".join(str(n) for n in range(size, 0, -1) if size % n == 0)
-            raise ModelError(
-                f"a stride of {self.stride} px does not divide the patches of {package.name}; give one of {fits}"
-            )
-        return self.stride or size
+        """Return the distance of patches in pixels of a model."""
+        return self.stride or package.patch_size
+
+    @property
+    def n_threads(self) -> int:
+        """The threads that read, and as many that compute, on the machine that asks."""
+        if self.threads is not None:
+            return self.threads
+        # Counts the cores that a container may use; loaded when something is computed.
+        from dask.system import CPU_COUNT
+
+        return max(2, CPU_COUNT)
 
     @property
     def views(self) -> int:
         """How often each patch is looked at."""
         return 8 if self.tta else 1
+
+
+def read_settings(file: Path | None = None, **given: Any) -> Settings:
+    """Make settings of a TOML file, as `wsi-idc segment --print-config` prints it, and of those given, which win.
+
+    Raises SettingsError for what is not known or cannot be meant.
+    """
+    return Settings(**((read_toml(file, Settings) if file else {}) | given))
 
 
 @dataclass(frozen=True, slots=True)
