@@ -27,7 +27,8 @@ import tifffile
 from PIL import Image
 
 from wsi_idc.slides import slide as slide_module
-from wsi_idc.slides.readers import OpenSlideReader, open_reader
+from wsi_idc.slides.open import Opened, open_file
+from wsi_idc.slides.openslide_reader import OpenSlideReader
 from wsi_idc.slides.slide import Slide
 
 # Pixels a side of what is read of level 0 at once, and of a chunk of 8x8 patches of 50 px at 4 um/px.
@@ -77,12 +78,15 @@ def tile_ways(path: Path) -> dict[str, tuple[int, Work]]:
 def chunk_ways(path: Path) -> dict[str, tuple[int, Work]]:
     """Return what reads chunks at the scale of a model, through `Slide`."""
     found: dict[str, tuple[int, Work]] = {}
-    for name, opener in ((BASES["chunk"], OpenSlideReader), ("chunks, wsi_idc", open_reader)):
-        slide_module.open_reader = opener  # type: ignore[assignment]
+    def by_openslide(path: Path, _series: int | None = None) -> Opened:
+        return Opened(OpenSlideReader(path))
+
+    for name, opener in ((BASES["chunk"], by_openslide), ("chunks, wsi_idc", open_file)):
+        slide_module.open_file = opener
         slide = Slide(path)
         side = round(CHUNK * MPP / slide.mpp.x)
         found[name] = side, lambda at, slide=slide: slide.read(*at, CHUNK, CHUNK, MPP)  # type: ignore[misc]
-    slide_module.open_reader = open_reader
+    slide_module.open_file = open_file
     return found
 
 

@@ -12,17 +12,26 @@ from wsi_idc.cli.options import json_option, mpp_option, print_table
 
 
 @click.command()
-@click.argument("slide", type=click.Path(exists=True, path_type=Path))
+@click.argument("slide", type=click.Path(exists=True, path_type=Path), metavar="SLIDE|FOLDER")
 @mpp_option
+@click.option("--series", type=click.IntRange(0), metavar="N", help="Which image of a file of several, from 0.")
 @json_option
-def info(slide: Path, mpp: float | None, as_json: bool) -> None:
-    """Print what a slide is: format, size, scale and where it comes from, levels.
+def info(slide: Path, mpp: float | None, series: int | None, as_json: bool) -> None:
+    """Print what a slide is: format, size, scale and where it comes from, levels, images, what to beware of.
 
-    Exit status 1 where segment would refuse it for its scale.
+    Of a folder that is not one slide, print the slides in it, and which files count as such. Exit status 1 where
+    segment would refuse the slide for its scale.
     """
+    from wsi_idc.slides.find import RULE, find_slides
     from wsi_idc.slides.slide import describe_slide
 
-    facts = describe_slide(slide, mpp)
+    if slide.is_dir() and (found := find_slides([slide])) != [slide]:
+        if as_json:
+            click.echo(json.dumps({"slides": [str(path) for path in found], "rule": RULE}, indent=2))
+        else:
+            click.echo("\n".join([*(click.format_filename(path) for path in found), f"{len(found)} slides; {RULE}"]))
+        return
+    facts = describe_slide(slide, mpp, series)
     if as_json:
         click.echo(json.dumps(facts, indent=2))
     else:
@@ -49,3 +58,12 @@ def _print(facts: dict[str, Any]) -> None:
         um = f"{level['mpp']:.4f}" if scale else "?"
         rows.append((str(i), *sizes, f"{level['downsample']:.4f}", um))
     print_table(rows)
+    if len(facts["images"]) > 1:
+        rows = [("image", "width", "height", "um/px", "what", "name")]
+        for image in facts["images"]:
+            um = f"{image['mpp']:.4g}" if image["mpp"] else "?"
+            sizes = (str(image["width"]), str(image["height"]))
+            rows.append((str(image["number"]), *sizes, um, image["role"], image["name"]))
+        print_table(rows)
+    for warning in facts["warnings"]:
+        click.echo(f"warning: {warning}")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wsi_idc.errors import SlideError
 from wsi_idc.slides import slide as slide_module
-from wsi_idc.slides.readers import Reader, open_reader
+from wsi_idc.slides.open import Opened, open_file
 from wsi_idc.slides.scale import claim_mpp
 from wsi_idc.slides.slide import Slide
 from wsi_idc.slides.write import write_slide
@@ -166,12 +166,12 @@ def test_axes_of_unequal_scale(tmp_path: Path) -> None:
 
 
 def bounded(monkeypatch: pytest.MonkeyPatch, path: Path, **bounds: int) -> Slide:
-    def fake(path: Path) -> Reader:
-        reader = open_reader(path)
-        reader.properties |= {f"openslide.bounds-{name}": str(value) for name, value in bounds.items()}
-        return reader
+    def fake(path: Path, series: int | None) -> Opened:
+        opened = open_file(path, series)
+        opened.reader.properties |= {f"openslide.bounds-{name}": str(value) for name, value in bounds.items()}
+        return opened
 
-    monkeypatch.setattr(slide_module, "open_reader", fake)
+    monkeypatch.setattr(slide_module, "open_file", fake)
     return Slide(path)
 
 
@@ -211,8 +211,8 @@ CLAIMS = [
     ({POWER: "20"}, 0.5, "objective"),
     (tags("inch", 50_800), 0.5, "TIFF"),
     (tags("centimeter", 40_000), 0.25, "TIFF"),
-    (stated(0.75, by="ome"), 0.75, "OME"),
     (stated(0.499) | {"openslide.vendor": "generic-tiff"}, 0.499, "TIFF"),
+    (stated(0.75, by="ome"), 0.75, "OME"),
     (stated(0.499) | {"openslide.vendor": "aperio"}, 0.499, "aperio"),
 ]
 

@@ -11,23 +11,30 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wsi_idc.errors import DataError
+from wsi_idc.slides.dicom import group_by_series, is_dicom_slide
 
 # What OpenSlide and tifffile read.
 SUFFIXES = frozenset(
-    {".svs", ".tif", ".tiff", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".svslide", ".bif", ".czi", ".dcm"}
+    {".svs", ".tif", ".tiff", ".qptiff", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".svslide", ".bif", ".czi"}
+    | {".dcm", ".dicom"}
 )
-# Series Instance UID (0020,000E) in explicit little endian, which every DICOM file that OpenSlide reads is written in.
-_SERIES = re.compile(rb"\x20\x00\x0e\x00UI(..)([0-9.]+)", re.DOTALL)
-_DICOM_HEAD = 1 << 20
+_DICOM = (".dcm", ".dicom")
+# Names without a suffix, or with one of digits, as that of a DICOM file named by its UID.
+_WITHOUT_SUFFIX = re.compile(r"(\.\d+)?")
+# Which files are slides, as `wsi-idc info FOLDER` says it.
+RULE = (
+    f"slides are files that end in {' '.join(sorted(SUFFIXES))}, in capitals or not, and those without a suffix that are "
+    "DICOM slides by content, of which all of one series are one slide; passed over are names that begin with a dot "
+    "(._* of macOS too), DICOM files of other kinds, DICOMDIR, the data folder of an MRXS slide, and results of this tool"
+)
 
 
 def find_slides(inputs: Iterable[str | Path], recursive: bool = False) -> list[Path]:
     """List the slides that files, folders and glob patterns name, each once, in order of the inputs and of name.
 
-    A folder gives the slide files in it by suffix, hidden ones left out, and its subfolders of DICOM files; with
-    `recursive`, those of all its subfolders, but for hidden ones, those that belong to an MRXS file, and results of
-    this tool. The files of one DICOM series are one slide. Files given by name are taken as slides whatever their
-    suffix. Raises DataError for an input without any.
+    A folder gives the slides in it, as `RULE` says, and its subfolders of DICOM files; with `recursive`, those of all
+    its subfolders. A folder that cannot be looked into counts as a slide, which then fails by itself. Files given by
+    name are taken as slides whatever their suffix. Raises DataError for an input without any.
     """
     in_folder = _in_tree if recursive else _in_folder
     found: dict[str, Path] = {}
@@ -40,14 +47,27 @@ def find_slides(inputs: Iterable[str | Path], recursive: bool = False) -> list[P
         else:
             slides = in_folder(Path(text)) if Path(text).is_dir() else [Path(text)]
         if not slides:
-            raise DataError(f"{text}: no slides there; slides end in {' '.join(sorted(SUFFIXES))}")
+            raise DataError(f"{text}: no slides there; {RULE}")
         for slide in slides:
             found.setdefault(os.path.realpath(slide), slide)
     return list(found.values())
 
 
 def _is_slide_file(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    suffix = path.suffix.lower()
+    return suffix in SUFFIXES - set(_DICOM) or _is_dicom_file(path)
+
+
+def _is_dicom_file(path: Path) -> bool:
+    """Say whether a file is an image of a DICOM slide by its name, or without a suffix by its content."""
+    if path.name.startswith(".") or path.name.upper() == "DICOMDIR" or not path.is_file():
+        return False
+    if path.suffix.lower() in _DICOM:
+        # One that cannot be read is named as failed, later.
+        return is_dicom_slide(path) is not False
+    return bool(_WITHOUT_SUFFIX.fullmatch(path.suffix)) and bool(is_dicom_slide(path))
 
 
 def read_list(path: Path) -> list[str]:
@@ -69,10 +89,12 @@ def read_list(path: Path) -> list[str]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    if dicom_series(folder):
+    if any(_is_dicom_file(p) for p in _entries(folder) or ()):
         return _directly_in(folder)
-    below = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and dicom_series(p)]
-    return sorted([*_directly_in(folder), *(s for p in below for s in _directly_in(p))])
+    below = [p for p in _entries(folder) or () if p.is_dir() and not p.name.startswith(".")]
+    closed = [p for p in below if _entries(p) is None]
+    series = [s for p in below if p not in closed and dicom_series(p) for s in _directly_in(p)]
+    return sorted([*_directly_in(folder), *series, *closed])
 
 
 def _in_tree(folder: Path) -> list[Path]:
@@ -85,30 +107,36 @@ def _subfolders(folder: Path, seen: set[str]) -> Iterator[Path]:
         return
     seen.add(real)
     yield folder
-    for below in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
+    for below in (p for p in _entries(folder) or () if p.is_dir() and not p.name.startswith(".")):
         companion = any(below.with_name(below.name + end).exists() for end in (".mrxs", ".MRXS"))
         if not companion and not (below / "heatmap.zarr").exists():
             yield from _subfolders(below, seen)
 
 
 def _directly_in(folder: Path) -> list[Path]:
-    files = sorted(p for p in folder.iterdir() if _is_slide_file(p))
-    if any(p.suffix.lower() == ".dcm" for p in files):
-        series = dicom_series(folder)
-        others = [p for p in files if p.suffix.lower() != ".dcm"]
+    entries = _entries(folder)
+    if entries is None:
+        return [folder]
+    files = [p for p in entries if _is_slide_file(p)]
+    if dicom := [p for p in files if _is_dicom_file(p)]:
+        series = group_by_series(dicom)
+        others = [p for p in files if p not in dicom]
         # A folder that is one DICOM slide goes by the folder's name; else each series by that of its first file.
         return [folder] if len(series) == 1 and not others else sorted([*others, *(s[0] for s in series)])
     return files
 
 
+def _entries(folder: Path) -> list[Path] | None:
+    """Return what lies in a folder, in order of name; None where it cannot be looked into."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return None
+
+
 def dicom_series(folder: Path) -> list[list[Path]]:
     """Group the DICOM files of a folder by series, in order of name; a file without a series stands alone."""
-    groups: dict[bytes, list[Path]] = {}
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() == ".dcm" and _is_slide_file(p)):
-        with path.open("rb") as stream:
-            match = _SERIES.search(stream.read(_DICOM_HEAD))
-        groups.setdefault(match[2] if match else os.fsencode(path), []).append(path)
-    return list(groups.values())
+    return group_by_series(p for p in _entries(folder) or () if _is_dicom_file(p))
 
 
 def output_names(slides: Sequence[Path], held: Mapping[str, str] | None = None) -> list[str]:

@@ -6,17 +6,18 @@ import os
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import imagecodecs
 import numpy as np
-import tifffile
 from PIL import Image
 
 from wsi_idc.grid import cut
-from wsi_idc.slides.readers import Level, OpenSlideReader
+from wsi_idc.slides.openslide_reader import OpenSlideReader
+from wsi_idc.slides.reader import Level
 
 # Vendors whose levels are plain grids of tiles; others of OpenSlide's TIFF vendors overlap or pad theirs.
 VENDORS = ("aperio", "generic-tiff")
@@ -47,26 +48,23 @@ class _Tiles:
     is_rgb: bool
 
 
-def open_jpeg_tiles(path: Path, slide: OpenSlideReader) -> JpegTileReader | None:
+def open_jpeg_tiles(path: Path, slide: OpenSlideReader, pages: Iterable[Any]) -> JpegTileReader | None:
     """Return a reader of the JPEG tiles of a slide that OpenSlide has opened, or None where it is not of this kind.
 
     Of this kind is a TIFF whose every level is a page of contiguous 8-bit RGB or YCbCr JPEG tiles, none of them
-    missing but on level 0: OpenSlide fills holes of Aperio's other levels from the level before. Takes over `slide`.
+    missing but on level 0: OpenSlide fills holes of Aperio's other levels from the level before. Takes over `slide`;
+    `pages` are those of the file, as tifffile has them.
     """
     facts = slide.properties
     bounded = any(key.startswith("openslide.bounds-") for key in facts)
     if facts.get("openslide.vendor") not in VENDORS or bounded or not hasattr(os, "pread"):
         return None
     try:
-        with tifffile.TiffFile(path) as file:
-            pages: Any = file.pages
-            tiled = [page for page in pages if page.is_tiled]
-            tiles = []
-            for level in slide.levels:
-                (page,) = (p for p in tiled if (p.imagewidth, p.imagelength) == (level.width, level.height))
-                tiles.append(_tiles_of(page))
-            # File and pages hold each other: else the offsets, as Python's numbers, would stay for long.
-            del file.pages, pages, tiled, page
+        tiled = [page for page in pages if page.is_tiled]
+        tiles = []
+        for level in slide.levels:
+            (page,) = (p for p in tiled if (p.imagewidth, p.imagelength) == (level.width, level.height))
+            tiles.append(_tiles_of(page))
     except Exception:  # noqa: BLE001
         # A level that is not one page, or whatever an unusual file makes of the parser: OpenSlide has opened it.
         return None
@@ -122,7 +120,7 @@ class JpegTileReader:
         self._lock = threading.Lock()
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
-        """Read a rectangle of a level; see `readers.Reader.read`."""
+        """Read a rectangle of a level; see `reader.Reader.read`."""
         out = np.empty((height, width, 3), np.uint8)
         at, (source, factor) = self.levels[level], self._sources[level]
         left, top, right, bottom = max(x, 0), max(y, 0), min(x + width, at.width), min(y + height, at.height)

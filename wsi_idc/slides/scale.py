@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from wsi_idc.errors import ScaleError
+from wsi_idc.slides.length import length_um, micrometres
 
 PLAUSIBLE_MPP = (0.05, 20.0)
 MAX_ANISOTROPY = 0.02
+# Sources that are further apart than this contradict each other: vendors round the power of an objective.
+_CONTRADICTION = 1.5
+_IMAGEJ_UNIT = re.compile(r"^unit=(.+?)\s*$", re.MULTILINE)
+# What viewers and converters write of the pixel size into the description of a plain TIFF, in um.
+_DESCRIBED = (
+    re.compile(r"(?:^|[|\s;,])MPP\s*=\s*([0-9.,eE+-]+)"),
+    re.compile(r"openslide\.mpp-x</name>\s*<value[^>]*>\s*([0-9.,eE+-]+)"),
+    re.compile(r"PhysicalSizeX\s*[=:]\s*\"?([0-9.,eE+-]+)\"?(?:\s*PhysicalSizeXUnit\s*[=:]\s*\"?([^\s\";,]+))?"),
+    re.compile(r"pixel_?(?:width|size)(?:_?um|Microns)?\s*[=:]\s*\"?([0-9.,eE+-]+)\"?\s*([^\s\d\";,=:]*)", re.IGNORECASE),
+)
+_DESCRIBED_POWER = re.compile(r"(?:AppMag|NominalMagnification)\s*[=:]\s*\"?([0-9.]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +64,49 @@ def claim_mpp(path: Path, properties: Mapping[str, str], given: float | None = N
 
 def find_claim(properties: Mapping[str, str]) -> Mpp | None:
     """Return the scale that the properties of a file state, unchecked, from the best source; None without any."""
+    claims = find_claims(properties)
+    return claims[0] if claims else None
+
+
+def find_claims(properties: Mapping[str, str]) -> list[Mpp]:
+    """Return every scale that the properties of a file state, unchecked, the surest first."""
     vendor = properties.get("openslide.vendor", "")
-    tags = _resolution_tags(properties)
-    stated = _pair(properties, "openslide.mpp-x", "openslide.mpp-y")
-    if stated:
-        # For a generic TIFF OpenSlide itself derives the mpp from the resolution tags.
-        return Mpp(*stated, "TIFF resolution tags" if vendor == "generic-tiff" else f"openslide.mpp ({vendor})")
+    found = []
     if ome := _pair(properties, "ome.mpp-x", "ome.mpp-y"):
-        return Mpp(*ome, "OME PhysicalSize")
-    if tags:
-        return Mpp(*tags, "TIFF resolution tags")
-    power = number(properties.get("openslide.objective-power"))
-    return Mpp(10 / power, 10 / power, f"objective power {power:g} (estimate)", estimated=True) if power else None
+        found.append(Mpp(*ome, "OME PhysicalSize"))
+    stated = _pair(properties, "openslide.mpp-x", "openslide.mpp-y")
+    # For a generic TIFF OpenSlide itself derives the mpp from the resolution tags.
+    if stated and vendor != "generic-tiff":
+        found.insert(0, Mpp(*stated, f"openslide.mpp ({vendor})"))
+    if described := _described(properties):
+        found.append(described)
+    if stated and vendor == "generic-tiff":
+        found.append(Mpp(*stated, "TIFF resolution tags"))
+    elif tags := _resolution_tags(properties):
+        found.append(Mpp(*tags, "TIFF resolution tags"))
+    power = number(properties.get("openslide.objective-power")) or _described_power(properties)
+    if power:
+        found.append(Mpp(10 / power, 10 / power, f"objective power {power:g} (estimate)", estimated=True))
+    return found
+
+
+def contradictions(properties: Mapping[str, str]) -> list[str]:
+    """Say, one sentence each, which sources of the scale of a file contradict the one that counts.
+
+    What cannot be true, such as tags of 72 dots per inch, contradicts nothing.
+    """
+    low, high = PLAUSIBLE_MPP
+    claims = [claim for claim in find_claims(properties) if low <= claim.x <= high]
+    return [
+        f"the file states {other.x:.4g} um/px by its {_named(other)}, but {claim.x:.4g} um/px by its {_named(claim)}, "
+        "which was used; if that is wrong, give the true scale with --mpp"
+        for claim, other in combinations(claims, 2)
+        if claim is claims[0] and max(claim.x / other.x, other.x / claim.x) > _CONTRADICTION
+    ]
+
+
+def _named(claim: Mpp) -> str:
+    return claim.source.replace("openslide.mpp", "metadata").replace(" (estimate)", "")
 
 
 def number(text: str | None) -> float | None:
@@ -82,3 +127,32 @@ def _resolution_tags(properties: Mapping[str, str]) -> tuple[float, float] | Non
     unit_um = {"inch": 25400.0, "centimeter": 10000.0}.get(properties.get("tiff.ResolutionUnit", ""))
     per_unit = _pair(properties, "tiff.XResolution", "tiff.YResolution")
     return (unit_um / per_unit[0], unit_um / per_unit[1]) if unit_um and per_unit else None
+
+
+def _description(properties: Mapping[str, str]) -> str:
+    """Return the beginning of the description of a TIFF; nothing of OME-XML, which is of several images."""
+    text = properties.get("tiff.ImageDescription", "")[:100_000]
+    return "" if "<OME" in text or ":OME" in text else text
+
+
+def _described(properties: Mapping[str, str]) -> Mpp | None:
+    """Return the scale that the description of a TIFF states: of ImageJ with its resolution, else in words."""
+    text = _description(properties)
+    if text.startswith("ImageJ="):
+        unit = _IMAGEJ_UNIT.search(text)
+        um = micrometres(unit[1]) if unit else None
+        per_unit = _pair(properties, "tiff.XResolution", "tiff.YResolution")
+        # In inches or centimetres the tags say it themselves.
+        if um and per_unit and properties.get("tiff.ResolutionUnit", "none") == "none":
+            return Mpp(um / per_unit[0], um / per_unit[1], "ImageJ description")
+    for pattern in _DESCRIBED:
+        if found := pattern.search(text):
+            unit_name = found[2] if len(found.groups()) > 1 and found[2] else "um"
+            if um := length_um(found[1].rstrip(",."), unit_name):
+                return Mpp(um, um, "image description")
+    return None
+
+
+def _described_power(properties: Mapping[str, str]) -> float | None:
+    found = _DESCRIBED_POWER.search(_description(properties))
+    return number(found[1]) if found else None

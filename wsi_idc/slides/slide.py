@@ -15,8 +15,9 @@ import numpy as np
 from wsi_idc.base.raster import average
 from wsi_idc.errors import ScaleError, SlideError
 from wsi_idc.slides.find import dicom_series, given_name
-from wsi_idc.slides.readers import Reader, open_reader
-from wsi_idc.slides.scale import PLAUSIBLE_MPP, claim_mpp, find_claim, number
+from wsi_idc.slides.open import describe_images, open_file
+from wsi_idc.slides.reader import Reader
+from wsi_idc.slides.scale import PLAUSIBLE_MPP, claim_mpp, contradictions, find_claim, number
 
 if TYPE_CHECKING:
     from wsi_idc.slides.jpeg_tiles import JpegTileReader
@@ -42,23 +43,30 @@ class Slide:
     theirs. Reading is safe from several threads.
     """
 
-    def __init__(self, path: Path | str, mpp: float | None = None) -> None:
+    def __init__(self, path: Path | str, mpp: float | None = None, series: int | None = None) -> None:
         """Open a slide file, or a folder that holds one DICOM slide; `mpp` overrides what the file states (um/px).
 
-        Raises SlideError where the file is not a readable slide or its scale cannot be trusted.
+        Of several images in a file the slide is taken, or that of number `series`, from 0. Raises SlideError where the
+        file is not a readable slide or its scale cannot be trusted.
         """
         self.path = Path(path)
         if not self.path.exists():
             raise SlideError(f"{self.path}: no such file")
         file = _dicom_file(self.path) if self.path.is_dir() else self.path
-        self._reader: Reader = open_reader(file)
+        opened = open_file(file, series)
+        self._reader: Reader = opened.reader
+        self._series = series
+        self.images = describe_images(opened)
         properties = self._reader.properties
         stated = find_claim(properties)
-        self.warnings: tuple[str, ...] = ()
+        # What a user has to know of how the file was read, one plain sentence each.
+        self.warnings: tuple[str, ...] = opened.warnings
         low, high = PLAUSIBLE_MPP
         believable = stated is not None and not stated.estimated and low <= stated.x <= high
         if mpp and stated and believable and abs(stated.x - mpp) > 0.05 * stated.x:
-            self.warnings = (f"the file states {stated.x:.4g} um/px ({stated.source}), but --mpp {mpp:g} was used",)
+            self.warnings += (f"the file states {stated.x:.4g} um/px ({stated.source}), but --mpp {mpp:g} was used",)
+        elif not mpp:
+            self.warnings += tuple(contradictions(properties))
         try:
             self.mpp = claim_mpp(self.path, properties, mpp)
         except ScaleError:
@@ -170,6 +178,8 @@ class Slide:
         32 KiB: whatever writes a slide anew changes its size, or its coded pixels everywhere.
         """
         digest = hashlib.sha256(self._reader.properties.get("openslide.quickhash-1", "").encode())
+        if self._series is not None:
+            digest.update(f"image {self._series}".encode())
         # An MRXS slide is a file and a folder of the same name.
         folder = self.path if self.path.is_dir() else self.path.with_suffix("")
         files = [] if self.path.is_dir() else [self.path]
@@ -205,11 +215,13 @@ class Slide:
                 for v in self._reader.levels
                 if not v.virtual
             ],
+            "images": self.images,
+            "warnings": list(self.warnings),
             "fingerprint": self.fingerprint,
         }
 
 
-def describe_slide(path: Path, mpp: float | None = None) -> dict[str, Any]:
+def describe_slide(path: Path, mpp: float | None = None, series: int | None = None) -> dict[str, Any]:
     """Return `Slide.describe()`, and for a slide whose scale cannot be trusted what is known without it.
 
     Then `scale_problem` says why, else it is null; lengths and scales that need it are null. Raises SlideError where
@@ -217,10 +229,10 @@ def describe_slide(path: Path, mpp: float | None = None) -> dict[str, Any]:
     """
     problem = None
     try:
-        slide = Slide(path, mpp)
+        slide = Slide(path, mpp, series)
     except ScaleError as error:
         problem = str(error)
-        slide = Slide(path, 1.0)
+        slide = Slide(path, 1.0, series)
     with slide:
         facts = slide.describe() | {"scale_problem": problem}
     if problem:
@@ -231,6 +243,8 @@ def describe_slide(path: Path, mpp: float | None = None) -> dict[str, Any]:
 
 def _dicom_file(folder: Path) -> Path:
     """Return one file of the DICOM slide in `folder`; OpenSlide finds the others of its series beside it."""
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise SlideError(f"{folder}: the folder cannot be looked into; ask for the right to read it")
     series = dicom_series(folder)
     if len(series) != 1:
         reason = "holds several DICOM series" if series else "a folder without DICOM files is not a slide"

@@ -1,0 +1,191 @@
+"""Open a slide file: find the image in it that is the slide, and the fastest reader that takes it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsi_idc.errors import SlideError
+from wsi_idc.slides.dicom import is_dicom, level_downsamples
+from wsi_idc.slides.images import StoredImage, choose, ome_images, plain_images, role, warnings_of
+from wsi_idc.slides.jpeg_tiles import open_jpeg_tiles
+from wsi_idc.slides.ome import read_ome
+from wsi_idc.slides.openslide_reader import OpenSlideReader
+from wsi_idc.slides.reader import Reader
+from wsi_idc.slides.scn import scn_images
+from wsi_idc.slides.tiff_pages import Page, Place, is_tiff, read_pages, walk
+from wsi_idc.slides.tiff_reader import TiffReader
+
+# Vendors whose levels OpenSlide takes from any tiled page; of others it knows what is a level.
+_PLAIN = ("aperio", "generic-tiff")
+# How OpenSlide and libtiff say that a file is whole, but of a kind that they do not read.
+_DECLINED = re.compile(r"unsupported|not supported|can't handle|not configured|not compiled|another image", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A slide file that is open: what reads it, the images that it holds, which of them, and what to warn of.
+
+    There are no images where the format is one that OpenSlide knows to hold one slide.
+    """
+
+    reader: Reader
+    images: tuple[StoredImage, ...] = ()
+    chosen: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+def describe_images(opened: Opened) -> list[dict[str, Any]]:
+    """Return number, name, size in pixels, stated um/px and role of each image of a file that may hold several.
+
+    The role is slide, scan, photo, label, macro, thumbnail or the like, or "smaller copy that is none".
+    """
+    chosen = opened.images[opened.chosen] if opened.images else None
+    return [
+        {
+            "number": number,
+            "name": image.name,
+            "width": image.page.shape.width,
+            "height": image.page.shape.height,
+            "mpp": image.shape.mpp[0] if image.shape.mpp else None,
+            "role": "slide" if image is chosen else role(image, chosen),
+        }
+        for number, image in enumerate(opened.images)
+        if chosen is not None
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tiff:
+    """An open TIFF and its pages, as tifffile has them."""
+
+    path: Path
+    file: Any
+    pages: dict[Place, Any]
+
+
+def open_file(path: Path, series: int | None = None) -> Opened:
+    """Open a slide file, and of several images in it the slide, or that of number `series`, from 0.
+
+    Raises SlideError with the reason where no reader takes it.
+    """
+    if is_tiff(path):
+        return _open_tiff(path, series)
+    _only_one(path, series)
+    import openslide
+
+    try:
+        reader = OpenSlideReader(path)
+    except openslide.OpenSlideUnsupportedFormatError as error:
+        raise SlideError(f"{path}: not a slide that OpenSlide or tifffile can read ({_reason(path, error)})") from error
+    except openslide.OpenSlideError as error:
+        advice = "" if "nsupported" in str(error) else "; is the file whole?"
+        raise SlideError(f"{path}: OpenSlide cannot open it ({_reason(path, error)}){advice}") from error
+    if is_dicom(path):
+        reader.correct(level_downsamples(path, [(v.width, v.height) for v in reader.levels]))
+    return Opened(reader)
+
+
+def _open_tiff(path: Path, series: int | None) -> Opened:
+    import openslide
+    import tifffile
+
+    try:
+        file = tifffile.TiffFile(path)
+    except Exception as error:
+        raise SlideError(f"{path}: not a slide that OpenSlide or tifffile can read ({error})") from error
+    keep, raw = False, {}
+    try:
+        raw = dict(walk(file))
+        pages = read_pages(path, raw)
+        vendor = openslide.OpenSlide.detect_format(path)
+        if vendor not in (None, *_PLAIN):
+            reason = _open_vendor(path)
+            if isinstance(reason, OpenSlideReader):
+                _only_one(path, series)
+                return Opened(reason)
+            images = scn_images(pages, raw[0,].description) or plain_images(pages)
+        else:
+            images, reason = _images(path, raw[0,].description, pages), ""
+        opened = _open_image(_Tiff(path, file, raw), images, series, reason, plain=vendor in _PLAIN)
+        keep = isinstance(opened.reader, TiffReader)
+        return opened
+    except SlideError:
+        raise
+    except Exception as error:
+        # Whatever a damaged file makes of the parser: ValueError, KeyError, ZeroDivisionError, MemoryError, ...
+        raise SlideError(f"{path}: damaged or unusual TIFF ({type(error).__name__}: {error})") from error
+    finally:
+        if not keep:
+            file.close()
+            # File and pages hold each other: else the offsets, as Python's numbers, would stay for long.
+            del file.pages, raw
+
+
+def _images(path: Path, text: str, pages: list[Page]) -> list[StoredImage]:
+    """Return the images of a TIFF, as its OME-XML has them, else by its pages."""
+    found = ome_images(pages, read_ome(text, path.name)) if "OME" in text[:2000] else []
+    return found or plain_images(pages)
+
+
+def _open_image(
+    tiff: _Tiff, images: list[StoredImage], series: int | None, reason: str, *, plain: bool
+) -> Opened:
+    """Open one of the images of a TIFF; `plain` says that OpenSlide may read it, and `reason` why it has declined."""
+    path = tiff.path
+    if series is not None and series >= len(images):
+        held = f"the images 0 to {len(images) - 1}" if len(images) > 1 else "a single image, 0"
+        raise SlideError(f"{path}: there is no image {series}; the file holds {held}")
+    number = choose(images) if series is None else series
+    image = images[number]
+    warnings = tuple(warnings_of(images, number, asked=series is not None))
+    if image.colour_problem:
+        raise SlideError(f"{path}: {image.colour_problem}; it is not 8-bit RGB: export the slide as such")
+    # OpenSlide takes a tiled OME-TIFF for a plain TIFF: it knows neither its scale nor its levels in SubIFDs.
+    if plain and image.page.at == (0,) and not image.is_ome:
+        reader = _open_plain(tiff, image)
+        if not isinstance(reader, str):
+            return Opened(reader, tuple(images), number, warnings)
+        reason = reader
+        if not _DECLINED.search(reason):
+            raise SlideError(f"{path}: OpenSlide cannot open it ({reason}); is the file whole?")
+    try:
+        return Opened(TiffReader(path, tiff.file, tiff.pages, image), tuple(images), number, warnings)
+    except SlideError as error:
+        raise SlideError(f"{error} (OpenSlide: {reason})" if reason else str(error)) from error
+
+
+def _open_vendor(path: Path) -> OpenSlideReader | str:
+    """Open a slide of a format that OpenSlide knows, or return why it cannot."""
+    import openslide
+
+    try:
+        return OpenSlideReader(path)
+    except openslide.OpenSlideError as error:
+        return _reason(path, error)
+
+
+def _open_plain(tiff: _Tiff, image: StoredImage) -> Reader | str:
+    """Open the first image of a TIFF by OpenSlide, with its levels only, or return why it cannot."""
+    reader = _open_vendor(tiff.path)
+    if isinstance(reader, str):
+        return reader
+    shape = image.page.shape
+    if (reader.levels[0].width, reader.levels[0].height) != (shape.width, shape.height):
+        reader.close()
+        return "it takes another image for the slide"
+    reader.correct(
+        {(v.pages[0].shape.width, v.pages[0].shape.height): v.downsample for v in image.levels if v.downsample > 1}
+    )
+    return open_jpeg_tiles(tiff.path, reader, tiff.pages.values()) or reader
+
+
+def _only_one(path: Path, series: int | None) -> None:
+    if series:
+        raise SlideError(f"{path}: there is no image {series}; the file holds a single slide, 0")
+
+
+def _reason(path: Path, error: Exception) -> str:
+    return str(error).replace(f"Reading {path}: ", "")

@@ -1,0 +1,46 @@
+"""What a reader of slide files gives: the levels of one image, and rectangles of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+WHITE = (255, 255, 255)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level of a pyramid: size in pixels, and how many level-0 pixels one of its pixels spans.
+
+    A virtual level is not in the file: the reader makes it while it decodes another one. Its pixels may be `means` of
+    that one.
+    """
+
+    width: int
+    height: int
+    downsample: float
+    virtual: bool = False
+    means: bool = False
+
+
+class Reader(Protocol):
+    """What `slide.Slide` needs of a file format."""
+
+    name: str
+    levels: list[Level]
+    properties: dict[str, str]
+    background: tuple[int, int, int]
+
+    def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """Read (height, width, 3) uint8 RGB at a level, from pixel (x, y) of that level.
+
+        Transparent and missing pixels are background. What is read at a pixel does not depend on where the rectangle
+        begins. Raises SlideError where the file cannot be decoded; the reader stays usable.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the file back."""
+        ...

@@ -1,0 +1,175 @@
+"""What the tags of a TIFF say of its images, checked before anything is decoded."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsi_idc.errors import SlideError
+from wsi_idc.slides.pyramid import Shape
+
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Pages looked at; scanners write a dozen, and each takes some 0.1 ms to parse.
+_MOST_PAGES = 1000
+# Pixels of a tile, of the largest that a decoder is given: a tile of 8192 x 8192. Scanners write up to 4096 x 4096.
+_LARGEST_TILE = 1 << 26
+# Bytes of pixels that a byte of codes can stand for: deflate makes 1032, LZW some 1,400 at most.
+_MOST_EXPANSION = 3000
+_WORDS = ("label", "macro", "overview", "thumbnail", "barcode")
+_UNIT_UM = {2: 25_400.0, 3: 10_000.0}
+# Tags that name a page: DocumentName, ImageDescription, PageName.
+_NAMES = (269, 270, 285)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One image of a TIFF: a page, or a SubIFD of one.
+
+    `at` is its place in the file: (page,) or (page, SubIFD). `kind` is label, macro, overview, thumbnail, barcode or mask
+    where the file says so, else "". `reduced` says that it is marked as a smaller copy. `shape.mpp` is the scale that
+    its resolution tags state.
+    """
+
+    at: tuple[int, ...]
+    shape: Shape
+    samples: int
+    bits: int
+    colours: str
+    compression: int
+    planar: bool
+    tiled: bool
+    reduced: bool
+    kind: str
+    text: str
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels it has."""
+        return self.shape.width * self.shape.height
+
+
+def is_tiff(path: Path) -> bool:
+    """Say whether a file begins as a TIFF does; raises SlideError where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4) in _MAGIC
+    except OSError as error:
+        raise SlideError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+# Where an image lies in a file: (page,) or (page, SubIFD).
+Place = tuple[int, ...]
+
+
+def read_pages(path: Path, pages: Mapping[Place, Any]) -> list[Page]:
+    """Describe the pages of a `tifffile.TiffFile`; raises SlideError where a header claims what no file can hold."""
+    return [_describe(path, page, at) for at, page in pages.items()]
+
+
+def walk(file: Any) -> Iterator[tuple[Place, Any]]:
+    """Give the pages of an open `tifffile.TiffFile` with their places, and SubIFDs behind their page.
+
+    tifffile parses them anew each time.
+    """
+    for number, page in enumerate(file.pages):
+        if number >= _MOST_PAGES:
+            return
+        yield (number,), page
+        for below, sub in enumerate(page.pages or ()):
+            yield (number, below), sub
+
+
+def _describe(path: Path, page: Any, at: Place) -> Page:
+    import tifffile
+
+    bits = page.bitspersample
+    try:
+        colours = tifffile.PHOTOMETRIC(page.photometric).name
+    except ValueError:
+        colours = str(page.photometric)
+    subfile = int(page.subfiletype or 0)
+    text = " ".join(str(page.tags[tag].value) for tag in _NAMES if tag in page.tags)
+    found = Page(
+        at=at,
+        shape=Shape(
+            page.imagewidth,
+            page.imagelength,
+            (page.tilewidth, page.tilelength) if page.is_tiled else (0, 0),
+            resolution_mpp(page),
+        ),
+        samples=page.samplesperpixel,
+        bits=bits if isinstance(bits, int) else max(bits),
+        colours=colours,
+        compression=int(page.compression),
+        planar=page.planarconfig == 2,
+        tiled=bool(page.is_tiled),
+        reduced=bool(subfile & 1),
+        # Aperio marks its macro photo by bit 3; bit 2 is a mask.
+        kind=kind_of(text) or ("mask" if subfile & 4 else "macro" if subfile & 8 else ""),
+        text=text,
+    )
+    _refuse_lies(path, page, found)
+    return found
+
+
+def resolution_mpp(page: Any) -> tuple[float, float] | None:
+    """Return the um per pixel that the resolution tags of a page state, (x, y), or None."""
+    tags = page.tags
+    unit = _UNIT_UM.get(int(tags[296].value)) if 296 in tags else None
+    per_unit = [ratio(tags[tag].value) for tag in (282, 283) if tag in tags]
+    if unit is None or len(per_unit) < 2 or min(per_unit) <= 0:
+        return None
+    return unit / per_unit[0], unit / per_unit[1]
+
+
+def ratio(value: Any) -> float:
+    """Return a rational number of a TIFF; 0 where it is none."""
+    number = value[0] / value[1] if isinstance(value, tuple) and value[1] else 0 if isinstance(value, tuple) else value
+    return float(number) if math.isfinite(number) else 0.0
+
+
+def kind_of(text: str) -> str:
+    """Return what the text of an image marks it as: label, macro, overview, thumbnail or barcode; else "".
+
+    Long texts are metadata, in which these words mean nothing but where they are said to be the kind of the image.
+    """
+    if found := re.search(r"<ImageType>\s*([A-Za-z]+)", text):
+        words = found[1]
+    elif text.startswith("Aperio"):
+        # The second line is the size of the image, and begins with what it is, where it is not the slide.
+        words = (text.splitlines() + ["", ""])[1].split(" ")[0]
+    else:
+        words = text if len(text) < 100 else ""
+    return next((word for word in _WORDS if word in words.lower()), "")
+
+
+def _refuse_lies(path: Path, page: Any, found: Page) -> None:
+    """Raise SlideError where a page claims tiles that no decoder can hold, or more of them than its table lists."""
+    width, height = found.shape.width, found.shape.height
+    if width < 1 or height < 1:
+        raise SlideError(f"{path}: {_called(found)} has no size; the header is damaged, export the slide anew")
+    wide, high = found.shape.tile if found.tiled else (width, min(height, page.rowsperstrip or height))
+    if found.tiled and (wide < 1 or high < 1 or wide * high > _LARGEST_TILE):
+        raise SlideError(
+            f"{path}: {_called(found)} claims tiles of {wide} x {high} px, more than can be decoded; "
+            "the header is damaged, or export the slide with tiles of at most 4096 px"
+        )
+    expected = math.ceil(width / wide) * math.ceil(height / max(1, high))
+    expected *= found.samples if found.planar else 1
+    offsets, sizes = page.dataoffsets, page.databytecounts
+    if len(offsets) < expected and found.tiled or not offsets:
+        raise SlideError(f"{path}: {_called(found)} lists {len(offsets)} of its {expected} tiles; is the file whole?")
+    block = wide * high * found.samples // (found.samples if found.planar else 1) * max(1, found.bits // 8)
+    if not found.tiled and block > _LARGEST_TILE and any(0 < n * _MOST_EXPANSION < block for n in sizes):
+        raise SlideError(
+            f"{path}: {_called(found)} claims {width} x {high} px of {max(sizes)} bytes, more than they can hold; "
+            "the header is damaged, export the slide anew"
+        )
+
+
+def _called(page: Page) -> str:
+    return f"image {page.at[0]} of the file"
