@@ -78,6 +78,7 @@ def tile_ways(path: Path) -> dict[str, tuple[int, Work]]:
 def chunk_ways(path: Path) -> dict[str, tuple[int, Work]]:
     """Return what reads chunks at the scale of a model, through `Slide`."""
     found: dict[str, tuple[int, Work]] = {}
+
     def by_openslide(path: Path, _series: int | None = None) -> Opened:
         return Opened(OpenSlideReader(path))
 

@@ -23,9 +23,10 @@ _DICOM = (".dcm", ".dicom")
 _WITHOUT_SUFFIX = re.compile(r"(\.\d+)?")
 # Which files are slides, as `wsi-idc info FOLDER` says it.
 RULE = (
-    f"slides are files that end in {' '.join(sorted(SUFFIXES))}, in capitals or not, and those without a suffix that are "
-    "DICOM slides by content, of which all of one series are one slide; passed over are names that begin with a dot "
-    "(._* of macOS too), DICOM files of other kinds, DICOMDIR, the data folder of an MRXS slide, and results of this tool"
+    f"slides are files that end in {' '.join(sorted(SUFFIXES))}, in capitals or not, and those without a suffix that "
+    "are DICOM slides by content, of which all of one series are one slide; passed over are names that begin with a "
+    "dot (._* of macOS too), DICOM files of other kinds, DICOMDIR, the data folder of an MRXS slide, and results of "
+    "this tool"
 )
 
 

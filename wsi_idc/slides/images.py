@@ -97,7 +97,9 @@ def ome_images(pages: Sequence[Page], found: Sequence[OmeImage]) -> list[StoredI
             downsample = downsample_of(whole[0].shape, full) if len(whole) == len(tops) else None
             if downsample is not None and downsample > 1:
                 levels.append(StoredLevel(whole, downsample))
-        note = f"holds {depth} focal planes, of which the middle one, {depth // 2 + 1}, was looked at" if depth > 1 else ""
+        note = (
+            f"holds {depth} focal planes, of which the middle one, {depth // 2 + 1}, was looked at" if depth > 1 else ""
+        )
         if times > 1:
             note += f"{'; ' if note else ''}holds {times} times, of which the first was looked at"
         kind = kind_of(image.name) or tops[0].kind
@@ -115,8 +117,7 @@ def plain_images(pages: Sequence[Page]) -> list[StoredImage]:
     rest = [page for page in pages if page.kind]
     candidates = [page for page in pages if not page.kind]
     for page in sorted(candidates, key=lambda p: (p.reduced or len(p.at) > 1, -p.pixels, p.at)):
-        whole = [other for other in full if _copies(page, other) is not None]
-        if not whole:
+        if all(_copies(page, other) is None for other in full):
             full.append(page)
     copies: dict[tuple[int, ...], list[StoredLevel]] = {page.at: [] for page in full}
     small: list[Page] = []
@@ -214,7 +215,7 @@ def warnings_of(images: Sequence[StoredImage], chosen: int, *, asked: bool) -> l
         if i != chosen and role(other, image) == "no level":
             shape = other.page.shape
             found.append(
-                f"an image of {shape.width} x {shape.height} px is marked as a smaller copy of the slide, but its shape "
-                "or scale says otherwise; it was not used"
+                f"an image of {shape.width} x {shape.height} px is marked as a smaller copy of the slide, but its "
+                "shape or scale says otherwise; it was not used"
             )
     return found

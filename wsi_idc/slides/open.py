@@ -21,7 +21,9 @@ from wsi_idc.slides.tiff_reader import TiffReader
 # Vendors whose levels OpenSlide takes from any tiled page; of others it knows what is a level.
 _PLAIN = ("aperio", "generic-tiff")
 # How OpenSlide and libtiff say that a file is whole, but of a kind that they do not read.
-_DECLINED = re.compile(r"unsupported|not supported|can't handle|not configured|not compiled|another image", re.IGNORECASE)
+_DECLINED = re.compile(
+    r"unsupported|not supported|can't handle|not configured|not compiled|another image", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +132,7 @@ def _images(path: Path, text: str, pages: list[Page]) -> list[StoredImage]:
     return found or plain_images(pages)
 
 
-def _open_image(
-    tiff: _Tiff, images: list[StoredImage], series: int | None, reason: str, *, plain: bool
-) -> Opened:
+def _open_image(tiff: _Tiff, images: list[StoredImage], series: int | None, reason: str, *, plain: bool) -> Opened:
     """Open one of the images of a TIFF; `plain` says that OpenSlide may read it, and `reason` why it has declined."""
     path = tiff.path
     if series is not None and series >= len(images):

@@ -21,7 +21,9 @@ _DESCRIBED = (
     re.compile(r"(?:^|[|\s;,])MPP\s*=\s*([0-9.,eE+-]+)"),
     re.compile(r"openslide\.mpp-x</name>\s*<value[^>]*>\s*([0-9.,eE+-]+)"),
     re.compile(r"PhysicalSizeX\s*[=:]\s*\"?([0-9.,eE+-]+)\"?(?:\s*PhysicalSizeXUnit\s*[=:]\s*\"?([^\s\";,]+))?"),
-    re.compile(r"pixel_?(?:width|size)(?:_?um|Microns)?\s*[=:]\s*\"?([0-9.,eE+-]+)\"?\s*([^\s\d\";,=:]*)", re.IGNORECASE),
+    re.compile(
+        r"pixel_?(?:width|size)(?:_?um|Microns)?\s*[=:]\s*\"?([0-9.,eE+-]+)\"?\s*([^\s\d\";,=:]*)", re.IGNORECASE
+    ),
 )
 _DESCRIBED_POWER = re.compile(r"(?:AppMag|NominalMagnification)\s*[=:]\s*\"?([0-9.]+)")
 

@@ -29,9 +29,9 @@ _NAMES = (269, 270, 285)
 class Page:
     """One image of a TIFF: a page, or a SubIFD of one.
 
-    `at` is its place in the file: (page,) or (page, SubIFD). `kind` is label, macro, overview, thumbnail, barcode or mask
-    where the file says so, else "". `reduced` says that it is marked as a smaller copy. `shape.mpp` is the scale that
-    its resolution tags state.
+    `at` is its place in the file: (page,) or (page, SubIFD). `kind` is label, macro, overview, thumbnail, barcode or
+    mask where the file says so, else "". `reduced` says that it is marked as a smaller copy. `shape.mpp` is the scale
+    that its resolution tags state.
     """
 
     at: tuple[int, ...]
@@ -141,7 +141,7 @@ def kind_of(text: str) -> str:
         words = found[1]
     elif text.startswith("Aperio"):
         # The second line is the size of the image, and begins with what it is, where it is not the slide.
-        words = (text.splitlines() + ["", ""])[1].split(" ")[0]
+        words = [*text.splitlines(), "", ""][1].split(" ")[0]
     else:
         words = text if len(text) < 100 else ""
     return next((word for word in _WORDS if word in words.lower()), "")
@@ -161,7 +161,7 @@ def _refuse_lies(path: Path, page: Any, found: Page) -> None:
     expected = math.ceil(width / wide) * math.ceil(height / max(1, high))
     expected *= found.samples if found.planar else 1
     offsets, sizes = page.dataoffsets, page.databytecounts
-    if len(offsets) < expected and found.tiled or not offsets:
+    if (len(offsets) < expected and found.tiled) or not offsets:
         raise SlideError(f"{path}: {_called(found)} lists {len(offsets)} of its {expected} tiles; is the file whole?")
     block = wide * high * found.samples // (found.samples if found.planar else 1) * max(1, found.bits // 8)
     if not found.tiled and block > _LARGEST_TILE and any(0 < n * _MOST_EXPANSION < block for n in sizes):

@@ -61,7 +61,9 @@ class TiffReader:
         except Exception as error:
             # Each codec has errors of its own.
             reason = " ".join(str(error).split())
-            raise SlideError(f"{self._path}: level {level} at x={left}, y={top} cannot be decoded ({reason})") from error
+            raise SlideError(
+                f"{self._path}: level {level} at x={left}, y={top} cannot be decoded ({reason})"
+            ) from error
         return out
 
     def close(self) -> None:
