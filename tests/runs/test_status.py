@@ -10,7 +10,7 @@ from wsi_idc.runs import status
 from wsi_idc.cli import main
 from wsi_idc.cli.options import duration
 from wsi_idc.errors import OutputError
-from wsi_idc.runs.manifest import COLUMNS
+from wsi_idc.runs.manifest import COLUMNS, Manifest
 from wsi_idc.runs.folder import locked
 from wsi_idc.runs.status import read_status
 
@@ -105,3 +105,26 @@ def test_durations_as_people_say_them():
         "1 h 00 min",
         "2 h 05 min",
     ]
+
+
+def test_a_damaged_manifest_is_said_in_a_line_and_the_rest_is_counted(tmp_path):
+    write(tmp_path, *DONE, FAILED)
+    path = tmp_path / "manifest.csv"
+    whole = path.read_text()
+    path.write_text(whole[:-5])
+    assert read_status(tmp_path).done == 2
+    for text in ("", whole[:20], "\0" * 100, '"' + "x" * 200_000, "\N{SNOWMAN}"):
+        path.write_text(text)
+        done = CliRunner().invoke(main, ["status", str(tmp_path)])
+        assert done.exit_code == 1
+        assert len(done.stderr.splitlines()) == 1
+        assert "manifest" in done.stderr
+
+
+def test_what_stands_beside_a_large_table_counts(tmp_path):
+    write(tmp_path, *[{"state": "pending", "reason": "x" * 100}] * 1000)
+    Manifest(tmp_path / "manifest.csv").update(
+        {"slide": "/slides/0.svs", "state": "done", "output": "0", "seconds": "10", "patches": "100"}
+    )
+    assert (tmp_path / ".manifest.changes").exists()
+    assert read_status(tmp_path).done == 1

@@ -59,20 +59,23 @@ def segment_slides(
     manifest = Manifest(output / "manifest.csv")
     names = slide_names(slides, manifest)
     keeper = _Keeper(manifest, names, on_slide, on_done)
-    keeper.announce(output)
-    tasks = [(slide, output / name) for slide, name in names.items()]
-    job = _Segmenting(package, settings if client else shared_out(settings, limits))
-    if client:
-        from wsi_idc.runs.cluster import run_in_cluster
+    try:
+        keeper.announce(output)
+        tasks = [(slide, output / name) for slide, name in names.items()]
+        job = _Segmenting(package, settings if client else shared_out(settings, limits))
+        if client:
+            from wsi_idc.runs.cluster import run_in_cluster
 
-        if len(tasks) == 1:
-            run_here(tasks, _Segmenting(package, settings, client), keeper)
+            if len(tasks) == 1:
+                run_here(tasks, _Segmenting(package, settings, client), keeper)
+            else:
+                run_in_cluster(client, [(s.absolute(), o.absolute()) for s, o in tasks], job, keeper)
+        elif len(tasks) == 1 and limits.minutes is None:
+            run_here(tasks, job, keeper)
         else:
-            run_in_cluster(client, [(s.absolute(), o.absolute()) for s, o in tasks], job, keeper)
-    elif len(tasks) == 1 and limits.minutes is None:
-        run_here(tasks, job, keeper)
-    else:
-        run_tasks(tasks, job, limits, keeper)
+            run_tasks(tasks, job, limits, keeper)
+    finally:
+        manifest.settle()
     return {slide: keeper.outcomes[slide] for slide in names}
 
 
@@ -130,12 +133,14 @@ class _Keeper:
 
     def announce(self, output: Path) -> None:
         """Say of all slides that they are to be done, but for those that are done, or that another process does."""
-        self.manifest.add([self._row(number, "pending") for number in range(len(self._slides))])
+        self.manifest.add(self._row(number, "pending") for number in range(len(self._slides)))
         held = self.manifest.read()
+        again = []
         for number, slide in enumerate(self._slides):
             state = held[os.path.realpath(slide)]["state"]
             if state in ("failed", "incomplete") or (state == "running" and not is_held(output / self.names[slide])):
-                self.manifest.update(self._row(number, "pending"))
+                again.append(self._row(number, "pending"))
+        self.manifest.update(*again)
 
     def started(self, number: int) -> None:
         slide = self._slides[number]
@@ -169,6 +174,7 @@ class _Keeper:
             summary = outcome.summary
             row = self._row(number, summary["state"]) | {key: summary[key] for key in NUMBERS}
             row |= {"reason": summary["message"], "failed_chunks": len(summary["failed_chunks"])}
+            row["warnings"] = "; ".join(summary["warnings"])
             if outcome.reused:
                 # What computing it took, not finding it: forecasts go by it.
                 seconds = sum(s for stage, s in summary["timings"].items() if not stage.endswith("_threads_s"))

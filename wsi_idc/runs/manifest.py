@@ -3,66 +3,221 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import io
+import json
+import logging
+import math
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from wsi_idc.errors import OutputError
 from wsi_idc.runs.folder import output_error, replacing
 
+_log = logging.getLogger(__name__)
+
 NUMBERS = ["tissue_mm2", "idc_mm2", "idc_share", "foci", "largest_extent_mm", "patches"]
-COLUMNS = ["slide", "state", "reason", "output", "seconds", *NUMBERS, "failed_chunks"]
+COLUMNS = ["slide", "state", "reason", "output", "seconds", *NUMBERS, "failed_chunks", "warnings"]
+STATES = ("pending", "running", "done", "incomplete", "failed")
 
 Row = Mapping[str, object]
+
+# A table of so many bytes, of some hundred slides, is written in a millisecond: at every change.
+_SMALL = 64 * 1024
+# A larger one when the changes beside it have come to this share of it: each row written is then rewritten a few times
+# in all, however many there are.
+_SHARE = 0.5
+# Another process has the table for the time of one writing of it. Who keeps it for longer is stuck.
+_PATIENCE_S = 20.0
 
 
 class Manifest:
     """The table at `path`, a row for each slide by its real path. Rows of other runs and other processes are kept.
 
-    The state of a slide is "pending", "running", "done", "incomplete" (some patches could not be read) or "failed".
+    The state of a slide is one of `STATES`; "incomplete" says that some patches could not be read. Changes to a large
+    table go to a file beside it, a line for each, and from there into the table now and then, and by `settle`; `read`
+    knows both, so it gives the truth after a process was killed too.
     """
 
     def __init__(self, path: Path) -> None:
         """Take the table at `path`; raises OutputError where something else lies there."""
         self._path = path
+        self._changes = path.with_name(".manifest.changes")
+        self._lock = FileLock(path.with_name(".manifest.lock"))
+        # What could not be written yet, since somebody keeps the table.
+        self._late: dict[str, Row] = {}
+        self._damage_said = False
         self.read()
 
-    def add(self, rows: list[Row]) -> None:
+    def add(self, rows: Iterable[Row]) -> None:
         """Add rows for slides that have none yet."""
-        self._merge({str(row["slide"]): row for row in rows}, replace=False)
+        self._write({str(row["slide"]): _as_text(row) for row in rows}, {})
 
-    def update(self, row: Row) -> None:
-        """Write the row of one slide, in place of what it was."""
-        self._merge({str(row["slide"]): row}, replace=True)
+    def update(self, *rows: Row) -> None:
+        """Write the rows of slides, in place of what they were."""
+        self._write({}, {str(row["slide"]): _as_text(row) for row in rows})
+
+    def settle(self) -> None:
+        """Bring all changes into the table, so that it can be read for itself; says so where that cannot be."""
+        self._write({}, {}, settle=True)
+        if self._late:
+            _log.warning(
+                "%s: another process keeps it, so %d rows of it are not up to date; summary.json in the folder of "
+                "each slide is, and the same command run again mends the table",
+                *(self._path, len(self._late)),
+            )
 
     def read(self) -> dict[str, Row]:
-        """Return the rows as they are now, by slide; none where there is no table. Raises OutputError."""
-        if not self._path.exists():
-            return {}
-        try:
-            # Names of files need not be valid UTF-8.
-            with self._path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-                reader = csv.DictReader(stream, restkey="")
-                rows = list(reader)
-        except (OSError, ValueError, csv.Error) as error:
-            raise OutputError(f"{self._path}: cannot be read ({error}); choose another -o or move it away") from error
-        if reader.fieldnames != COLUMNS or any("" in row for row in rows):
-            raise OutputError(f"{self._path}: is not a manifest of this version; choose another -o or move it away")
-        return {row["slide"]: row for row in rows}
+        """Return the rows as they are now, by slide; none where there is no table.
 
-    def _merge(self, rows: Mapping[str, Row], *, replace: bool) -> None:
-        """Write the table with `rows` merged in, whole or not at all; one process at a time."""
+        Rows that are damaged are left out, and this is said. Raises OutputError where it is no manifest at all.
+        """
+        for _ in range(5):
+            before = _signature(self._path)
+            held = self._read_held()
+            if _signature(self._path) == before:
+                break
+            # Changes were just brought into the table: what was read of them may be older than what it says.
+        return held | self._late
+
+    def _write(self, added: Mapping[str, Row], changed: Mapping[str, Row], *, settle: bool = False) -> None:
+        """Write rows into the table, or beside it, whole or not at all; one process at a time.
+
+        Those `added` stand back behind what is there, those `changed` take its place.
+        """
+        changed = {**self._late, **changed}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._path.with_name(".manifest.lock"), timeout=60), replacing(self._path) as temporary:
-                held = self.read()
-                merged = {**held, **rows} if replace else {**rows, **held}
-                # Old rows keep their places, new ones follow.
-                order = [*held, *(slide for slide in rows if slide not in held)]
-                with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
-                    writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
-                    writer.writeheader()
-                    writer.writerows(merged[slide] for slide in order)
+            # Once somebody was stuck, each change asks only whether that is over.
+            with self._lock.acquire(timeout=0 if self._late else _PATIENCE_S):
+                if not added and not settle and self._is_large():
+                    self._append(changed)
+                elif added or changed or self._changes.exists():
+                    self._fold(added, changed)
+        except Timeout:
+            if not self._late:
+                _log.warning("%s: another process keeps it; the run goes on, and writes it later", self._path)
+            held = self.read()
+            self._late = {slide: row for slide, row in added.items() if slide not in held} | changed
         except OSError as error:
             raise output_error(self._path, error) from error
+        else:
+            self._late = {}
+
+    def _is_large(self) -> bool:
+        """Say whether a change is to go beside the table rather than into it."""
+        table, changes = (path.stat().st_size if path.exists() else 0 for path in (self._path, self._changes))
+        return table > _SMALL and changes < _SHARE * table
+
+    def _append(self, rows: Mapping[str, Row]) -> None:
+        # A line cut short by a kill ends where the next one begins. JSON keeps names with line ends, or not in UTF-8.
+        text = "".join(f"\n{json.dumps(row)}" for row in rows.values())
+        with self._changes.open("a", encoding="ascii") as stream:
+            stream.write(text)
+
+    def _fold(self, added: Mapping[str, Row], changed: Mapping[str, Row]) -> None:
+        """Write the table anew, with all changes. Old rows keep their places, new ones follow."""
+        rows = self._read_held()
+        rows |= {slide: row for slide, row in added.items() if slide not in rows} | changed
+        with (
+            replacing(self._path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+        ):
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows([_no_formula(str(row[name])) for name in COLUMNS] for row in rows.values())
+        # Killed before this, the changes are brought in once more: they say the same.
+        self._changes.unlink(missing_ok=True)
+
+    def _read_held(self) -> dict[str, Row]:
+        """Read the table and the changes beside it, which say nothing once the table was taken away."""
+        changes = self._read_changes()
+        return self._read_table() | changes if self._path.exists() else {}
+
+    def _read_table(self) -> dict[str, Row]:
+        try:
+            # Names of files need not be valid UTF-8.
+            text = self._path.read_bytes().decode("utf-8", "surrogateescape")
+            header, *lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line] or [[]]
+        except (OSError, csv.Error) as error:
+            raise OutputError(f"{self._path}: cannot be read ({error}); choose another -o or move it away") from error
+        if header != COLUMNS:
+            raise OutputError(f"{self._path}: is not a manifest of this version; choose another -o or move it away")
+        # Without its end the last line was cut short.
+        complete = lines if text.endswith("\n") else lines[:-1]
+        rows = [row for line in complete if _is_whole(row := _as_row(line))]
+        if lines and not rows:
+            raise OutputError(f"{self._path}: is not a manifest, no row of it is; choose another -o or move it away")
+        damaged = len(lines) - len(rows)
+        if damaged and not self._damage_said:
+            self._damage_said = True
+            _log.warning(
+                "%s: %d of its %d rows are damaged and left out; run the same command again to have them back",
+                *(self._path, damaged, len(lines)),
+            )
+        return {row["slide"]: row for row in rows}
+
+    def _read_changes(self) -> dict[str, Row]:
+        """Read the changes beside the table; a line cut short, by a kill in the middle of it, never came to be."""
+        try:
+            lines = self._changes.read_bytes().splitlines()
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise OutputError(f"{self._changes}: cannot be read ({error.strerror})") from error
+        rows = {}
+        for line in filter(None, lines):
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(row, dict) and _is_whole(row):
+                rows[row["slide"]] = row
+        return rows
+
+
+def _as_text(row: Row) -> dict[str, str]:
+    """Return a row as it is read again: text in all columns."""
+    return {name: "" if row.get(name) is None else str(row[name]) for name in COLUMNS}
+
+
+def _as_row(cells: list[str]) -> dict[str, str]:
+    """Return the cells of a line by column, nothing where they are not as many."""
+    return dict(zip(COLUMNS, map(_with_formula, cells), strict=True)) if len(cells) == len(COLUMNS) else {}
+
+
+def _no_formula(text: str) -> str:
+    """Return the text of a cell, marked where a spreadsheet would take it for a formula; see `_with_formula`."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "'")) and not _is_number(text) else text
+
+
+def _with_formula(text: str) -> str:
+    return text.removeprefix("'")
+
+
+def _signature(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _is_whole(row: Mapping[str, object]) -> bool:
+    """Say whether a row is one that was written here: text in every column, of the kind that belongs there."""
+    if set(row) != set(COLUMNS) or not all(isinstance(value, str) for value in row.values()):
+        return False
+    slide, state, output = (str(row[name]) for name in ("slide", "state", "output"))
+    # The name of a folder is one name: what was tampered with leads nowhere else.
+    one_name = os.path.basename(output) == output != ".." and "\0" not in output  # noqa: PTH119
+    numbers = all(_is_number(str(row[name])) for name in ("seconds", *NUMBERS, "failed_chunks"))
+    return bool(slide) and "\0" not in slide and (state in STATES or not state) and one_name and numbers
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return not text or math.isfinite(float(text))
+    except ValueError:
+        return False
