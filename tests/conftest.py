@@ -58,3 +58,22 @@ def trained(few_resamples: None, patches: Path, tmp_path_factory: pytest.TempPat
     run = tmp_path_factory.mktemp("trained") / "run"
     train(patches, read_config(None, [*SMALL, "fit.epochs=5"]), run)
     return run
+
+
+@pytest.fixture
+def order(monkeypatch):
+    """What reaches the disk and what is named, in order: ("sync", inode) and ("name", inode, new name)."""
+    events = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(opened):
+        events.append(("sync", os.fstat(opened).st_ino))
+        fsync(opened)
+
+    def named(self, target):
+        events.append(("name", self.stat().st_ino, Path(target).name))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", named)
+    return events

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -160,3 +161,17 @@ def listed(labels: Iterable[int], patients: int = 4, size: int = 8) -> list[Labe
         LabelledPatch(Path("none"), str(n % patients), n // patients * size + 1, 1, label)
         for n, label in enumerate(labels)
     ]
+
+
+def overlap(low: Fraction, high: Fraction, pixel: int) -> Fraction:
+    return max(Fraction(0), min(high, Fraction(pixel + 1)) - max(low, Fraction(pixel)))
+
+
+def by_hand(values: np.ndarray, n_out: int, start: float, step: float) -> list[float]:
+    out = []
+    for i in range(n_out):
+        low = Fraction(start) + i * Fraction(step)
+        high = low + Fraction(step)
+        total = sum(overlap(low, high, j) * int(v) for j, v in enumerate(values))
+        out.append(float(total / Fraction(step)))
+    return out

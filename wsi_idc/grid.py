@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+
+from wsi_idc.base.raster import area_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,42 +118,7 @@ class Grid:
         return shares
 
 
-def cut(
-    top: int, left: int, height: int, width: int, tile: tuple[int, int]
-) -> Iterator[tuple[int, int, tuple[slice, slice], tuple[slice, slice]]]:
-    """Cut a rectangle along a lattice of tiles of (height, width) pixels.
-
-    Gives for each tile that it touches its row and column, the part within the tile, and that of the rectangle.
-    """
-    high, wide = tile
-    for row in range(top // high, -(-(top + height) // high)):
-        for col in range(left // wide, -(-(left + width) // wide)):
-            y, x = max(top, row * high), max(left, col * wide)
-            bottom, right = min(top + height, (row + 1) * high), min(left + width, (col + 1) * wide)
-            within = slice(y - row * high, bottom - row * high), slice(x - col * wide, right - col * wide)
-            yield row, col, within, (slice(y - top, bottom - top), slice(x - left, right - left))
-
-
 def _edges(start: int, stop: int, side: int) -> list[int]:
     """Divide a stretch into equal parts of at most `side`; of an empty one there are none."""
     parts = -(-(stop - start) // side)
     return [start + (stop - start) * n // parts for n in range(parts)] + [stop]
-
-
-def area_weights(n_out: int, start: float, step: float, n_in: int):  # type: ignore[no-untyped-def]
-    """Build the (n_out, n_in) sparse matrix that averages input pixels over output pixels, exactly by area.
-
-    Output pixel i covers [start + i * step, start + (i + 1) * step) in input pixels. A row sums to the share of its
-    pixel that lies inside the input, so a caller can fill the rest with background.
-    """
-    from scipy.sparse import csr_matrix
-
-    edges = start + step * np.arange(n_out + 1)
-    low, high = np.clip(edges[:-1], 0, n_in), np.clip(edges[1:], 0, n_in)
-    first = np.floor(low).astype(np.int64)
-    counts = np.maximum(np.ceil(high).astype(np.int64) - first, 0)
-    pointers = np.concatenate([[0], np.cumsum(counts)])
-    columns = np.repeat(first - pointers[:-1], counts) + np.arange(pointers[-1])
-    overlap = np.minimum(columns + 1, np.repeat(high, counts)) - np.maximum(columns, np.repeat(low, counts))
-    weights = (np.maximum(overlap, 0) / step).astype(np.float32)
-    return csr_matrix((weights, columns, pointers), shape=(n_out, n_in))

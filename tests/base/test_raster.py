@@ -1,11 +1,18 @@
+from __future__ import annotations
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsi_idc.base.raster import average
-from wsi_idc.grid import area_weights
+from wsi_idc.base.raster import area_weights, average
+
+from helpers import by_hand
 
 WHITE = (255, 255, 255)
+quick = settings(max_examples=60, deadline=None)
+starts = st.floats(-30, 30, allow_nan=False)
+steps = st.floats(0.05, 25, allow_nan=False)
 
 
 @settings(deadline=None)
@@ -37,3 +44,35 @@ def test_what_is_outside_is_background():
     black = np.zeros((4, 4, 3), np.uint8)
     got = average(black, (-2.0, 0.0), (4.0, 4.0), (1, 2), (200, 100, 50))
     assert got.tolist() == [[[100, 50, 25], [100, 50, 25]]]
+
+
+@quick
+@given(st.lists(st.integers(0, 255), min_size=1, max_size=20), st.integers(1, 8), starts, steps)
+def test_area_weights_average_exactly_by_area(values: list[int], n_out: int, start: float, step: float) -> None:
+    image = np.array(values)
+    got = area_weights(n_out, start, step, len(values)) @ image
+    assert got == pytest.approx(by_hand(image, n_out, start, step), abs=1e-3)
+
+
+@quick
+@given(st.integers(1, 20), st.integers(1, 8), starts, steps)
+def test_rows_of_area_weights_sum_to_what_lies_inside(n_in: int, n_out: int, start: float, step: float) -> None:
+    weights = area_weights(n_out, start, step, n_in)
+    low = start + step * np.arange(n_out)
+    covered = np.clip(np.minimum(low + step, n_in) - np.maximum(low, 0), 0, None) / step
+    assert weights.shape == (n_out, n_in)
+    assert np.asarray(weights.sum(1)).ravel() == pytest.approx(covered, abs=1e-5)
+    assert weights.nnz == 0 or weights.data.min() >= 0
+
+
+def test_area_weights_written_out() -> None:
+    assert area_weights(2, 0.5, 1.5, 4).toarray() == pytest.approx(
+        np.array([[1 / 3, 2 / 3, 0, 0], [0, 0, 2 / 3, 1 / 3]])
+    )
+    assert area_weights(4, 0, 0.5, 2).toarray().tolist() == [[1, 0], [1, 0], [0, 1], [0, 1]]
+    assert area_weights(3, -1, 1, 1).toarray().tolist() == [[0], [1], [0]]
+
+
+@pytest.mark.parametrize("start", [-500.0, 500.0])
+def test_area_weights_wholly_outside(start: float) -> None:
+    assert area_weights(3, start, 2.5, 10).nnz == 0

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import wsi_idc
+from wsi_idc.base.files import locked
 from wsi_idc.errors import OutputError, SlideError
 from wsi_idc.heatmap import stream
 from wsi_idc.inference.predictor import Predictor
-from wsi_idc.runs.folder import OUTPUTS, locked
+from wsi_idc.runs.folder import OUTPUTS
 from wsi_idc.runs.run import Runner
 
 from helpers import contents
@@ -163,7 +164,7 @@ def test_interrupted_it_keeps_what_was_done(painted, tmp_path, monkeypatch, enco
 
 def test_who_holds_a_folder_is_named(tmp_path):
     holder = (
-        "import sys, time, pathlib, wsi_idc.runs.folder as o\n"
+        "import sys, time, pathlib, wsi_idc.base.files as o\n"
         "with o.locked(pathlib.Path(sys.argv[1])):\n    print(flush=True)\n    time.sleep(60)"
     )
     command = [sys.executable, "-c", holder, tmp_path]

@@ -6,12 +6,12 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from wsi_idc.runs import status
+from wsi_idc.base.files import locked
 from wsi_idc.cli import main
 from wsi_idc.cli.options import duration
 from wsi_idc.errors import OutputError
+from wsi_idc.runs import status
 from wsi_idc.runs.manifest import COLUMNS, Manifest
-from wsi_idc.runs.folder import locked
 from wsi_idc.runs.status import read_status
 
 

@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +8,7 @@ from skimage.filters import apply_hysteresis_threshold
 from skimage.morphology import remove_small_objects
 
 from wsi_idc.tissue import bands as planes
-from wsi_idc.tissue.bands import Bands, hysteresis, in_parallel, window_means, without_small
+from wsi_idc.tissue.bands import Bands, hysteresis, window_means, without_small
 
 images = array_shapes(min_dims=2, max_dims=2, max_side=12)
 
@@ -40,17 +38,3 @@ def test_windows_that_the_border_cuts_average_what_is_there(image, side):
     for (row, col), value in np.ndenumerate(found):
         window = image[row * side : (row + 1) * side, col * side : (col + 1) * side]
         assert value == pytest.approx(window.mean(), rel=1e-6)
-
-
-def test_after_an_error_nothing_more_is_begun():
-    begun = []
-
-    def work(item):
-        begun.append(item)
-        if item == 1:
-            raise ValueError("stop")
-        time.sleep(0.002)
-
-    with pytest.raises(ValueError, match="stop"):
-        in_parallel(work, range(1000), 1)
-    assert len(begun) < 1000

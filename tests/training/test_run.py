@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from wsi_idc.base.files import locked
 from wsi_idc.data.kaggle import index_patches, place_patches, read_patch
 from wsi_idc.data.split import hospital_split, leaky_patch_split, random_split, write_leaky_split, write_split
 from wsi_idc.data.store import open_patches
 from wsi_idc.errors import DataError, ModelError, OutputError
 from wsi_idc.inference.predictor import ENGINES, Predictor
 from wsi_idc.models.package import load_package
-from wsi_idc.runs.folder import locked
 from wsi_idc.training import run as training_run
 from wsi_idc.training.config import DataConfig, read_config
 from wsi_idc.training.fit import predict_logits

@@ -11,8 +11,9 @@ from xml.etree.ElementTree import Element, SubElement
 
 import numpy as np
 
-from wsi_idc.annotations.annotation import Annotation, polygons_of
+from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.qupath_in import Color, Drawn, normal, polygon
+from wsi_idc.base.polygons import polygons_of
 from wsi_idc.errors import DataError
 
 # ASAP itself knows no holes: these names of groups are what its users agreed upon. CAMELYON16 calls them "Exclusion",

@@ -19,9 +19,9 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage, generate_uid
 
 from wsi_idc.annotations.raster import centres_inside
+from wsi_idc.base.files import replacing
 from wsi_idc.errors import SlideError
 from wsi_idc.models.package import ModelPackage
-from wsi_idc.runs.folder import replacing
 from wsi_idc.slides.find import dicom_series
 from wsi_idc.slides.slide import LEVEL_TOLERANCE
 

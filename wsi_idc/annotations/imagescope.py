@@ -10,9 +10,10 @@ from xml.etree.ElementTree import Element, SubElement
 import numpy as np
 import shapely
 
-from wsi_idc.annotations.annotation import Annotation, polygons_of
+from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.asap import corners, hexadecimal, number, printable
 from wsi_idc.annotations.qupath_in import Color, Drawn, normal, polygon
+from wsi_idc.base.polygons import polygons_of
 
 _SHAPES = {"1": "rectangle", "2": "ellipse", "3": "arrow", "4": "ruler"}
 _WITHOUT_AREA = ("arrow", "ruler")

@@ -14,10 +14,11 @@ from xml.etree import ElementTree
 import shapely
 from shapely import MultiPolygon, Polygon, STRtree
 
-from wsi_idc.annotations.annotation import Annotation, AnnotationFile, mended, polygons_of
+from wsi_idc.annotations.annotation import Annotation, AnnotationFile
 from wsi_idc.annotations.asap import parse_asap
 from wsi_idc.annotations.imagescope import parse_imagescope
 from wsi_idc.annotations.qupath_in import Drawn, parse_qupath
+from wsi_idc.base.polygons import mended, polygons_of
 from wsi_idc.errors import DataError
 
 Area = Polygon | MultiPolygon

@@ -11,7 +11,7 @@ import numpy as np
 import shapely
 
 from wsi_idc.annotations.annotation import Annotation
-from wsi_idc.runs.folder import replacing
+from wsi_idc.base.files import replacing
 
 # Columns of the table itself; a measurement of such a name is told apart by a prefix.
 _COLUMNS = ("id", "classification", "name", "color", "locked", "area_px2", "area_mm2", "geometry", "fid")

@@ -15,17 +15,17 @@ import numpy as np
 import shapely
 from shapely import MultiPolygon, Polygon, STRtree
 
-from wsi_idc.annotations.annotation import Annotation, area_of, polygons_of
+from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.asap import asap_xml
 from wsi_idc.annotations.imagescope import imagescope_xml
 from wsi_idc.annotations.qupath import IDC_CLASS, collection, feature
 from wsi_idc.annotations.qupath_in import Color, as_uuid, normal
 from wsi_idc.annotations.raster import centres_inside
-from wsi_idc.base.folders import fresh_folder
+from wsi_idc.base.files import new_folder, replacing
+from wsi_idc.base.polygons import area_of, polygons_of
 from wsi_idc.errors import DataError
 from wsi_idc.grid import Grid
 from wsi_idc.heatmap.store import read_grid, read_heatmap, write_heatmap
-from wsi_idc.runs.folder import replacing
 
 Style = Literal["asap", "imagescope"]
 GEOJSON = (".geojson", ".json", ".geojson.gz", ".json.gz")
@@ -225,6 +225,6 @@ def write_labels(path: Path, annotations: Sequence[Annotation], like: Path) -> l
         label[around][inside] = number
         if not inside.any():
             notes.append(f"annotation {number}: holds no centre of a patch, not in the labels")
-    with fresh_folder(path) as place:
+    with new_folder(path) as place:
         write_heatmap(place, values, grid, labels, grid, provenance)
     return notes

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from wsi_idc.runs.folder import replacing
+from wsi_idc.base.files import replacing
 
 Panel = Callable[[Axes], None]
 

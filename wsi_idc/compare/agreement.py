@@ -14,8 +14,9 @@ import numpy as np
 import shapely
 from shapely import MultiPolygon, Polygon
 
-from wsi_idc.annotations.annotation import Annotation, polygons_of
+from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.base.bootstrap import Metrics, patient_bootstrap
+from wsi_idc.base.polygons import polygons_of
 
 PROBABILITY = "Mean probability"
 # Boundaries are sampled this densely; a distance between boundaries is off by half of it at most.

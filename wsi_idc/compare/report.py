@@ -16,7 +16,7 @@ from shapely import MultiPolygon
 
 from wsi_idc.annotations.annotation import ROI_CLASSES
 from wsi_idc.base.bootstrap import as_json
-from wsi_idc.base.folders import fresh_folder
+from wsi_idc.base.files import new_folder, replacing
 from wsi_idc.compare.agreement import (
     FOUND_SHARE,
     STEP_UM,
@@ -25,7 +25,7 @@ from wsi_idc.compare.agreement import (
 )
 from wsi_idc.compare.pairs import ComparedSlide, compare_pair, find_pairs
 from wsi_idc.errors import DataError
-from wsi_idc.runs.folder import read_summary, replacing
+from wsi_idc.runs.folder import read_summary
 from wsi_idc.runs.overview import GAP, INK, LONGEST_ABOVE, LONGEST_BESIDE, TITLE, draw_scale_bar
 
 # "High contrast" of Paul Tol's colour schemes: told apart by the colour-blind, and in grey.
@@ -60,7 +60,7 @@ def compare_slides(
     `compare_pair` for the rest.
     """
     pairs, left_out = find_pairs(found, truth, patients)
-    with fresh_folder(output) if output else nullcontext() as folder:
+    with new_folder(output) if output else nullcontext() as folder:
         slides, failed = [], []
         for pair in pairs:
             try:

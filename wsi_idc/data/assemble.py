@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from wsi_idc.base.files import output_error
 from wsi_idc.data.kaggle import LabelledPatch, index_patches, read_patch
 from wsi_idc.errors import OutputError
-from wsi_idc.runs.folder import output_error
 from wsi_idc.slides.write import write_slide
 
 # The scale of the Kaggle patches: slides scanned at 0.25 um/px, reduced 16:1.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsi_idc.base.folders import fresh_folder
+from wsi_idc.base.files import new_folder
 from wsi_idc.data.audit_report import (
     DEFINITIONS,
     EMPTY_STD,
@@ -40,7 +40,6 @@ from wsi_idc.data.kaggle import (
     read_patch,
 )
 from wsi_idc.errors import DataError
-from wsi_idc.runs.folder import output_error
 
 EXAMPLES = 10
 _BATCH = 256
@@ -72,16 +71,13 @@ def audit_folder(
     if not patches:
         raise DataError(f"{folder}: no patches named {LAYOUT}{folder_hint(folder)}")
     # Not before: the place for the results may lie in `folder`, and is nothing to report.
-    with fresh_folder(output) if output else nullcontext() as place:
+    with new_folder(output) if output else nullcontext() as place:
         looks = _look_at(patches, on_progress)
         if not any(looks):
             raise DataError(f"{folder}: none of the {len(patches)} patches is an image; unpack the archive again")
         audit = _conclude(folder, patches, foreign, unlisted, trees, looks)
         if output and place:
-            try:
-                write_audit(audit, place)
-            except OSError as error:
-                raise output_error(output, error) from error
+            write_audit(audit, place)
     return audit
 
 

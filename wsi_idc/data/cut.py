@@ -14,16 +14,15 @@ from PIL import Image
 
 from wsi_idc.annotations.annotation import ROI_CLASSES, Annotation
 from wsi_idc.annotations.read import read_annotations
-from wsi_idc.base.folders import fresh_folder
+from wsi_idc.base.files import new_folder, output_error
+from wsi_idc.base.threads import in_parallel
 from wsi_idc.data.kaggle import FARTHEST, is_listable
 from wsi_idc.errors import DataError, OutputError
 from wsi_idc.grid import Block, Grid
 from wsi_idc.models.package import ModelPackage
-from wsi_idc.runs.folder import output_error
 from wsi_idc.runs.run import check_scale
 from wsi_idc.slides.find import given_name
 from wsi_idc.slides.slide import Slide
-from wsi_idc.tissue.bands import in_parallel
 from wsi_idc.tissue.tissue import find_tissue
 
 NOT_IDC, IDC, BORDER, BEYOND = 0, 1, 2, 3
@@ -105,7 +104,7 @@ def cut_patches(
         inside, looked_at = _areas(file.annotations, rule, slide, annotations)
         folder = output / patient
         _check_free(folder)
-        with fresh_folder(folder) as place:
+        with new_folder(folder) as place:
             tissue = find_tissue(slide, CPU_COUNT)
             wanted = grid.share(tissue.mask, tissue.um) >= rule.min_tissue
             readable = grid.share(tissue.unreadable, tissue.um) == 0
@@ -129,10 +128,7 @@ def cut_patches(
                     "decoded; outline more, or lower --inside or --min-tissue"
                 )
             sure = labels <= IDC
-            try:
-                _write(slide, grid, cells[sure], labels[sure], place, patient, on_progress)
-            except OSError as error:
-                raise output_error(folder, error) from error
+            _write(slide, grid, cells[sure], labels[sure], place, patient, on_progress)
     return cut
 
 

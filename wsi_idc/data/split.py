@@ -14,9 +14,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from wsi_idc.base.files import replacing
 from wsi_idc.data.kaggle import LabelledPatch, is_listable, read_patients
 from wsi_idc.errors import DataError, OutputError
-from wsi_idc.runs.folder import replacing
 
 _OFFICIAL = Path(__file__).with_name("official_split.json")
 # Probably one hospital (CINJ), the others another (HUP): inferred from the ids, not documented by the authors.

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from wsi_idc.base.files import replacing
 from wsi_idc.data.kaggle import LabelledPatch, decode_patches
 from wsi_idc.errors import DataError
-from wsi_idc.runs.folder import replacing
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import parquet
 from sklearn.metrics import classification_report
 
-from wsi_idc.base.folders import fresh_folder
+from wsi_idc.base.files import new_folder
 from wsi_idc.data.kaggle import (
     MISSING,
     LabelledPatch,
@@ -40,7 +40,6 @@ from wsi_idc.inference.choose import choose_engine, make_engine
 from wsi_idc.inference.ensemble import Ensemble
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import ModelPackage
-from wsi_idc.runs.folder import output_error
 
 CLASSES = ["not IDC", "IDC"]
 # With fewer patients to draw, the percentiles of a bootstrap lie well inside the interval that they stand for.
@@ -221,7 +220,7 @@ def evaluate_model(
 
     patches = _index(data, who)
     views = 8 if tta else 1
-    with fresh_folder(output) as place:
+    with new_folder(output) as place:
         engines = [make_engine(choose_engine(engine, p, views * len(patches)), p) for p in packages]
         ensemble = Ensemble([Predictor(p, e) for p, e in zip(packages, engines, strict=True)], tta=tta)
         predictions = predict_patches(patches, ensemble)
@@ -231,14 +230,11 @@ def evaluate_model(
             "tta": tta,
             **measure(predictions, ensemble.threshold),
         }
-        try:
-            figures = draw_figures(place / "figures", predictions, ensemble.threshold)
-            write_predictions(place / "predictions.parquet", predictions, ensemble.threshold)
-            text = write_classification_report(place, predictions, ensemble.threshold)
-            write_evaluation(place / "report.html", metrics, text, figures)
-            write_json(place / "metrics.json", metrics)
-        except OSError as error:
-            raise output_error(output, error) from error
+        figures = draw_figures(place / "figures", predictions, ensemble.threshold)
+        write_predictions(place / "predictions.parquet", predictions, ensemble.threshold)
+        text = write_classification_report(place, predictions, ensemble.threshold)
+        write_evaluation(place / "report.html", metrics, text, figures)
+        write_json(place / "metrics.json", metrics)
     return metrics
 
 

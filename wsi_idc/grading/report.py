@@ -14,15 +14,16 @@ import shapely
 from PIL import Image, ImageDraw, ImageFont
 from shapely import MultiPolygon
 
-from wsi_idc.annotations.annotation import Annotation, polygons_of
+from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.qupath import IDC_CLASS, collection, feature
 from wsi_idc.annotations.read import read_annotations
-from wsi_idc.base.folders import fresh_folder
+from wsi_idc.base.files import new_folder
+from wsi_idc.base.polygons import polygons_of
 from wsi_idc.errors import OutputError, SlideError
 from wsi_idc.grading.fields import WEIGHTS, FoundFields, GradingField, Segmentation, Wish, find_fields
 from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label
 from wsi_idc.regions.interpolate import fine_grid
-from wsi_idc.runs.folder import output_error, read_summary
+from wsi_idc.runs.folder import read_summary
 from wsi_idc.runs.manifest import Manifest
 from wsi_idc.runs.summary import RESEARCH_USE
 from wsi_idc.slides.slide import Slide
@@ -54,20 +55,17 @@ def write_fields(run: Path, output: Path, wish: Wish, slide: Path | None = None)
     """
     summary = read_summary(run)
     given = summary["parameters"]["mpp"]
-    with fresh_folder(output) as place, Slide(slide or _find_slide(run.resolve(), summary), given) as opened:
+    with new_folder(output) as place, Slide(slide or _find_slide(run.resolve(), summary), given) as opened:
         if opened.fingerprint != summary["identity"]["slide_fingerprint"]:
             raise SlideError(f"{opened.path}: is not the slide that {run} was made from; give that one with --slide")
         found = _read_segmentation(run)
         chosen = find_fields(opened, found, wish)
-        try:
-            thumbnails = _write_crops(place, opened, chosen.fields)
-            _write_table(place / "fields.csv", opened, chosen.fields)
-            (place / "fields.geojson").write_text(
-                fields_geojson(chosen, json.dumps(summary["identity"], sort_keys=True)), encoding="utf-8"
-            )
-            _draw_sheet(place / "contact-sheet.png", opened.name, found, chosen, thumbnails)
-        except OSError as error:
-            raise output_error(output, error) from error
+        thumbnails = _write_crops(place, opened, chosen.fields)
+        _write_table(place / "fields.csv", opened, chosen.fields)
+        (place / "fields.geojson").write_text(
+            fields_geojson(chosen, json.dumps(summary["identity"], sort_keys=True)), encoding="utf-8"
+        )
+        _draw_sheet(place / "contact-sheet.png", opened.name, found, chosen, thumbnails)
         return chosen, _notes(opened, summary, chosen, wish)
 
 

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from wsi_idc.grid import Block, Grid, cut
+from wsi_idc.base.raster import cut
+from wsi_idc.base.threads import in_parallel
+from wsi_idc.grid import Block, Grid
 from wsi_idc.heatmap.encode import Encoder
 from wsi_idc.heatmap.overlap import merge, under
 from wsi_idc.heatmap.store import HeatmapStore, heatmap_chunks
 from wsi_idc.inference.predictor import slide_sums
 from wsi_idc.inference.symmetry import symmetry, turned_back
-from wsi_idc.tissue.bands import in_parallel
 
 # Patches a side, at most, whose neighbourhoods are computed together: the halo around them is computed for nothing.
 _TOGETHER = 48

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from wsi_idc.annotations.qupath import to_geojson
-from wsi_idc.base.folders import fresh_folder
+from wsi_idc.base.files import new_folder
 from wsi_idc.base.setting import recorded, settings_of, takes_settings
 from wsi_idc.grid import Grid
 from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label, read_provenance
@@ -74,7 +74,7 @@ def delineate_again(heatmap: Path, output: Path, **settings: Any) -> Delineation
     found = delineate(probabilities, grid, tissue, outlining, key)
     numbers = measure_slide(found.regions, float(tissue.sum()) * fine_grid(grid).patch_mm2)
     facts = numbers | {"heatmap": heatmap.name, "outlining": recorded(outlining), "bands": list(outlining.bands)}
-    with fresh_folder(output) as place:
+    with new_folder(output) as place:
         (place / "regions.geojson").write_text(to_geojson(found.regions, found.bands), encoding="utf-8")
         (place / "measurements.json").write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return found

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from wsi_idc.base.files import output_error, replacing
 from wsi_idc.errors import OutputError
-from wsi_idc.runs.folder import output_error, replacing
 
 _log = logging.getLogger(__name__)
 

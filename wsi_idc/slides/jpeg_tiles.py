@@ -15,7 +15,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from wsi_idc.grid import cut
+from wsi_idc.base.raster import cut
 from wsi_idc.slides.openslide_reader import OpenSlideReader
 from wsi_idc.slides.reader import Level
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from wsi_idc.base.raster import cut
 from wsi_idc.errors import SlideError
-from wsi_idc.grid import cut
 from wsi_idc.slides.reader import Level
 
 # Side of the tiles, in pixels of a level, that a level with a fractional downsample is read by.

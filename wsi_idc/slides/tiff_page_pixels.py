@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from wsi_idc.base.raster import cut
 from wsi_idc.errors import SlideError
-from wsi_idc.grid import cut
 
 # Bytes of decoded tiles that are kept for what is read next, of a page.
 _KEPT = 1 << 25

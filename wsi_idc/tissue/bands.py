@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from scipy import ndimage
 
+from wsi_idc.base.threads import in_parallel
+
 # Rows that are computed at once.
 BAND = 96
-T = TypeVar("T")
-
-
-def in_parallel(work: Callable[[T], object], items: Iterable[T], workers: int) -> None:
-    """Call `work` with each item, in threads; after an error, or an interrupt, none is begun any more."""
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for _ in pool.map(work, items):
-            pass
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wsi_idc.base.threads import in_parallel
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.jpeg_tiles import JpegTileReader
 from wsi_idc.slides.slide import Slide
-from wsi_idc.tissue.bands import in_parallel
 from wsi_idc.tissue.tissue import READ_UM, WEAK_DENSITY, glass_colour
 
 # Glass is told by cells of this many pixels of READ_UM a side: 200 um, the patches of a model of 4 um/px.

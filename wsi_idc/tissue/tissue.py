@@ -12,9 +12,10 @@ from PIL import Image
 from scipy import ndimage
 
 from wsi_idc.base.raster import average
+from wsi_idc.base.threads import in_parallel
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.scale import Mpp
-from wsi_idc.tissue.bands import BAND, Bands, hysteresis, in_parallel, window_means, without_small
+from wsi_idc.tissue.bands import BAND, Bands, hysteresis, window_means, without_small
 
 MASK_UM = 8.0
 # Read at twice the scale of the mask: the detail lost between the two tells sharp from blurred.

@@ -9,12 +9,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from wsi_idc.base.files import replacing
 from wsi_idc.data.kaggle import MISSING, place_patches
 from wsi_idc.data.store import PatchArray
 from wsi_idc.inference.predictor import slide_sums
 from wsi_idc.inference.symmetry import symmetry
 from wsi_idc.models.architectures import context_mean, context_network
-from wsi_idc.runs.folder import replacing
 from wsi_idc.training.augment import StainChange, change_stain
 from wsi_idc.training.config import AugmentConfig, ContextConfig
 

@@ -13,9 +13,9 @@ import keras
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from wsi_idc.base.files import replacing
 from wsi_idc.data.store import PatchArray
 from wsi_idc.errors import DataError
-from wsi_idc.runs.folder import replacing
 from wsi_idc.training.batches import Batches, TrainingSet
 from wsi_idc.training.config import LossConfig, OptimizerConfig, TrainConfig
 from wsi_idc.training.schedule import best_epoch, learning_rate, stops

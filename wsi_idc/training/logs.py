@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from tensorboard.summary import Writer
 
 from wsi_idc.base.figures import draw_panels
-from wsi_idc.runs.folder import replacing
+from wsi_idc.base.files import replacing
 
 Record = dict[str, float]
 

@@ -16,6 +16,7 @@ import numpy as np
 import platformdirs
 from tensorboard.summary import Writer
 
+from wsi_idc.base.files import locked, replacing
 from wsi_idc.data.kaggle import MISSING, LabelledPatch, index_patches, is_whole_section, place_patches
 from wsi_idc.data.split import official_split, read_leaky_split, read_split
 from wsi_idc.data.store import PatchArray, open_patches
@@ -24,7 +25,6 @@ from wsi_idc.evaluation.metrics import write_json
 from wsi_idc.inference.predictor import load_keras
 from wsi_idc.models.architectures import build, context_halo, feature_encoder
 from wsi_idc.models.registry import find_model
-from wsi_idc.runs.folder import locked, replacing
 from wsi_idc.training.batches import TrainingSet
 from wsi_idc.training.calibrate import calibrate, check_validation, cross_validated_metrics
 from wsi_idc.training.config import DataConfig, TrainConfig

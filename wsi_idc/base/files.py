@@ -1,0 +1,205 @@
+"""Files and folders that appear whole or not at all, and folders that one process at a time may write to."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from wsi_idc.errors import HeldError, OutputError, WsiIdcError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
+# Says who holds the lock. Not in the lock file itself, which whoever tries to lock it empties. It is locked too: who
+# only wants to know whether a folder is held looks at this lock, so that looking keeps nobody from taking the other.
+HOLDER = ".holder"
+# A look at the lock of the holder's file takes less than a millisecond; so long it is waited for.
+_LOOK_S = 5.0
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder` under an OS lock, which dies with its owner; made if missing, and removed if it ends up empty.
+
+    Raises HeldError where another process holds the folder, OutputError where it cannot be written.
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Where a look takes the lock itself, it is waited for.
+        lock.acquire(timeout=0 if fcntl else _LOOK_S)
+        shown = _show_holder(folder / HOLDER)
+    except Timeout:
+        raise HeldError(f"{folder}: another wsi-idc{_holder(folder)} is writing there; wait for it to end") from None
+    except OSError as error:
+        lock.release()
+        raise output_error(folder, error) from error
+    try:
+        yield
+    finally:
+        os.close(shown)
+        (folder / HOLDER).unlink(missing_ok=True)
+        if [p.name for p in folder.iterdir()] == [LOCK]:
+            shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+
+def is_held(folder: Path) -> bool:
+    """Say whether a process holds the folder of a slide, by a lock that dies with its owner; changes nothing.
+
+    Looking keeps nobody from holding the folder, nor from looking. A lock that may not be tried, in the folder of
+    somebody else, is taken for held.
+    """
+    if fcntl is None:
+        return _can_not_be_locked(folder / LOCK)
+    try:
+        shown = os.open(folder / HOLDER, os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(shown, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(shown)
+    return False
+
+
+def _can_not_be_locked(lock: Path) -> bool:
+    """Say whether a lock is held by trying to take it, where the system knows no shared locks."""
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
+def _show_holder(file: Path) -> int:
+    """Write who holds a folder, under a lock of the file's own; returns its descriptor, which keeps that lock."""
+    shown = os.open(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        os.write(shown, f"process {os.getpid()} on {platform.node()}".encode())
+        end = time.monotonic() + _LOOK_S
+        while fcntl:
+            try:
+                fcntl.flock(shown, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                # Somebody looks. Who looks for so long was stopped in the middle of it: the folder is held all the
+                # same, it only seems to be left.
+                if time.monotonic() > end:
+                    break
+                time.sleep(0.01)
+    except BaseException:
+        os.close(shown)
+        raise
+    return shown
+
+
+def _holder(folder: Path) -> str:
+    try:
+        return f" ({(folder / HOLDER).read_text(encoding='utf-8')})"
+    except OSError:
+        # It is just being written, or removed.
+        return ""
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """Turn an OSError of writing into the line that a user can act on."""
+    if error.errno == errno.ENOSPC:
+        return OutputError(f"{path}: no space left on the device; nothing was kept, free some space and run again")
+    return OutputError(f"{path}: cannot be written ({error.strerror or error})")
+
+
+def sync(*paths: Path) -> None:
+    """Have files, and the names in folders, reach the disk: what is named after them is then never there without them.
+
+    Raises OSError where the disk says that they did not. What knows no such thing, as folders on some network drives,
+    is left to itself.
+    """
+    for path in paths:
+        try:
+            opened = os.open(path, os.O_RDONLY if fcntl else os.O_RDWR)
+        except (PermissionError, IsADirectoryError):
+            # Windows opens no folders.
+            continue
+        try:
+            os.fsync(opened)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+                raise
+        finally:
+            os.close(opened)
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Give a name to write a file to; on leaving without an error it takes the place of `path`, else it is removed.
+
+    What was written reaches the disk before the name does, so that a power loss leaves the old file or the new one.
+    Not `durable`, it takes no time, for what can be made again and is looked at before it is used. Raises OutputError
+    where it cannot be written.
+    """
+    # The ending stays: writers tell the format from it. Processes of two containers often have the same number.
+    temporary = path.with_name(f".{platform.node()[-12:]}-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if durable:
+            sync(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise output_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Give a place to write files to; on leaving without an error they are what `folder` holds, else nothing is left.
+
+    Raises OutputError at once, so before what takes long, where the folder is neither new nor empty, or where it cannot
+    be written; and where what is written to the place cannot be.
+    """
+    try:
+        there = folder.exists()
+        if there and any(folder.iterdir()):
+            raise OutputError(f"{folder}: is not empty; choose another -o")
+        beside = folder if there else folder.parent
+        beside.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(dir=beside, prefix=f".{folder.name}-")
+    except OSError as error:
+        raise output_error(folder, error) from error
+    with temporary as held:
+        place = Path(held) / "new"
+        place.mkdir()
+        try:
+            yield place
+            if there:
+                # One by one: nothing can be renamed to a link, a mounted disk, or the folder that one stands in.
+                for made in place.iterdir():
+                    made.rename(folder / made.name)
+            else:
+                place.rename(folder)
+        except OSError as error:
+            # Not what was meanwhile read from elsewhere; that a disk is full names no file.
+            elsewhere = error.filename is not None and not Path(error.filename).is_relative_to(place)
+            if elsewhere or isinstance(error, WsiIdcError):
+                raise
+            raise output_error(folder, error) from error
