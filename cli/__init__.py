@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 import click
 
 from wsi_idc.cli.compare import compare
@@ -40,6 +42,21 @@ class _Group(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
+        except Exception as error:
+            if ctx.params.get("debug") or not _of_dask_configuration(error):
+                raise
+            click.echo(
+                f"error: the configuration of Dask cannot be read ({' '.join(str(error).split())}); mend that file, or "
+                "set DASK_CONFIG to another folder",
+                err=True,
+            )
+            ctx.exit(1)
+
+
+def _of_dask_configuration(error: Exception) -> bool:
+    """Say whether an error was raised while Dask read its configuration, which it does when it is imported."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == "dask.config" for frame, _ in frames)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

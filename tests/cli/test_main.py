@@ -322,3 +322,18 @@ def test_models_list_and_show():
     assert json.loads(run("models", "list", "--json").stdout)[0]["mpp"] == 4.0
     assert json.loads(run("models", "show", "idc-patch", "--json").stdout)["halo"] == 0
     assert run("models", "show", "nothing").exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["a: [1\n b: }", "only text", "\xff: \x00"])
+def test_a_broken_dask_configuration_is_one_line(tmp_path, text):
+    """In a process of its own: Dask reads it when it is imported."""
+    (tmp_path / "dask.yaml").write_bytes(text.encode("latin1"))
+    code = "import sys; from wsi_idc.cli import main; main(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "segment", "none.svs", "-o", str(tmp_path / "out")],
+        env=os.environ | {"DASK_CONFIG": str(tmp_path / "dask.yaml")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: the configuration of Dask cannot be read [^\n]*DASK_CONFIG[^\n]*\n", done.stderr)

@@ -173,9 +173,10 @@ def _open_plain(tiff: _Tiff, image: StoredImage) -> Reader | str:
     if isinstance(reader, str):
         return reader
     shape = image.page.shape
-    if (reader.levels[0].width, reader.levels[0].height) != (shape.width, shape.height):
+    sizes = [(level.width, level.height) for level in reader.levels]
+    if sizes[0] != (shape.width, shape.height) or len(set(sizes)) < len(sizes):
         reader.close()
-        return "it takes another image for the slide"
+        return "it takes another image for the slide, or for a level"
     reader.correct(
         {(v.pages[0].shape.width, v.pages[0].shape.height): v.downsample for v in image.levels if v.downsample > 1}
     )

@@ -22,7 +22,8 @@ _DESCRIBED = (
     re.compile(r"openslide\.mpp-x</name>\s*<value[^>]*>\s*([0-9.,eE+-]+)"),
     re.compile(r"PhysicalSizeX\s*[=:]\s*\"?([0-9.,eE+-]+)\"?(?:\s*PhysicalSizeXUnit\s*[=:]\s*\"?([^\s\";,]+))?"),
     re.compile(
-        r"pixel_?(?:width|size)(?:_?um|Microns)?\s*[=:]\s*\"?([0-9.,eE+-]+)\"?\s*([^\s\d\";,=:]*)", re.IGNORECASE
+        r"pixel[ _]?(?:width|size)(?:_?um|_?microns)?[ \t]*[=:][ \t]*\"?([0-9.,eE+-]+)\"?[ \t]*([^\s\d\";,=:]*)",
+        re.IGNORECASE,
     ),
 )
 _DESCRIBED_POWER = re.compile(r"(?:AppMag|NominalMagnification)\s*[=:]\s*\"?([0-9.]+)")

@@ -1,0 +1,81 @@
+"""Where the scale of a file is found, beside what tests of slides say of the order of claims."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from wsi_idc.errors import ScaleError
+from wsi_idc.slides.scale import contradictions, find_claims
+from wsi_idc.slides.slide import Slide
+
+PIXELS = np.random.default_rng(1).integers(0, 256, (96, 128, 3), np.uint8)
+
+
+def write(path: Path, description: str, **options: Any) -> Path:
+    tifffile.imwrite(path, PIXELS, photometric="rgb", metadata=None, description=description, **options)
+    return path
+
+
+@pytest.mark.parametrize("layout", [{"tile": (64, 64)}, {"rowsperstrip": 32}], ids=["tiles", "strips"])
+@pytest.mark.parametrize(
+    ("unit", "per_unit"),
+    [
+        ("micron", 2.0),
+        ("um", 2.0),
+        ("\\u00B5m", 2.0),
+        ("nm", 0.002),
+        ("mm", 2000.0),
+        ("cm", 20_000.0),
+        ("inch", 50_800.0),
+    ],
+)
+def test_the_unit_of_imagej(tmp_path: Path, layout: dict[str, Any], unit: str, per_unit: float) -> None:
+    text = f"ImageJ=1.54f\nunit={unit}\nmin=0\nmax=255\n"
+    path = write(tmp_path / "s.tif", text, resolution=(per_unit, per_unit), resolutionunit=1, **layout)
+    with Slide(path) as slide:
+        assert slide.mpp.x == pytest.approx(0.5, rel=1e-3) and "ImageJ" in slide.mpp.source
+
+
+@pytest.mark.parametrize("unit", ["pixel", "inverted", ""])
+def test_imagej_without_a_unit_of_length_states_no_scale(tmp_path: Path, unit: str) -> None:
+    path = write(tmp_path / "s.tif", f"ImageJ=1.54f\nunit={unit}\n", resolution=(2, 2), resolutionunit=1)
+    with pytest.raises(ScaleError, match="does not state"):
+        Slide(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Converted|AppMag = 20|MPP = 0.5|",
+        "PhysicalSizeX = 0.5; PhysicalSizeY = 0.5",
+        "PhysicalSizeX=500 PhysicalSizeXUnit=nm",
+        "pixelWidthMicrons=0.5\npixelHeightMicrons=0.5",
+        "pixel width: 0.5 um",
+        "<field><name>openslide.mpp-x</name> <value type='VipsRefString'>0.5</value></field>",
+    ],
+)
+def test_descriptions_that_state_a_pixel_size(tmp_path: Path, text: str) -> None:
+    with Slide(write(tmp_path / "s.tif", text)) as slide:
+        assert slide.mpp.x == pytest.approx(0.5) and slide.mpp.source == "image description"
+
+
+def test_an_objective_that_contradicts_the_pixel_size() -> None:
+    facts = {"openslide.vendor": "aperio", "openslide.mpp-x": "2", "openslide.mpp-y": "2"}
+    (found,) = contradictions(facts | {"openslide.objective-power": "40"})
+    assert "0.25 um/px" in found and "objective power 40" in found and "2 um/px" in found and "--mpp" in found
+    for power, mpp in (("40", "0.25"), ("20", "0.5"), ("40", "0.17"), ("20", "0.74"), ("40", "0.36")):
+        stated = {"openslide.mpp-x": mpp, "openslide.mpp-y": mpp, "openslide.objective-power": power}
+        assert contradictions(facts | stated) == []
+
+
+def test_the_description_of_ome_is_not_taken_for_that_of_the_image() -> None:
+    """It is of all images of the file."""
+    objective = '<Instrument><Objective NominalMagnification="1"/></Instrument>'
+    xml = f'<OME><Image><Pixels PhysicalSizeX="16.0"/></Image>{objective}</OME>'
+    claims = find_claims({"tiff.ImageDescription": xml, "ome.mpp-x": "0.5", "ome.mpp-y": "0.5"})
+    assert [claim.x for claim in claims] == [0.5]
