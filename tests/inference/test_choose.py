@@ -1,6 +1,10 @@
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from filelock import FileLock
 
 from wsi_idc.errors import ModelError
 from wsi_idc.inference import choose as autotune
@@ -12,6 +16,7 @@ from helpers import numpy_package, write_unchecked_package
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(autotune.platformdirs, "user_cache_dir", lambda *a, **k: str(tmp_path))
+    monkeypatch.setattr(autotune, "_measured_here", {})
     return tmp_path / "engines.json"
 
 
@@ -66,13 +71,66 @@ def test_measuring_for_real(cache, capfd):
 
 @pytest.mark.parametrize(("broken", "choice"), [(["keras"], "onnx"), (["onnx"], "keras"), (["onnx", "keras"], "onnx")])
 def test_an_engine_that_takes_its_process_down_is_not_chosen(cache, monkeypatch, broken, choice):
-    """As TensorFlow does on a processor without AVX; it may be mended later, so this is not kept."""
+    """As TensorFlow does on a processor without AVX. It is not tried again for each slide, but some day it may work."""
     died = f'import os, sys\nif sys.argv[2] in {broken}: os.abort()\nprint(\'{{"start_s": 1, "patches_per_s": 9}}\')'
     monkeypatch.setattr(autotune, "_MEASURE", died)
     assert autotune.choose_engine("auto", find_model(), 10**6) == choice
     calls = rates(monkeypatch, onnx=(0.1, 1000), keras=(4, 1000))
+    assert autotune.choose_engine("auto", find_model(), 10**6) == choice
+    assert calls == []
+    monkeypatch.setattr(autotune, "_TRY_AGAIN_S", -1)
+    autotune.choose_engine("auto", find_model(), 10**6)
+    assert sorted(calls) == sorted(broken)
+
+
+def test_an_engine_that_hangs_is_given_up(cache, monkeypatch):
+    hangs = (
+        'import sys, time\nif sys.argv[2] == "keras": time.sleep(600)\nprint(\'{"start_s": 1, "patches_per_s": 9}\')'
+    )
+    monkeypatch.setattr(autotune, "_MEASURE", hangs)
+    monkeypatch.setattr(autotune, "_LIMIT_S", 3)
     assert autotune.choose_engine("auto", find_model(), 10**6) == "onnx"
+    (found,) = json.loads(cache.read_text()).values()
+    assert set(found["keras"]) == {"failed_at"}
+
+
+def test_processes_that_begin_together_measure_once(cache, monkeypatch):
+    """Threads stand for them: each finds an empty cache, and one measures while the others wait for what it finds."""
+    calls, at_once = [], []
+
+    def measure(package, name):
+        at_once.append(name)
+        calls.append((name, len(at_once)))
+        time.sleep(0.05)
+        at_once.pop()
+        return {"start_s": 1.0, "patches_per_s": {"onnx": 10.0, "keras": 20.0}[name]}
+
+    monkeypatch.setattr(autotune, "_measure_apart", measure)
+    together = threading.Barrier(4)
+
+    def choose(_):
+        together.wait()
+        return autotune.choose_engine("auto", find_model(), 10**6)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(choose, range(4))) == ["keras"] * 4
+    assert calls == [("onnx", 1), ("keras", 1)]
+
+
+def test_where_the_cache_cannot_be_written_each_process_measures_once(tmp_path, cache, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(autotune.platformdirs, "user_cache_dir", lambda *a, **k: str(tmp_path / "file" / "in"))
+    calls = rates(monkeypatch, onnx=(0.1, 1000), keras=(4, 20_000))
+    assert [autotune.choose_engine("auto", find_model(), 10**6) for _ in range(2)] == ["keras"] * 2
     assert calls == ["onnx", "keras"]
+
+
+def test_who_keeps_the_cache_for_ever_keeps_nobody_from_computing(cache, monkeypatch):
+    calls = rates(monkeypatch, onnx=(0.1, 1000), keras=(4, 20_000))
+    monkeypatch.setattr(autotune, "_LIMIT_S", 0.01)
+    with FileLock(cache.with_suffix(".lock")):
+        assert autotune.choose_engine("auto", find_model(), 10**6) == "onnx"
+    assert calls == []
 
 
 def test_a_damaged_entry_of_the_cache_is_measured_again(cache, monkeypatch):
@@ -80,6 +138,7 @@ def test_a_damaged_entry_of_the_cache_is_measured_again(cache, monkeypatch):
     autotune.choose_engine("auto", find_model(), 10**6)
     known = json.loads(cache.read_text())
     for damage in ([], {key: {"onnx": 3} for key in known}):
+        autotune._measured_here.clear()
         cache.write_text(json.dumps(damage))
         calls.clear()
         assert autotune.choose_engine("auto", find_model(), 10**6) == "keras"

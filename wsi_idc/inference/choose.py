@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 from dask.system import CPU_COUNT
+from filelock import FileLock, Timeout
 
 from wsi_idc.base.extras import missing
 from wsi_idc.errors import ModelError
@@ -26,6 +28,10 @@ _log = logging.getLogger(__name__)
 # ONNX Runtime does so many patches in about ten seconds on two cores, and loads in a tenth of one: no engine that has
 # to import TensorFlow first would be done much earlier, so measuring would cost more than it gains.
 WORTH_MEASURING = 20_000
+# Importing TensorFlow from a slow drive takes half a minute; what takes far longer hangs.
+_LIMIT_S = 150.0
+# An engine that could not be run may have been mended: a day later it is tried again.
+_TRY_AGAIN_S = 24 * 3600.0
 
 
 def make_engine(name: str, package: ModelPackage, threads: int = CPU_COUNT) -> Engine:
@@ -89,27 +95,71 @@ def choose_engine(wanted: str, package: ModelPackage, n_patches: int) -> str:
         return on_gpu
     if n_patches < WORTH_MEASURING:
         return "onnx"
-    key = f"{package.sha256[:16]}-{os.cpu_count()}-{'+'.join(sorted(_providers()))}"
-    cache = Path(platformdirs.user_cache_dir("wsi-idc", appauthor=False)) / "engines.json"
-    known = _read(cache)
-    if set(known.get(key, {})) != set(usable):
-        # One after the other, each gone before the next: threads of one engine slow the other.
-        known[key] = {name: found for name in usable if (found := _measure_apart(package, name))}
-        _keep(cache, known)
-    cost = {e: m["start_s"] + n_patches / m["patches_per_s"] for e, m in known[key].items()}
+    cost = {e: r["start_s"] + n_patches / r["patches_per_s"] for e, r in _rates(package, usable).items()}
     # Where none can be measured, loading the first one says why.
     return min(cost, key=cost.__getitem__, default=usable[0])
 
 
-def _read(cache: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """Read the rates measured before; none where the file is missing or not what `_keep` writes."""
+# What was measured of an engine, or when it was found that it cannot be run: {"failed_at": seconds since 1970}.
+Rates = dict[str, float]
+
+
+def _rates(package: ModelPackage, engines: list[str]) -> dict[str, Rates]:
+    """Return the rates of those engines that can be run here, measured once for all processes of this user."""
+    key = f"{package.sha256[:16]}-{os.cpu_count()}-{'+'.join(sorted(_providers()))}"
+    cache = Path(platformdirs.user_cache_dir("wsi-idc", appauthor=False)) / "engines.json"
+    if _unknown(known := _read(cache), key, engines):
+        try:
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            # One at a time: engines that are measured side by side slow each other, and others wait for the result.
+            with FileLock(cache.with_suffix(".lock"), timeout=(1 + len(engines)) * _LIMIT_S):
+                known = _measured(package, key, engines, cache)
+        except Timeout:
+            _log.debug("%s: another process keeps it; engines are chosen unmeasured", cache)
+        except OSError:
+            # A home that cannot be written costs each process a measurement, not the run.
+            known = _measured(package, key, engines, cache)
+    return {e: r for e, r in known.get(key, {}).items() if e in engines and "failed_at" not in r}
+
+
+def _unknown(known: dict[str, dict[str, Rates]], key: str, engines: list[str]) -> list[str]:
+    """Return the engines not measured yet, and those that could not be run when last tried, if that is long ago."""
+    held, old = known.get(key, {}), time.time() - _TRY_AGAIN_S
+    return [e for e in engines if e not in held or held[e].get("failed_at", math.inf) < old]
+
+
+def _measured(package: ModelPackage, key: str, engines: list[str], cache: Path) -> dict[str, dict[str, Rates]]:
+    """Measure the engines that nobody has measured by now, one after the other, and keep what is found."""
+    known = _measured_here | _read(cache)
+    if missing_ones := _unknown(known, key, engines):
+        # Each is gone before the next: threads of one engine slow the other.
+        found = {e: _measure_apart(package, e) or {"failed_at": time.time()} for e in missing_ones}
+        known[key] = _measured_here[key] = known.get(key, {}) | found
+        _keep(cache, known)
+    return known
+
+
+# For when the cache cannot be written.
+_measured_here: dict[str, dict[str, Rates]] = {}
+
+
+def _read(cache: Path) -> dict[str, dict[str, Rates]]:
+    """Read what was measured before; none where the file is missing or not what `_keep` writes."""
     try:
         return {
-            key: {e: {n: float(m[n]) for n in ("start_s", "patches_per_s")} for e, m in engines.items()}
+            key: {engine: _checked(rates) for engine, rates in engines.items()}
             for key, engines in json.loads(cache.read_text(encoding="utf-8")).items()
         }
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
+
+
+def _checked(rates: Rates) -> Rates:
+    names = ("failed_at",) if "failed_at" in rates else ("start_s", "patches_per_s")
+    found = {name: float(rates[name]) for name in names}
+    if not all(0 < value < math.inf for value in found.values()):
+        raise ValueError(f"{rates} were not measured")
+    return found
 
 
 _NEEDS = {"onnx": "onnxruntime", "keras": "keras"}
@@ -122,24 +172,34 @@ print(json.dumps(measure(load_package(pathlib.Path(sys.argv[1])), sys.argv[2])))
 """
 
 
-def _measure_apart(package: ModelPackage, name: str) -> dict[str, float] | None:
-    """Return what `measure` finds in a process of its own, or None where the engine cannot be run.
+def _measure_apart(package: ModelPackage, name: str) -> Rates | None:
+    """Return what `measure` finds in a process of its own, or None where the engine cannot be run in time.
 
     TensorFlow takes half a gigabyte, which would stay; it writes to the terminal; and on a processor that it was not
     built for it takes its process down.
     """
     command = [sys.executable, "-P", "-c", _MEASURE, str(package.folder), name]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
-    done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_LIMIT_S,
+        )
+    except subprocess.TimeoutExpired:
+        _log.debug("the engine %s cannot be measured within %g s", name, _LIMIT_S)
+        return None
     if done.returncode:
         _log.debug("the engine %s cannot be measured (exit status %d): %s", name, done.returncode, done.stderr)
         return None
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(package: ModelPackage, name: str, patches: int = 256) -> dict[str, float]:
+def measure(package: ModelPackage, name: str, patches: int = 256) -> Rates:
     """Measure an engine on random patches: `start_s` until it computes, then `patches_per_s`."""
     size = package.patch_size
     pixels = np.random.default_rng(0).integers(0, 256, (patches, size, size, 3), dtype=np.uint8)
@@ -152,12 +212,10 @@ def measure(package: ModelPackage, name: str, patches: int = 256) -> dict[str, f
     return {"start_s": round(ready - start, 3), "patches_per_s": round(rate, 1)}
 
 
-def _keep(cache: Path, known: dict[str, dict[str, dict[str, float]]]) -> None:
+def _keep(cache: Path, known: dict[str, dict[str, Rates]]) -> None:
     try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
         temporary = cache.with_suffix(f".{os.getpid()}")
         temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
         temporary.replace(cache)
     except OSError:
-        # A home that cannot be written costs a second measurement, not the run.
         return
