@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wsi_idc.errors import SlideError
 from wsi_idc.slides.dicom import is_dicom_slide, level_downsamples
 from wsi_idc.slides.find import RULE, find_slides
 from wsi_idc.slides.slide import Slide
@@ -110,3 +111,9 @@ def test_two_series_in_one_folder_without_suffixes(tmp_path: Path) -> None:
 def test_the_rule_names_what_is_passed_over() -> None:
     for word in (".qptiff", ".dcm", "._*", "DICOMDIR", "without a suffix"):
         assert word in RULE
+
+
+def test_a_tile_that_no_decoder_can_hold_is_refused(tmp_path: Path) -> None:
+    folder = write_slide(tmp_path / "slide", ["0.dcm"], Rows=65_000, Columns=65_000)
+    with pytest.raises(SlideError, match=r"0\.dcm: it claims tiles of 65000 x 65000 px"):
+        Slide(folder)

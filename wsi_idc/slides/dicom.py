@@ -8,7 +8,9 @@ import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from wsi_idc.errors import SlideError
 from wsi_idc.slides.pyramid import Shape, downsample_of
+from wsi_idc.slides.tiff_pages import LARGEST_TILE
 
 _MAGIC = b"DICM"
 _PREAMBLE = 128
@@ -38,6 +40,16 @@ def is_dicom_slide(path: Path) -> bool | None:
     if head[_PREAMBLE : _PREAMBLE + 4] != _MAGIC:
         return None if not head else False
     return found[1] == _SLIDE_CLASS if found else None
+
+
+def check_tiles(path: Path) -> None:
+    """Raise SlideError where a file claims tiles that no decoder can hold: OpenSlide ends the process for them."""
+    shape = _shape(_head(path))
+    if shape is not None and not 0 < shape.tile[0] * shape.tile[1] <= LARGEST_TILE:
+        raise SlideError(
+            f"{path}: it claims tiles of {shape.tile[0]} x {shape.tile[1]} px, more than can be decoded; "
+            "the header is damaged, or export the slide with tiles of at most 4096 px"
+        )
 
 
 def group_by_series(files: Iterable[Path]) -> list[list[Path]]:

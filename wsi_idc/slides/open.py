@@ -8,22 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from wsi_idc.errors import SlideError
-from wsi_idc.slides.dicom import is_dicom, level_downsamples
+from wsi_idc.slides.dicom import check_tiles, is_dicom, level_downsamples
 from wsi_idc.slides.images import StoredImage, choose, ome_images, plain_images, role, warnings_of
 from wsi_idc.slides.jpeg_tiles import open_jpeg_tiles
 from wsi_idc.slides.ome import read_ome
 from wsi_idc.slides.openslide_reader import OpenSlideReader
 from wsi_idc.slides.reader import Reader
 from wsi_idc.slides.scn import scn_images
-from wsi_idc.slides.tiff_pages import Page, Place, is_tiff, read_pages, walk
+from wsi_idc.slides.tiff_pages import Page, Place, check_table, is_tiff, read_pages, walk
 from wsi_idc.slides.tiff_reader import TiffReader
 
 # Vendors whose levels OpenSlide takes from any tiled page; of others it knows what is a level.
 _PLAIN = ("aperio", "generic-tiff")
 # How OpenSlide and libtiff say that a file is whole, but of a kind that they do not read.
-_DECLINED = re.compile(
-    r"unsupported|not supported|can't handle|not configured|not compiled|another image", re.IGNORECASE
-)
+_DECLINED = re.compile(r"unsupported|not supported|can't handle|not configured|not compiled", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +76,9 @@ def open_file(path: Path, series: int | None = None) -> Opened:
     _only_one(path, series)
     import openslide
 
+    of_dicom = is_dicom(path)
+    if of_dicom:
+        check_tiles(path)
     try:
         reader = OpenSlideReader(path)
     except openslide.OpenSlideUnsupportedFormatError as error:
@@ -85,34 +86,29 @@ def open_file(path: Path, series: int | None = None) -> Opened:
     except openslide.OpenSlideError as error:
         advice = "" if "nsupported" in str(error) else "; is the file whole?"
         raise SlideError(f"{path}: OpenSlide cannot open it ({_reason(path, error)}){advice}") from error
-    if is_dicom(path):
+    if of_dicom:
         reader.correct(level_downsamples(path, [(v.width, v.height) for v in reader.levels]))
     return Opened(reader)
 
 
 def _open_tiff(path: Path, series: int | None) -> Opened:
-    import openslide
     import tifffile
 
     try:
         file = tifffile.TiffFile(path)
     except Exception as error:
         raise SlideError(f"{path}: not a slide that OpenSlide or tifffile can read ({error})") from error
-    keep, raw = False, {}
+    reader: OpenSlideReader | str = ""
+    opened, raw = None, {}
     try:
         raw = dict(walk(file))
         pages = read_pages(path, raw)
-        vendor = openslide.OpenSlide.detect_format(path)
-        if vendor not in (None, *_PLAIN):
-            reason = _open_vendor(path)
-            if isinstance(reason, OpenSlideReader):
-                _only_one(path, series)
-                return Opened(reason)
-            images = scn_images(pages, raw[0,].description) or plain_images(pages)
+        reader = _open_vendor(path)
+        if isinstance(reader, OpenSlideReader) and reader.properties.get("openslide.vendor") not in _PLAIN:
+            _only_one(path, series)
+            opened = Opened(reader)
         else:
-            images, reason = _images(path, raw[0,].description, pages), ""
-        opened = _open_image(_Tiff(path, file, raw), images, series, reason, plain=vendor in _PLAIN)
-        keep = isinstance(opened.reader, TiffReader)
+            opened = _open_image(_Tiff(path, file, raw), _images(path, raw[0,].description, pages), series, reader)
         return opened
     except SlideError:
         raise
@@ -120,41 +116,58 @@ def _open_tiff(path: Path, series: int | None) -> Opened:
         # Whatever a damaged file makes of the parser: ValueError, KeyError, ZeroDivisionError, MemoryError, ...
         raise SlideError(f"{path}: damaged or unusual TIFF ({type(error).__name__}: {error})") from error
     finally:
-        if not keep:
+        by_tifffile = opened is not None and isinstance(opened.reader, TiffReader)
+        if isinstance(reader, OpenSlideReader) and (opened is None or by_tifffile):
+            reader.close()
+        if not by_tifffile:
             file.close()
             # File and pages hold each other: else the offsets, as Python's numbers, would stay for long.
             del file.pages, raw
 
 
 def _images(path: Path, text: str, pages: list[Page]) -> list[StoredImage]:
-    """Return the images of a TIFF, as its OME-XML has them, else by its pages."""
+    """Return the images of a TIFF, as its XML has them, else by its pages."""
+    if "<scn" in text[:2000]:
+        return scn_images(pages, text) or plain_images(pages)
     found = ome_images(pages, read_ome(text, path.name)) if "OME" in text[:2000] else []
     return found or plain_images(pages)
 
 
-def _open_image(tiff: _Tiff, images: list[StoredImage], series: int | None, reason: str, *, plain: bool) -> Opened:
-    """Open one of the images of a TIFF; `plain` says that OpenSlide may read it, and `reason` why it has declined."""
+def _open_image(
+    tiff: _Tiff, images: list[StoredImage], series: int | None, by_openslide: OpenSlideReader | str
+) -> Opened:
+    """Open one of the images of a TIFF, by OpenSlide's reader of the file where that fits, or it says why not."""
     path = tiff.path
     if series is not None and series >= len(images):
         held = f"the images 0 to {len(images) - 1}" if len(images) > 1 else "a single image, 0"
         raise SlideError(f"{path}: there is no image {series}; the file holds {held}")
     number = choose(images) if series is None else series
     image = images[number]
-    warnings = tuple(warnings_of(images, number, asked=series is not None))
     if image.colour_problem:
         raise SlideError(f"{path}: {image.colour_problem}; it is not 8-bit RGB: export the slide as such")
+    for page in (page for level in image.levels for page in level.pages):
+        check_table(path, page, tiff.pages[page.at])
+    reader: Reader | None = None
     # OpenSlide takes a tiled OME-TIFF for a plain TIFF: it knows neither its scale nor its levels in SubIFDs.
-    if plain and image.page.at == (0,) and not image.is_ome:
-        reader = _open_plain(tiff, image)
-        if not isinstance(reader, str):
-            return Opened(reader, tuple(images), number, warnings)
-        reason = reader
-        if not _DECLINED.search(reason):
-            raise SlideError(f"{path}: OpenSlide cannot open it ({reason}); is the file whole?")
-    try:
-        return Opened(TiffReader(path, tiff.file, tiff.pages, image), tuple(images), number, warnings)
-    except SlideError as error:
-        raise SlideError(f"{error} (OpenSlide: {reason})" if reason else str(error)) from error
+    if image.page.at == (0,) and not image.is_ome:
+        if isinstance(by_openslide, str) and not _DECLINED.search(by_openslide):
+            raise SlideError(f"{path}: OpenSlide cannot open it ({by_openslide}); is the file whole?")
+        reader = _plain(tiff, image, by_openslide) if isinstance(by_openslide, OpenSlideReader) else None
+    if reader is None:
+        reader = TiffReader(path, tiff.file, tiff.pages, image)
+    return Opened(reader, tuple(images), number, tuple(warnings_of(images, number, asked=series is not None)))
+
+
+def _plain(tiff: _Tiff, image: StoredImage, reader: OpenSlideReader) -> Reader | None:
+    """Give OpenSlide's reader the levels of the first image of a TIFF, or return None where it has taken others."""
+    shape = image.page.shape
+    sizes = [(level.width, level.height) for level in reader.levels]
+    if sizes[0] != (shape.width, shape.height) or len(set(sizes)) < len(sizes):
+        return None
+    reader.correct(
+        {(v.pages[0].shape.width, v.pages[0].shape.height): v.downsample for v in image.levels if v.downsample > 1}
+    )
+    return open_jpeg_tiles(tiff.path, reader, tiff.pages.values()) or reader
 
 
 def _open_vendor(path: Path) -> OpenSlideReader | str:
@@ -165,22 +178,6 @@ def _open_vendor(path: Path) -> OpenSlideReader | str:
         return OpenSlideReader(path)
     except openslide.OpenSlideError as error:
         return _reason(path, error)
-
-
-def _open_plain(tiff: _Tiff, image: StoredImage) -> Reader | str:
-    """Open the first image of a TIFF by OpenSlide, with its levels only, or return why it cannot."""
-    reader = _open_vendor(tiff.path)
-    if isinstance(reader, str):
-        return reader
-    shape = image.page.shape
-    sizes = [(level.width, level.height) for level in reader.levels]
-    if sizes[0] != (shape.width, shape.height) or len(set(sizes)) < len(sizes):
-        reader.close()
-        return "it takes another image for the slide, or for a level"
-    reader.correct(
-        {(v.pages[0].shape.width, v.pages[0].shape.height): v.downsample for v in image.levels if v.downsample > 1}
-    )
-    return open_jpeg_tiles(tiff.path, reader, tiff.pages.values()) or reader
 
 
 def _only_one(path: Path, series: int | None) -> None:

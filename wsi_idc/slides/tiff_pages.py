@@ -16,7 +16,7 @@ _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Pages looked at; scanners write a dozen, and each takes some 0.1 ms to parse.
 _MOST_PAGES = 1000
 # Pixels of a tile, of the largest that a decoder is given: a tile of 8192 x 8192. Scanners write up to 4096 x 4096.
-_LARGEST_TILE = 1 << 26
+LARGEST_TILE = 1 << 26
 # Bytes of pixels that a byte of codes can stand for: deflate makes 1032, LZW some 1,400 at most.
 _MOST_EXPANSION = 3000
 _WORDS = ("label", "macro", "overview", "thumbnail", "barcode")
@@ -112,7 +112,7 @@ def _describe(path: Path, page: Any, at: Place) -> Page:
         kind=kind_of(text) or ("mask" if subfile & 4 else "macro" if subfile & 8 else ""),
         text=text,
     )
-    _refuse_lies(path, page, found)
+    _refuse_tiles(path, found)
     return found
 
 
@@ -147,24 +147,32 @@ def kind_of(text: str) -> str:
     return next((word for word in _WORDS if word in words.lower()), "")
 
 
-def _refuse_lies(path: Path, page: Any, found: Page) -> None:
-    """Raise SlideError where a page claims tiles that no decoder can hold, or more of them than its table lists."""
-    width, height = found.shape.width, found.shape.height
-    if width < 1 or height < 1:
-        raise SlideError(f"{path}: {_called(found)} has no size; the header is damaged, export the slide anew")
-    wide, high = found.shape.tile if found.tiled else (width, min(height, page.rowsperstrip or height))
-    if found.tiled and (wide < 1 or high < 1 or wide * high > _LARGEST_TILE):
+def _refuse_tiles(path: Path, found: Page) -> None:
+    """Raise SlideError where a page claims tiles that no decoder can hold: OpenSlide ends the process for them."""
+    wide, high = found.shape.tile
+    if found.tiled and (wide < 1 or high < 1 or wide * high > LARGEST_TILE):
         raise SlideError(
             f"{path}: {_called(found)} claims tiles of {wide} x {high} px, more than can be decoded; "
             "the header is damaged, or export the slide with tiles of at most 4096 px"
         )
-    expected = math.ceil(width / wide) * math.ceil(height / max(1, high))
-    expected *= found.samples if found.planar else 1
+
+
+def check_table(path: Path, found: Page, page: Any) -> None:
+    """Raise SlideError where a page claims more pixels than its table lists tiles for, or than its bytes can hold."""
+    width, height = found.shape.width, found.shape.height
+    if width < 1 or height < 1:
+        raise SlideError(f"{path}: {_called(found)} has no size; the header is damaged, export the slide anew")
+    wide, high = found.shape.tile if found.tiled else (width, max(1, min(height, page.rowsperstrip or height)))
+    planes, samples = (found.samples, 1) if found.planar else (1, found.samples)
+    expected = math.ceil(width / wide) * math.ceil(height / high) * planes
     offsets, sizes = page.dataoffsets, page.databytecounts
-    if (len(offsets) < expected and found.tiled) or not offsets:
-        raise SlideError(f"{path}: {_called(found)} lists {len(offsets)} of its {expected} tiles; is the file whole?")
-    block = wide * high * found.samples // (found.samples if found.planar else 1) * max(1, found.bits // 8)
-    if not found.tiled and block > _LARGEST_TILE and any(0 < n * _MOST_EXPANSION < block for n in sizes):
+    if min(len(offsets), len(sizes)) < expected:
+        raise SlideError(
+            f"{path}: {_called(found)} lists {len(offsets)} of its {expected} tiles; its table is missing or cut, "
+            "is the file whole?"
+        )
+    block = wide * high * samples
+    if block > LARGEST_TILE and any(0 < n * _MOST_EXPANSION < block for n in sizes):
         raise SlideError(
             f"{path}: {_called(found)} claims {width} x {high} px of {max(sizes)} bytes, more than they can hold; "
             "the header is damaged, export the slide anew"
