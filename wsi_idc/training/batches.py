@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 
 import keras
 import numpy as np
+from scipy.ndimage import uniform_filter
 
+from wsi_idc.data.kaggle import MISSING, place_patches
 from wsi_idc.data.store import PatchArray
 from wsi_idc.errors import DataError
 from wsi_idc.training.augment import Stains, augment
 from wsi_idc.training.config import TrainConfig
+from wsi_idc.training.formation import reform
 
 # Enough pixels of a patient to know its stains by.
 _PATCHES_FOR_STAINS = 64
@@ -22,6 +25,7 @@ class TrainingSet:
 
     data: PatchArray
     stains: dict[str, Stains] = field(default_factory=dict)
+    targets: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
 
     @classmethod
     def of(cls, data: PatchArray, config: TrainConfig) -> TrainingSet:
@@ -40,16 +44,40 @@ class TrainingSet:
                 own = Stains.of(data.pixels[rows[:: max(1, len(rows) // _PATCHES_FOR_STAINS)]])
                 if own:
                     stains[str(patient)] = own
-        return cls(data, stains)
+        return cls(data, stains, soft_labels(data, config.loss.soft_edges))
+
+
+def soft_labels(data: PatchArray, share: float) -> np.ndarray:
+    """Mix `share` of the mean label of the 3x3 patches around each into its label: (n,) float32.
+
+    Only where at least six of these are there, the patch itself among them: of scattered patches nothing is known.
+    """
+    targets = data.labels.astype(np.float32)
+    if not share:
+        return targets
+    for grid in place_patches(data.patches, data.size).values():
+        there = grid != MISSING
+        idc = there & (data.labels[grid] == 1)
+        count, positive = (uniform_filter(v.astype(np.float32), 3, mode="constant") * 9 for v in (there, idc))
+        known = there & (count > 5.5)
+        rows = grid[known]
+        targets[rows] = (1 - share) * data.labels[rows] + share * positive[known] / count[known]
+    return targets
 
 
 class Batches(keras.utils.PyDataset):
-    """One epoch: (pixels (b, s, s, 3) uint8, labels (b, 1) float32, weights (b,) float32)."""
+    """One epoch: (pixels (b, s, s, 3) uint8, labels (b, 1) float32, weights (b,) float32).
+
+    For a loss with consistency the second half of a batch has the patches of the first in another form; each patch is
+    then seen twice in an epoch.
+    """
 
     def __init__(self, training: TrainingSet, config: TrainConfig, epoch: int) -> None:
         """Draw the order of epoch number `epoch`; only whole batches are taken."""
         super().__init__(workers=1, use_multiprocessing=False)
         self._training, self._config, self._epoch = training, config, epoch
+        self._forms = 2 if config.loss.consistency else 1
+        self._size = max(1, config.fit.batch_size // self._forms)
         labels = training.data.labels
         self._order = np.random.default_rng([config.fit.seed, epoch]).permutation(len(labels))
         self._weights = np.ones(2, np.float32)
@@ -58,14 +86,19 @@ class Batches(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         """Return the number of whole batches."""
-        return len(self._order) // self._config.fit.batch_size
+        return len(self._order) // self._size
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return one augmented batch."""
-        size = self._config.fit.batch_size
-        rows = np.sort(self._order[index * size : (index + 1) * size])
+        rows = np.sort(self._order[index * self._size : (index + 1) * self._size])
         rng = np.random.default_rng([self._config.fit.seed, self._epoch, index])
         data = self._training.data
+        forms = [self._form(rows, rng) for _ in range(self._forms)]
+        targets = np.tile(self._training.targets[rows], self._forms)
+        weights = np.tile(self._weights[data.labels[rows]], self._forms)
+        return np.concatenate(forms), targets.astype(np.float32)[:, None], weights
+
+    def _form(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        data = self._training.data
         pixels = augment(data.pixels[rows], self._config.augment, rng, data.patients[rows], self._training.stains)
-        labels = data.labels[rows]
-        return pixels, labels.astype(np.float32)[:, None], self._weights[labels]
+        return reform(pixels, self._config.formation, rng) if self._config.formation.share else pixels

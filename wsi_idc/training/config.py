@@ -70,13 +70,50 @@ class AugmentConfig(_Section):
     macenko: float = Field(0.0, ge=0, le=1, description="share of patches given the stains of another patient")
 
 
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class FormationConfig(_Section):
+    """How pixels come about (optics, resampling, colour, codec): `share` of all patches are formed anew.
+
+    Of these, the share that each key names is resampled, brought to a coarser scale and back, blurred or sharpened,
+    given other tones, noise, or compressed; the keys behind it say how much at most. For the context network all
+    patches of a section are formed alike, as a slide is compressed as a whole.
+    """
+
+    share: _Share = 0.0
+    resample: _Share = 0.5
+    scale: float = Field(0.1, ge=0, lt=0.15, description="the window is larger or smaller than the patch by this")
+    coarser: _Share = 0.15
+    blur: _Share = 0.4
+    blur_px: float = Field(1.1, ge=0, description="deviation of the Gaussian")
+    sharpen: _Share = 0.2
+    sharpen_amount: float = Field(1.5, ge=0)
+    tone: _Share = 0.7
+    gamma: float = Field(0.2, ge=0, lt=1)
+    gain: float = Field(0.13, ge=0, lt=1)
+    white_point: float = Field(0.05, ge=0, lt=1)
+    saturation: float = Field(0.35, ge=0, le=1)
+    noise: _Share = 0.2
+    noise_grey: float = Field(8.0, ge=0)
+    jpeg: _Share = 0.5
+    jpeg_quality: int = Field(40, ge=1, lt=98, description="lowest; the highest is 97")
+
+
 class LossConfig(_Section):
-    """Cross-entropy, or focal loss (Lin et al. 2017) with `gamma`; classes weighted as they come, or evenly."""
+    """Cross-entropy, or focal loss (Lin et al. 2017) with `gamma`; classes weighted as they come, or evenly.
+
+    With `consistency`, a batch holds every patch in two forms, and the loss has that many times the divergence between
+    what is said of the two (stability training, Zheng et al. 2016). With `soft_edges`, that share of the label of a
+    patch is the mean label of the 3x3 patches around it, where these are known: outlines are coarse.
+    """
 
     kind: Literal["crossentropy", "focal"] = "crossentropy"
     gamma: float = Field(2.0, ge=0)
     class_weights: Literal["none", "balanced"] = "none"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    consistency: float = Field(0.0, ge=0)
+    soft_edges: float = Field(0.0, ge=0, lt=1)
 
 
 class OptimizerConfig(_Section):
@@ -112,7 +149,8 @@ class ContextConfig(_Section):
     """How the context network is fitted: `steps` batches of windows of `side` patches, in `variants` views.
 
     It is the mean of `members`, each with a seed of its own. With 0 steps it stays as it is, which is of use with the
-    context network of `model.init`.
+    context network of `model.init`. In a share `sparse` of the windows IDC patches of the section are taken out, a
+    random part of them or all, from the window and from the mean of its slide: a slide need not hold cancer.
     """
 
     members: int = Field(1, ge=1)
@@ -126,6 +164,7 @@ class ContextConfig(_Section):
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.02, ge=0)
     seed: int = Field(0, ge=0)
+    sparse: float = Field(0.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _within_a_package(self) -> ContextConfig:
@@ -140,6 +179,7 @@ class TrainConfig(_Section):
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     augment: AugmentConfig = AugmentConfig()
+    formation: FormationConfig = FormationConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     fit: FitConfig = FitConfig()

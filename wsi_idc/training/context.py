@@ -16,7 +16,8 @@ from wsi_idc.inference.predictor import slide_sums
 from wsi_idc.inference.symmetry import symmetry
 from wsi_idc.models.architectures import context_mean, context_network
 from wsi_idc.training.augment import StainChange, change_stain
-from wsi_idc.training.config import AugmentConfig, ContextConfig
+from wsi_idc.training.config import ContextConfig, TrainConfig
+from wsi_idc.training.formation import Formation
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class SectionFeatures:
 
     `grids` has for each patient (rows, cols) row numbers into `labels` (n,) and into each of `variants`, (n, f)
     float16, MISSING where there is no patch. Variant 0 is the patches as they are; variant v has them changed by
-    symmetry v % 8 and by a stain change of the patient.
+    symmetry v % 8, and by a stain change and a formation of the patient.
     """
 
     grids: dict[str, np.ndarray]
@@ -45,29 +46,32 @@ class SectionFeatures:
 def encode_sections(
     encoder: keras.Model,
     data: PatchArray,
-    config: ContextConfig,
-    augment: AugmentConfig,
+    config: TrainConfig,
     cache: Path,
     on_view: Callable[[int], None] | None = None,
 ) -> SectionFeatures:
-    """Encode patches as they are, and in `config.variants` - 1 other views of their sections.
+    """Encode patches as they are, and in `config.context.variants` - 1 other views of their sections.
 
-    Each view is kept as a file in `cache`, and not computed again where it is there.
+    A view changes all patches of a patient alike, as a slide is stained, scanned and compressed as a whole. Each is
+    kept as a file in `cache`, and not computed again where it is there.
     """
     names = np.unique(data.patients)
     owner = np.searchsorted(names, data.patients)
     encoded = []
-    for variant in range(config.variants):
+    for variant in range(config.context.variants):
         file = cache / f"view-{variant}.npy"
         if not file.exists():
-            rng = np.random.default_rng([config.seed, variant])
-            change = StainChange.draw(len(names), rng, augment.stain_scale, augment.stain_shift)
+            rng = np.random.default_rng([config.context.seed, variant])
+            change = StainChange.draw(len(names), rng, config.augment.stain_scale, config.augment.stain_shift)
+            formations = [Formation.draw(config.formation, data.size, rng) for _ in names]
             parts = []
             for start in range(0, len(data), 256):
                 rows = slice(start, start + 256)
                 view = symmetry(np.asarray(data.pixels[rows]), variant % 8, axes=(1, 2))
                 if variant:
                     view = change_stain(view, change.take(owner[rows]))
+                    pairs = zip(view, owner[rows], strict=True)
+                    view = np.stack([formations[who].apply(patch, rng) for patch, who in pairs])
                 found = encoder.predict_on_batch(np.ascontiguousarray(view))
                 parts.append(keras.ops.convert_to_numpy(found).astype(np.float16))
             with replacing(file) as temporary, temporary.open("wb") as stream:
@@ -81,7 +85,8 @@ def encode_sections(
 class SectionWindows(keras.utils.PyDataset):
     """Random windows of sections, each in a random view.
 
-    In every other one neighbours are missing at random; in every other one the slide is known by some patches only.
+    In every other one neighbours are missing at random; in every other one the slide is known by some patches only; in
+    a share `config.sparse` IDC patches are not there.
     """
 
     def __init__(self, features: SectionFeatures, config: ContextConfig) -> None:
@@ -111,21 +116,37 @@ class SectionWindows(keras.utils.PyDataset):
     def _window(self, patient: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         side = self._config.side
         variant = int(rng.integers(len(self._features.variants)))
-        grid = np.pad(symmetry(self._features.grids[patient], variant % 8), side, constant_values=MISSING)
+        numbers = symmetry(self._features.grids[patient], variant % 8)
+        thinned = bool(rng.random() < self._config.sparse)
+        if thinned:
+            numbers = self._without_idc(numbers, rng)
+        grid = np.pad(numbers, side, constant_values=MISSING)
         middle = rng.choice(np.argwhere(grid != MISSING))
         top, left = middle - rng.integers(0, side, 2)
         window = grid[top : top + side, left : left + side].copy()
         if rng.random() < 0.5:
             window[rng.random(window.shape) < rng.random()] = MISSING
         values = self._features.variants[variant][window].astype(np.float32)
-        return values * (window != MISSING)[..., None], window, self._slide(patient, variant, rng)
+        slide = self._slide(None if thinned else patient, numbers[numbers != MISSING], variant, rng)
+        return values * (window != MISSING)[..., None], window, slide
 
-    def _slide(self, patient: str, variant: int, rng: np.random.Generator) -> np.ndarray:
-        rows = self._features.rows(patient)
+    def _without_idc(self, numbers: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Take IDC patches out, all of them every other time; where nothing else is there, none."""
+        idc = (numbers != MISSING) & (self._features.labels[numbers] == 1)
+        share = 1.0 if rng.random() < 0.5 else rng.random()
+        left = np.where(idc & (rng.random(numbers.shape) < share), MISSING, numbers)
+        return left if (left != MISSING).any() else numbers
+
+    def _slide(
+        self, patient: str | None, rows: np.ndarray, variant: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Sum up the slide that `rows` are the patches of; kept where it is that of a whole `patient`."""
         if rng.random() < 0.5:
             # As many of one as of thousands: their mean is uncertain, and need not have the patient's share of IDC.
             count = int(np.exp(rng.uniform(0, np.log(len(rows) + 1))))
             return self._features.slide(rng.choice(rows, count, replace=False), variant)
+        if patient is None:
+            return self._features.slide(rows, variant)
         if (patient, variant) not in self._whole:
             self._whole[patient, variant] = self._features.slide(rows, variant)
         return self._whole[patient, variant]

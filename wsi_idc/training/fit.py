@@ -48,11 +48,38 @@ def make_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
 
 def make_loss(config: LossConfig) -> keras.losses.Loss:
     """Make the loss that `config` names, of logits."""
+    loss: keras.losses.Loss
     if config.kind == "focal":
-        return keras.losses.BinaryFocalCrossentropy(
-            gamma=config.gamma, from_logits=True, label_smoothing=config.label_smoothing
+        loss = keras.losses.BinaryFocalCrossentropy(
+            gamma=config.gamma, from_logits=True, label_smoothing=config.label_smoothing, reduction="none"
         )
-    return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
+    else:
+        loss = keras.losses.BinaryCrossentropy(
+            from_logits=True, label_smoothing=config.label_smoothing, reduction="none"
+        )
+    return _PairLoss(loss, config.consistency)
+
+
+class _PairLoss(keras.losses.Loss):
+    """A loss of each patch, and how far what is said of its other form, half a batch away, diverges from it."""
+
+    def __init__(self, loss: keras.losses.Loss, consistency: float) -> None:
+        super().__init__(name="loss")
+        self._loss, self._consistency = loss, consistency
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        own = self._loss(y_true, y_pred)
+        if not self._consistency:
+            return own
+        ops = keras.ops
+        here = y_pred[:, 0]
+        half = ops.shape(here)[0] // 2
+        # What the other form is taken for is a target, not something to be moved as well.
+        other = ops.stop_gradient(ops.concatenate([here[half:], here[:half]]))
+        p = ops.sigmoid(other)
+        # Kullback-Leibler divergence of two Bernoulli distributions, from their logits.
+        divergence = p * (other - here) + ops.softplus(here) - ops.softplus(other)
+        return own + self._consistency * divergence
 
 
 class _Step(keras.callbacks.Callback):

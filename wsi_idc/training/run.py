@@ -229,10 +229,10 @@ def _fit_networks(
     if not config.model.context:
         return {"encoder": model}, {"val": predict_logits(model, val.pixels)}
     encoder = feature_encoder(model)
-    single = config.context.model_copy(update={"variants": 1})
-    features = encode_sections(encoder, training.data, config.context, config.augment, run / "views", hooks.on_view)
+    single = config.model_copy(update={"context": config.context.model_copy(update={"variants": 1})})
+    features = encode_sections(encoder, training.data, config, run / "views", hooks.on_view)
     context = fit_context(context, features, config.context) if context else fit_new_context(features, config.context)
-    found = encode_sections(encoder, val, single, config.augment, run / "views-val")
+    found = encode_sections(encoder, val, single, run / "views-val")
     logits = {
         "val": context_logits(context, found),
         "val_lone_patches": lone_logits(context, found),
