@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from wsi_idc.base.extras import needs_extra
-from wsi_idc.cli.options import chosen_model, engine_option, print_table
+from wsi_idc.cli.options import chosen_model, engine_option, print_table, progress_bar
 
 
 @click.command()
@@ -21,6 +23,11 @@ from wsi_idc.cli.options import chosen_model, engine_option, print_table
     help="Model package, by name or folder; several times for an ensemble.  [default: the shipped one]",
 )
 @click.option("--tta", is_flag=True, help="Look at the patches turned and flipped in all eight ways.")
+@click.option(
+    "--perturb",
+    is_flag=True,
+    help="Also measure under a fixed set of perturbations (codec, sharpness, scale, colour) and with less cancer.",
+)
 @engine_option
 @click.option(
     "--split",
@@ -33,6 +40,7 @@ def evaluate(
     data: Path,
     models: tuple[str, ...],
     tta: bool,
+    perturb: bool,
     engine: str,
     split: str | None,
     patients: Path | None,
@@ -54,7 +62,15 @@ def evaluate(
         from wsi_idc.evaluation.evaluate import evaluate_model
 
     packages = [chosen_model(name) for name in models or [None]]
-    metrics = evaluate_model(data, packages, output, who[0], tta=tta, engine=engine)
+    with progress_bar("{task.description}") as bar:
+        task = bar.add_task("perturbations", visible=False)
+
+        def on_change(name: str, done: int, total: int) -> None:
+            bar.update(task, description=name, completed=done, total=total, visible=True)
+
+        metrics = evaluate_model(
+            data, packages, output, who[0], tta=tta, engine=engine, perturb=perturb, on_change=on_change
+        )
     for note in metrics["notes"]:
         click.echo(note, err=True)
     click.echo(f"{metrics['n_patches']} patches of {metrics['n_patients']} patients, threshold {metrics['threshold']}")
@@ -64,7 +80,21 @@ def evaluate(
             low, high = map(_number, entry["ci95"])
             rows.append((name, _number(entry["value"]), f"{low} to {high}" if low != "-" else "-"))
     print_table(rows)
+    if perturb:
+        _print_robustness(metrics["robustness"])
     click.echo(output / "report.html")
+
+
+def _print_robustness(robustness: Mapping[str, Any]) -> None:
+    """Print what changes under each perturbation, beside the patches as they are."""
+    own = robustness["unperturbed"]
+    rows = [("perturbation", "AUC", "F1", "changed", "area", "Dice")]
+    for name, v in {"none": own, **robustness["perturbations"]}.items():
+        against = [f"{v[key] - own[key]:+.4f}" if name != "none" else _number(v[key]) for key in ("auc", "f1")]
+        rows.append((name, *against, *(f"{v[key]:.3f}" for key in ("changed", "area_ratio", "dice"))))
+    print_table(rows)
+    for share, v in robustness["prevalence"].items():
+        click.echo(f"{float(share):.0%} of the IDC patches left: {1 - v['specificity']:.4f} of the others called IDC")
 
 
 def _number(value: float) -> str:

@@ -30,16 +30,29 @@ _KEYS = {
 @click.option("--weights", metavar="none|imagenet|FILE", help="model.weights")
 @click.option("--init", metavar="NAME|DIR", help="model.init: go on from this model package.")
 @click.option("--split", metavar="official|DIR", help="data.split: what `wsi-idc data split` wrote.")
+@click.option(
+    "--folds",
+    metavar="N|hospital",
+    help="Train once for each of N folds of the patients, or with each hospital held out; test patients in none.",
+)
 @click.option("--epochs", type=click.IntRange(0), help="fit.epochs")
 @click.option("--seed", type=click.IntRange(0), help="fit.seed")
-def train(data: Path, output: Path, config: Path | None, settings: tuple[str, ...], **shortcuts: str | int) -> None:
+def train(
+    data: Path, output: Path, config: Path | None, settings: tuple[str, ...], folds: str | None, **shortcuts: str | int
+) -> None:
     """Train a model on the labelled patches in DATA (Kaggle's layout).
 
     What is trained and how is in a TOML file; --set and the options above it come first. The configuration is kept with
     the run. The same command again goes on where it was interrupted. `wsi-idc models package` makes a model of the run.
+
+    With --folds a training for each fold goes into a folder of its own, and out-of-fold.csv has what is said of every
+    patch by the model that had not seen its patient.
     """
+    if folds is not None and folds != "hospital" and not (folds.isdecimal() and int(folds) > 1):
+        raise click.BadParameter(f"{folds}: give a number of folds, at least 2, or hospital", param_hint="--folds")
     with needs_extra("train"):
         from wsi_idc.training.config import override, read_config
+        from wsi_idc.training.folds import train_folds
         from wsi_idc.training.run import Hooks
         from wsi_idc.training.run import train as run_training
 
@@ -65,10 +78,22 @@ def train(data: Path, output: Path, config: Path | None, settings: tuple[str, ..
         def on_view(done: int) -> None:
             bar.update(views, completed=done, visible=True)
 
-        result = run_training(data, chosen, output, Hooks(on_batch, on_epoch, on_view, on_data))
+        hooks = Hooks(on_batch, on_epoch, on_view, on_data)
+        if folds is None:
+            result = run_training(data, chosen, output, hooks)
+        else:
+
+            def on_fold(name: str, metrics: dict[str, Any]) -> None:
+                click.echo(_numbers(name, metrics))
+
+            result = train_folds(data, chosen, folds, output, hooks, on_fold)
     click.echo(f"temperature {result['temperature']}, threshold {result['threshold']}, cross-validated over patients:")
     for group, values in result["metrics"].items():
-        named = ((k, values[k]["value"]) for k in ("auc", "f1", "balanced_accuracy", "accuracy", "ece"))
-        numbers = (f"{k} {value:.4f}" for k, value in named if value is not None)
-        click.echo(f"  {group:22}{values['patients']:3} patients  {'  '.join(numbers)}")
+        click.echo(_numbers(group, values))
     click.echo(output)
+
+
+def _numbers(group: str, values: dict[str, Any]) -> str:
+    named = ((k, values[k]["value"]) for k in ("auc", "f1", "balanced_accuracy", "accuracy", "ece"))
+    numbers = (f"{k} {value:.4f}" for k, value in named if value is not None)
+    return f"  {group:22}{values['patients']:3} patients  {'  '.join(numbers)}"

@@ -71,18 +71,18 @@ def write_context_package(folder: Path, halo: int = 2) -> ModelPackage:
     return write_package(folder, FACTS | {"name": "context", "halo": halo}, {"encoder": encoder, "context": context})
 
 
-def write_unchecked_package(folder: Path, network: keras.Model) -> ModelPackage:
+def write_unchecked_package(folder: Path, network: keras.Model, **facts: object) -> ModelPackage:
     """Write a package around a Keras network of patches, without the checks of the exporter."""
     folder.mkdir()
     network.save(folder / "encoder.keras")
     digest = hashlib.sha256((folder / "encoder.keras").read_bytes()).hexdigest()
-    facts = FACTS | {
+    document = FACTS | {
         "format": "wsi-idc-model",
         "format_version": 1,
         "preprocessing": {"input": "uint8 RGB, NHWC", "scaling": "inside the network"},
         "networks": {"encoder": {"keras": {"file": "encoder.keras", "sha256": digest}}},
     }
-    (folder / "model.json").write_text(json.dumps(facts))
+    (folder / "model.json").write_text(json.dumps(document | facts))
     return load_package(folder)
 
 

@@ -13,7 +13,7 @@ from wsi_idc.models.architectures import (
     feature_encoder,
     separable_residual_cnn,
 )
-from wsi_idc.training.config import AugmentConfig, ContextConfig
+from wsi_idc.training.config import AugmentConfig, ContextConfig, FormationConfig, TrainConfig
 from wsi_idc.training.context import (
     SectionFeatures,
     SectionWindows,
@@ -123,8 +123,8 @@ def test_the_first_view_is_the_patches_as_they_are_and_the_others_differ(tmp_pat
     encoder = feature_encoder(separable_residual_cnn(widths=(4, 8)))
     pixels = np.random.default_rng(0).integers(0, 256, (4, 50, 50, 3), dtype=np.uint8)
     data = PatchArray(pixels, [patch("ab"[n // 2], 0, n, n % 2) for n in range(4)], 0)
-    views = []
-    found = encode_sections(encoder, data, ContextConfig(variants=3), AugmentConfig(), tmp_path, views.append)
+    views, config = [], TrainConfig(context=ContextConfig(variants=3))
+    found = encode_sections(encoder, data, config, tmp_path, views.append)
     assert views == [1, 2, 3]
     np.testing.assert_allclose(found.variants[0], encoder.predict_on_batch(pixels), rtol=1e-2, atol=1e-3)
     assert np.abs(found.variants[0] - found.variants[1]).max() > 1e-3
@@ -135,7 +135,7 @@ def test_the_first_view_is_the_patches_as_they_are_and_the_others_differ(tmp_pat
         raise AssertionError("encoded again")
 
     encoder.predict_on_batch = encodes_nothing
-    again = encode_sections(encoder, data, ContextConfig(variants=3), AugmentConfig(), tmp_path)
+    again = encode_sections(encoder, data, config, tmp_path)
     np.testing.assert_array_equal(np.stack(again.variants), np.stack(found.variants))
 
 
@@ -144,12 +144,26 @@ def test_a_view_is_turned_and_stained_as_it_says(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (3, 50, 50, 3), dtype=np.uint8)
     data = PatchArray(pixels, [patch("a", 0, n) for n in range(3)], 0)
     none = AugmentConfig(stain_scale=0, stain_shift=0)
-    found = encode_sections(encoder, data, ContextConfig(variants=10), none, tmp_path)
+    config = TrainConfig(context=ContextConfig(variants=10), augment=none)
+    found = encode_sections(encoder, data, config, tmp_path)
     for variant in range(10):
         turned = np.ascontiguousarray(symmetry(pixels, variant % 8, axes=(1, 2)))
         expected = encoder.predict_on_batch(turned)
         # Stains of factor 1 change pixels by rounding only.
         np.testing.assert_allclose(found.variants[variant], expected, rtol=2e-2, atol=5e-3)
+
+
+def test_all_patches_of_a_section_are_formed_alike(tmp_path):
+    """The same pixels at two places of a patient stay the same in every view, and another patient's do not."""
+    encoder = feature_encoder(separable_residual_cnn(widths=(4, 8)))
+    one = np.random.default_rng(0).integers(0, 256, (1, 50, 50, 3), dtype=np.uint8)
+    data = PatchArray(np.repeat(one, 4, axis=0), [patch("ab"[n // 2], 0, n, n % 2) for n in range(4)], 0)
+    formation = FormationConfig(share=1.0, noise=0.0)
+    config = TrainConfig(context=ContextConfig(variants=4), formation=formation)
+    found = encode_sections(encoder, data, config, tmp_path)
+    for view in found.variants[1:]:
+        np.testing.assert_array_equal(view[0], view[1])
+        assert np.abs(view[0] - view[2]).max() > 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +203,24 @@ def test_the_slide_of_a_window_is_all_its_patches_or_some(numbered):
     assert max(counts) >= 30
     # The numbers of patches are positive in view 0 and negative in view 1, and none is counted twice.
     assert all(abs(s[0]) >= n * (n + 1) / 2 for s in slides if (n := int(s[-1])))
+
+
+def test_a_sparse_window_has_its_slide_without_the_same_patches(numbered):
+    """With IDC patches taken out, neither the window nor the sums of its slide hold more of them than are left."""
+    windows = SectionWindows(numbered, ContextConfig(steps=30, batch_size=6, side=12, sparse=1.0))
+    idc = {n + 1 for n in numbered.rows("big").tolist() if numbered.labels[n]}
+    free = idc_free_slides = 0
+    whole = len(numbered.rows("big"))
+    for index in range(30):
+        (features, _, slides), _, _ = windows[index]
+        for window, slide in zip(features[..., 0], slides, strict=True):
+            shown = set(np.abs(window[window != 0]).astype(int).tolist())
+            if shown <= set(range(1, whole + 1)):
+                free += not shown & idc
+                idc_free_slides += int(slide[-1]) == whole - len(idc)
+                assert slide[-1] <= whole
+    assert free > 30
+    assert idc_free_slides > 15
 
 
 def test_a_view_of_a_section_is_turned_as_its_patches_were(numbered):

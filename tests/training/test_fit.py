@@ -5,10 +5,11 @@ import keras
 import numpy as np
 import pytest
 
+from wsi_idc.data.kaggle import LabelledPatch
 from wsi_idc.data.store import PatchArray
 from wsi_idc.errors import DataError
-from wsi_idc.training.batches import Batches, TrainingSet
-from wsi_idc.training.config import LossConfig, OptimizerConfig, read_config
+from wsi_idc.training.batches import Batches, TrainingSet, soft_labels
+from wsi_idc.training.config import LossConfig, OptimizerConfig, override, read_config
 from wsi_idc.training.fit import BEST, CHECKPOINT, DivergedError, fit, make_loss, make_optimizer, predict_logits
 
 from helpers import dark_and_bright, listed
@@ -317,3 +318,48 @@ def test_stains_are_estimated_only_where_they_are_exchanged():
     pixels[np.arange(128) % 4 == 3] = 250
     found = TrainingSet.of(PatchArray(pixels, listed([0, 1] * 64, size=SIZE), 0), config)
     assert set(found.stains) == {"0", "1", "2"}, "the fourth patient is glass"
+
+
+def test_consistency_adds_the_divergence_between_the_two_forms():
+    """By hand: logits 0 and 2 of one patch, labelled 1, say 0.5 and 0.8808."""
+    labels, logits = np.array([[1.0], [1.0]], np.float32), np.array([[0.0], [2.0]], np.float32)
+    own = np.array([np.log(2), np.log1p(np.exp(-2))])
+    q, p = 0.5, 1 / (1 + np.exp(-2))
+    # What the first says, 0.5, against the second, and the other way round.
+    apart = [
+        p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)),
+        q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p)),
+    ]
+    for weight in (0.0, 0.5):
+        loss = make_loss(LossConfig(consistency=weight))
+        found = float(keras.ops.convert_to_numpy(loss(labels, logits)))
+        assert found == pytest.approx((own + weight * np.array(apart)).mean(), rel=1e-5)
+
+
+def test_a_batch_with_consistency_has_every_patch_in_two_forms():
+    config = read_config(None, [*SMALL, "loss.consistency=1.0", "augment.symmetries=false"])
+    plain = override(config, {"augment.stain_scale": 0.0, "augment.stain_shift": 0.0})
+    pixels, _, _ = Batches(TrainingSet.of(TRAINING, plain), plain, 0)[0]
+    assert len(pixels) == 8
+    assert (pixels[:4] == pixels[4:]).all()
+    batches = Batches(TrainingSet.of(TRAINING, config), config, 0)
+    pixels, labels, _ = batches[0]
+    assert (pixels[:4] != pixels[4:]).any(axis=(1, 2, 3)).all()
+    assert (labels[:4] == labels[4:]).all()
+    # An epoch sees each patch twice.
+    assert len(batches) == len(TRAINING) // 4
+
+
+def test_labels_soften_towards_an_edge_only():
+    """A section of 5x5, its left two columns IDC; and a lone IDC patch."""
+    places = [LabelledPatch(None, "a", 50 * c + 1, 50 * r + 1, int(c < 2)) for r in range(5) for c in range(5)]
+    places.append(LabelledPatch(None, "b", 1, 1, 1))
+    data = PatchArray(np.zeros((26, 50, 50, 3), np.uint8), places, 0)
+    soft = soft_labels(data, 0.3)
+    section = soft[:25].reshape(5, 5)
+    # Inside, a third of the neighbourhood of the second column is not IDC.
+    np.testing.assert_allclose(section[2], [1.0, 0.7 + 0.3 * 2 / 3, 0.3 / 3, 0.0, 0.0], atol=1e-6)
+    # Corners have four of nine patches around them known, too few; the lone patch has itself.
+    assert section[0, 0] == 1.0
+    assert soft[25] == 1.0
+    assert (soft_labels(data, 0.0) == data.labels).all()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -36,6 +36,7 @@ from wsi_idc.evaluation.metrics import (
     uncertainty_metrics,
     write_json,
 )
+from wsi_idc.evaluation.perturb import Perturbation
 from wsi_idc.inference.choose import choose_engine, make_engine
 from wsi_idc.inference.ensemble import Ensemble
 from wsi_idc.inference.predictor import Predictor
@@ -74,8 +75,10 @@ class Predictions:
         return np.array([p.patient for p in self.patches])
 
 
-def predict_patches(patches: Sequence[LabelledPatch], ensemble: Ensemble) -> Predictions:
-    """Predict patches, each with its neighbours of the same patient.
+def predict_patches(
+    patches: Sequence[LabelledPatch], ensemble: Ensemble, perturbation: Perturbation | None = None
+) -> Predictions:
+    """Predict patches, each with its neighbours of the same patient; with a `perturbation`, what is made of them by it.
 
     Patches of another size than the models' are left out and counted, and so is a second one at a place. Raises
     DataError where nothing is left, ModelError where what comes out is no number.
@@ -88,11 +91,7 @@ def predict_patches(patches: Sequence[LabelledPatch], ensemble: Ensemble) -> Pre
             continue
         grid = place_patches(own, size)[patient]
         present = grid != MISSING
-        canvas = np.zeros((*grid.shape, size, size, 3), np.uint8)
-        canvas[present] = pixels[grid[present]]
-        rows, cols = grid.shape
-        block = canvas.swapaxes(1, 2).reshape(rows * size, cols * size, 3)
-        combined = ensemble.look(block, present)
+        combined = ensemble.look(_block(pixels, grid, perturbation), present)
         idc = present & (np.array([p.label for p in own])[grid] == 1)
         border = np.where(idc, count_neighbours(present & ~idc), count_neighbours(idc)) > 0
         whole = np.full(grid.shape, is_whole_section(present))
@@ -107,6 +106,18 @@ def predict_patches(patches: Sequence[LabelledPatch], ensemble: Ensemble) -> Pre
         raise ModelError(f"{names}: gives no number for {lost} of {len(kept)} patches; train or install it again")
     spread = uncertainty if ensemble.n_views > 1 else None
     return Predictions(kept, probability, uncalibrated, spread, border, whole, len(patches) - len(kept))
+
+
+def _block(pixels: np.ndarray, grid: np.ndarray, perturbation: Perturbation | None) -> np.ndarray:
+    """Lay patches (n, s, s, 3) by their numbers in `grid` (r, c): (r * s, c * s, 3), white where there is none."""
+    if perturbation and not perturbation.whole:
+        pixels = perturbation.patches(pixels)
+    rows, cols = grid.shape
+    size = pixels.shape[1]
+    canvas = np.full((rows, cols, size, size, 3), 255, np.uint8)
+    canvas[grid != MISSING] = pixels[grid[grid != MISSING]]
+    block = canvas.swapaxes(1, 2).reshape(rows * size, cols * size, 3)
+    return perturbation.section(block) if perturbation and perturbation.whole else block
 
 
 def measure(predictions: Predictions, threshold: float, resamples: int = 1000) -> dict[str, Any]:
@@ -209,13 +220,19 @@ def evaluate_model(
     *,
     tta: bool = False,
     engine: str = "auto",
+    perturb: bool = False,
+    on_change: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Measure models, several as an ensemble, on labelled patches and write the results into `output`.
+
+    With `perturb` also under every perturbation of `wsi_idc.evaluation.perturb`, and with fewer IDC patches;
+    `on_change` hears the name of each, its number and how many there are.
 
     `who` is a part of the official split, for its patients that `data` holds, or a file, for all that it lists. The
     folder must be new or empty (OutputError), so that two evaluations are never mixed. Returns the metrics.
     """
-    from wsi_idc.evaluation.plots import draw_figures
+    from wsi_idc.evaluation.plots import draw_figures, draw_robustness
+    from wsi_idc.evaluation.robustness import measure_robustness
     from wsi_idc.runs.report import write_evaluation
 
     patches = _index(data, who)
@@ -230,7 +247,11 @@ def evaluate_model(
             "tta": tta,
             **measure(predictions, ensemble.threshold),
         }
+        if perturb:
+            metrics["robustness"] = measure_robustness(patches, ensemble, predictions, on_change)
         figures = draw_figures(place / "figures", predictions, ensemble.threshold)
+        if perturb:
+            figures.append(draw_robustness(place / "figures", metrics["robustness"]))
         write_predictions(place / "predictions.parquet", predictions, ensemble.threshold)
         text = write_classification_report(place, predictions, ensemble.threshold)
         write_evaluation(place / "report.html", metrics, text, figures)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -74,6 +76,27 @@ def draw_figures(folder: Path, predictions: Predictions, threshold: float) -> li
     }
     folder.mkdir(parents=True, exist_ok=True)
     return [draw_panels(folder / f"{name}.png", [draw]) for name, draw in figures.items()]
+
+
+def draw_robustness(folder: Path, robustness: Mapping[str, Any]) -> Path:
+    """Draw, for each perturbation, how far F1 and AUC fall and how many patches change class; return the PNG file."""
+    names = list(robustness["perturbations"])
+    values = list(robustness["perturbations"].values())
+    at, own = np.arange(len(names)), robustness["unperturbed"]
+
+    def against(axes: Axes, key: str, title: str, changes: list[float], bar: float) -> None:
+        axes.barh(at, changes, color=["#c1440e" if c > bar else "#3b6ea5" for c in changes])
+        axes.axvline(bar, color="grey", linestyle="--")
+        axes.set(title=title, xlabel=key, ylim=(len(names) - 0.4, -0.6))
+        axes.set_yticks(at, names, fontsize=7)
+        axes.grid(axis="x", alpha=0.3)
+
+    panels: list[Panel] = [
+        lambda axes: against(axes, "fall of AUC", "AUC", [own["auc"] - v["auc"] for v in values], 0.008),
+        lambda axes: against(axes, "fall of F1", "F1", [own["f1"] - v["f1"] for v in values], 0.02),
+        lambda axes: against(axes, "share", "Patches that change class", [v["changed"] for v in values], 0.03),
+    ]
+    return draw_panels(folder / "robustness.png", panels, size=(4.6, 0.16 * len(names) + 1))
 
 
 def _not_defined(axes: Axes, labels: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,45 +64,68 @@ def check_validation(patients: np.ndarray, labels: np.ndarray, folds: int = _FOL
 
 
 def cross_validated(
-    logits: np.ndarray, patients: np.ndarray, labels: np.ndarray, folds: int = _FOLDS
+    logits: np.ndarray,
+    patients: np.ndarray,
+    labels: np.ndarray,
+    folds: int = _FOLDS,
+    formed: Sequence[np.ndarray] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Calibrate each patient by temperature and threshold fitted on other patients only.
 
+    Fitted on `logits` (n,) and on those of the same patches in other forms, `formed`; measured on `logits` alone.
     Returns probabilities (n,) float32 and decisions (n,) bool: what the choices are worth on patients never seen.
     """
     probability = np.empty(len(labels), np.float32)
     positive = np.empty(len(labels), bool)
     for here in _folds(patients, folds):
-        temperature = fit_temperature(logits[~here], labels[~here])
-        threshold = fit_threshold(probabilities(logits[~here], temperature), labels[~here])
+        known, marked = _stacked([form[~here] for form in (logits, *formed)], labels[~here])
+        temperature = fit_temperature(known, marked)
+        threshold = fit_threshold(probabilities(known, temperature), marked)
         probability[here] = probabilities(logits[here], temperature)
         positive[here] = probability[here] >= threshold
     return probability, positive
 
 
-def calibrate(logits: np.ndarray, labels: np.ndarray, patients: np.ndarray, whole: np.ndarray) -> dict[str, Any]:
+def _stacked(forms: Sequence[np.ndarray], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate(forms), np.tile(labels, len(forms))
+
+
+def calibrate(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    patients: np.ndarray,
+    whole: np.ndarray,
+    formed: Sequence[np.ndarray] = (),
+) -> dict[str, Any]:
     """Fit temperature and threshold on validation patches, and say what they are worth on patients not used for them.
 
-    `whole` (n,) bool tells patches of whole sections from those of sampled patients. Returns "temperature",
-    "threshold", and "metrics": for all patches, whole sections and sampled patients, each metric with its interval, by
-    temperatures and thresholds cross-validated over the patients.
+    They are fitted on `logits` (n,) and, where there are some, on the logits of the same patches in other forms,
+    `formed`: what is fitted under perturbation survives a shift better (Tomani et al. 2021). What is measured are the
+    patches as they are. `whole` (n,) bool tells patches of whole sections from those of sampled patients. Returns
+    "temperature", "threshold", and "metrics": for all patches, whole sections and sampled patients, each metric with
+    its interval, by temperatures and thresholds cross-validated over the patients.
     """
-    temperature = round(fit_temperature(logits, labels), 4)
+    known, marked = _stacked([logits, *formed], labels)
+    temperature = round(fit_temperature(known, marked), 4)
     # A package takes thresholds between 0 and 1 only.
-    threshold = min(max(round(fit_threshold(probabilities(logits, temperature), labels), 4), 1e-4), 1 - 1e-4)
+    threshold = min(max(round(fit_threshold(probabilities(known, temperature), marked), 4), 1e-4), 1 - 1e-4)
     groups = {"val": np.ones(len(labels), bool), "val_whole_sections": whole, "val_sampled_patients": ~whole}
-    metrics = cross_validated_metrics(logits, labels, patients, groups)
+    metrics = cross_validated_metrics(logits, labels, patients, groups, formed)
     return {"temperature": temperature, "threshold": threshold, "metrics": metrics}
 
 
 def cross_validated_metrics(
-    logits: np.ndarray, labels: np.ndarray, patients: np.ndarray, groups: Mapping[str, np.ndarray]
+    logits: np.ndarray,
+    labels: np.ndarray,
+    patients: np.ndarray,
+    groups: Mapping[str, np.ndarray],
+    formed: Sequence[np.ndarray] = (),
 ) -> dict[str, dict[str, Any]]:
     """Measure groups of patches, (n,) bool by name, calibrated on other patients: each metric with its interval.
 
     Groups without patches are left out.
     """
-    probability, positive = cross_validated(logits, patients, labels)
+    probability, positive = cross_validated(logits, patients, labels, formed=formed)
     metrics = {}
     for name, rows in groups.items():
         if rows.any():

@@ -137,9 +137,7 @@ class SectionWindows(keras.utils.PyDataset):
         left = np.where(idc & (rng.random(numbers.shape) < share), MISSING, numbers)
         return left if (left != MISSING).any() else numbers
 
-    def _slide(
-        self, patient: str | None, rows: np.ndarray, variant: int, rng: np.random.Generator
-    ) -> np.ndarray:
+    def _slide(self, patient: str | None, rows: np.ndarray, variant: int, rng: np.random.Generator) -> np.ndarray:
         """Sum up the slide that `rows` are the patches of; kept where it is that of a whole `patient`."""
         if rng.random() < 0.5:
             # As many of one as of thousands: their mean is uncertain, and need not have the patient's share of IDC.
@@ -192,13 +190,14 @@ def lone_logits(model: keras.Model, features: SectionFeatures) -> np.ndarray:
     return out
 
 
-def context_logits(model: keras.Model, features: SectionFeatures) -> np.ndarray:
-    """Return the logit (n,) of every patch in its section, as it is (variant 0)."""
+def context_logits(model: keras.Model, features: SectionFeatures, variant: int = 0) -> np.ndarray:
+    """Return the logit (n,) of every patch in its section, as it is, or in another view of it."""
     out = np.full(len(features.labels), np.nan, np.float32)
-    for patient, grid in features.grids.items():
+    for patient, placed in features.grids.items():
+        grid = symmetry(placed, variant % 8)
         present = grid != MISSING
-        values = features.variants[0][grid].astype(np.float32) * present[..., None]
-        slide = features.slide(features.rows(patient), 0)
+        values = features.variants[variant][grid].astype(np.float32) * present[..., None]
+        slide = features.slide(features.rows(patient), variant)
         # Called, not predicted: every section has a form of its own, for which it would be compiled.
         logits = model([values[None], present[None, ..., None].astype(np.float32), slide[None]], training=False)
         out[grid[present]] = keras.ops.convert_to_numpy(logits)[0, ..., 0][present]

@@ -30,8 +30,11 @@ from wsi_idc.training.calibrate import calibrate, check_validation, cross_valida
 from wsi_idc.training.config import DataConfig, TrainConfig
 from wsi_idc.training.context import context_logits, encode_sections, fit_context, fit_new_context, lone_logits
 from wsi_idc.training.fit import OnBatch, Record, fit, predict_logits
+from wsi_idc.training.formation import reform
 from wsi_idc.training.logs import draw_history, write_events, write_log
 
+# In how many other forms the validation patches are seen to fit temperature and threshold.
+_FORMS = 3
 CONFIG, RESULT, LOGITS = "config.toml", "run.json", "val-logits.csv"
 
 
@@ -93,7 +96,7 @@ def train(data: Path, config: TrainConfig, run: Path, hooks: Hooks = Hooks()) ->
             temporary.write_text(text, encoding="utf-8")
         if hooks.on_data:
             hooks.on_data(training, val)
-        networks, logits = _fit_networks(model, context, training_set, val, config, run, hooks)
+        networks, logits, formed = _fit_networks(model, context, training_set, val, config, run, hooks)
         _write_logits(run / LOGITS, val, logits["val"])
         for name, network in networks.items():
             with replacing(run / f"{name}.keras") as temporary:
@@ -108,7 +111,7 @@ def train(data: Path, config: TrainConfig, run: Path, hooks: Hooks = Hooks()) ->
             # More than none only where patches were split, not patients.
             "patients_in_both": len(trained_on & set(val.patients.tolist())),
             "left_out": training.left_out + val.left_out,
-        } | calibrate(logits.pop("val"), val.labels, val.patients, whole_sections(val))
+        } | calibrate(logits.pop("val"), val.labels, val.patients, whole_sections(val), formed)
         for name, others in logits.items():
             everything = {name: np.ones(len(val), bool)}
             result["metrics"] |= cross_validated_metrics(others, val.labels, val.patients, everything)
@@ -208,11 +211,13 @@ def _fit_networks(
     config: TrainConfig,
     run: Path,
     hooks: Hooks,
-) -> tuple[dict[str, keras.Model], dict[str, np.ndarray]]:
-    """Return the networks, and the logits of the validation patches: "val" are those of the model.
+) -> tuple[dict[str, keras.Model], dict[str, np.ndarray], list[np.ndarray]]:
+    """Return the networks, the logits of the validation patches, and those of their other forms, to calibrate by.
 
-    With a context network also what it makes of each patch alone, and what the patch network does.
+    Of the patches as they are "val" are the logits of the model; with a context network also what it makes of each
+    patch alone, and what the patch network does.
     """
+    forms = _FORMS if config.formation.share else 0
     with closing(Writer(str(run / "tensorboard"))) as events, _precision(model, config.fit.mixed_precision):
 
         def on_epoch(history: list[Record]) -> None:
@@ -227,15 +232,18 @@ def _fit_networks(
         write_log(run, history)
         draw_history(run, history)
     if not config.model.context:
-        return {"encoder": model}, {"val": predict_logits(model, val.pixels)}
+        rng = np.random.default_rng(config.fit.seed)
+        others = [predict_logits(model, reform(np.asarray(val.pixels), config.formation, rng)) for _ in range(forms)]
+        return {"encoder": model}, {"val": predict_logits(model, val.pixels)}, others
     encoder = feature_encoder(model)
-    single = config.model_copy(update={"context": config.context.model_copy(update={"variants": 1})})
+    seen = config.model_copy(update={"context": config.context.model_copy(update={"variants": 1 + forms})})
     features = encode_sections(encoder, training.data, config, run / "views", hooks.on_view)
     context = fit_context(context, features, config.context) if context else fit_new_context(features, config.context)
-    found = encode_sections(encoder, val, single, run / "views-val")
+    found = encode_sections(encoder, val, seen, run / "views-val")
     logits = {
         "val": context_logits(context, found),
         "val_lone_patches": lone_logits(context, found),
         "val_patch_network": found.variants[0][:, -1].astype(np.float32),
     }
-    return {"encoder": encoder, "context": context}, logits
+    others = [context_logits(context, found, form) for form in range(1, 1 + forms)]
+    return {"encoder": encoder, "context": context}, logits, others
