@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def traits(pixels: np.ndarray) -> np.ndarray:
     tint = density[..., 0] - density[..., 1]
     spread = (0, 1, 1)
     octaves = [light, *(gaussian_filter(light, [s * sigma for s in spread]) for sigma in (0.7, 1.4, 2.8))]
-    energy = [float(((a - b) ** 2).mean()) for a, b in zip(octaves, octaves[1:], strict=False)]
+    energy = [float(((a - b) ** 2).mean()) for a, b in pairwise(octaves)]
     coarse = gaussian_filter(tint, [s * 1.4 for s in spread])
     colour = [float(((tint - coarse) ** 2).mean()), float(coarse.var())]
     mean = density.mean(axis=(0, 1, 2))
