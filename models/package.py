@@ -36,6 +36,7 @@ class ModelPackage:
     training_data: dict[str, Any]
     metrics: dict[str, dict[str, Any]]
     sha256: str
+    familiar: dict[str, str] | None = None
 
     def formats(self) -> set[str]:
         """Return the weight formats ("keras", "onnx") that every network of the package has."""
@@ -46,7 +47,16 @@ class ModelPackage:
 
         Raises ModelError where the file is missing or is not the one that `model.json` names.
         """
-        entry = self.networks[network][form]
+        return self._read(self.networks[network][form])
+
+    def read_familiar(self) -> dict[str, Any] | None:
+        """Read what the slides of training were like (`wsi_idc.inference.familiar`); None where nobody noted it.
+
+        Raises ModelError as `read_weights` does.
+        """
+        return json.loads(self._read(self.familiar)) if self.familiar else None
+
+    def _read(self, entry: dict[str, str]) -> bytes:
         path = self.folder / entry["file"]
         try:
             data = path.read_bytes()

@@ -20,7 +20,7 @@ from wsi_idc.errors import DataError, ModelError, OutputError
 from wsi_idc.inference.predictor import ENGINES, Predictor
 from wsi_idc.models.package import ModelPackage, load_package
 from wsi_idc.training.card import model_card
-from wsi_idc.training.run import CONFIG, RESULT
+from wsi_idc.training.run import CONFIG, FAMILIAR, RESULT
 
 CARD = "MODEL_CARD.md"
 # As in models/model.schema.json.
@@ -28,11 +28,16 @@ NAME = "[a-z0-9][a-z0-9._-]*"
 
 
 def write_package(
-    folder: Path, facts: Mapping[str, Any], networks: Mapping[str, keras.Model], card: str = ""
+    folder: Path,
+    facts: Mapping[str, Any],
+    networks: Mapping[str, keras.Model],
+    card: str = "",
+    familiar: Mapping[str, Any] | None = None,
 ) -> ModelPackage:
     """Export `networks` ("encoder", maybe "context") as .keras and .onnx into `folder` and describe them.
 
-    `facts` are the fields of model.json that the weights do not tell (see models/model.schema.json). The folder
+    `facts` are the fields of model.json that the weights do not tell (see models/model.schema.json); `familiar` says
+    what the slides of training were like (`wsi_idc.training.familiar`). The folder
     appears whole or not at all, and only if it can be read back and both engines agree on it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +68,10 @@ def write_package(
             "preprocessing": {"input": "uint8 RGB, NHWC", "scaling": "inside the network"},
             "networks": files,
         }
+        if familiar:
+            told = json.dumps(familiar).encode()
+            (place / FAMILIAR).write_bytes(told)
+            document["familiar"] = {"file": FAMILIAR, "sha256": hashlib.sha256(told).hexdigest()}
         (place / "model.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         if card:
             (place / CARD).write_text(card, encoding="utf-8")
@@ -111,7 +120,8 @@ def package_run(
         },
         "metrics": {group: _defined(values) for group, values in result["metrics"].items()},
     }
-    return write_package(folder, facts, networks, card=model_card(facts, result, text))
+    familiar = json.loads((run / FAMILIAR).read_text(encoding="utf-8"))
+    return write_package(folder, facts, networks, model_card(facts, result, text), familiar)
 
 
 def _load(path: Path) -> keras.Model:

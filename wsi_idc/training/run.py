@@ -29,13 +29,16 @@ from wsi_idc.training.batches import TrainingSet
 from wsi_idc.training.calibrate import calibrate, check_validation, cross_validated_metrics
 from wsi_idc.training.config import DataConfig, TrainConfig
 from wsi_idc.training.context import context_logits, encode_sections, fit_context, fit_new_context, lone_logits
+from wsi_idc.training.familiar import familiar_slides
 from wsi_idc.training.fit import OnBatch, Record, fit, predict_logits
 from wsi_idc.training.formation import reform
 from wsi_idc.training.logs import draw_history, write_events, write_log
 
 # In how many other forms the validation patches are seen to fit temperature and threshold.
 _FORMS = 3
-CONFIG, RESULT, LOGITS = "config.toml", "run.json", "val-logits.csv"
+CONFIG, RESULT, LOGITS, FAMILIAR = "config.toml", "run.json", "val-logits.csv", "familiar.json"
+# Features (n, f) of training and of validation patches, each in one or more views.
+Views = tuple[list[np.ndarray], list[np.ndarray]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,9 @@ def train(data: Path, config: TrainConfig, run: Path, hooks: Hooks = Hooks()) ->
             temporary.write_text(text, encoding="utf-8")
         if hooks.on_data:
             hooks.on_data(training, val)
-        networks, logits, formed = _fit_networks(model, context, training_set, val, config, run, hooks)
+        networks, logits, formed, features = _fit_networks(model, context, training_set, val, config, run, hooks)
+        with replacing(run / FAMILIAR) as temporary:
+            temporary.write_text(json.dumps(familiar_slides(training, val, features, config)), encoding="utf-8")
         _write_logits(run / LOGITS, val, logits["val"])
         for name, network in networks.items():
             with replacing(run / f"{name}.keras") as temporary:
@@ -211,8 +216,9 @@ def _fit_networks(
     config: TrainConfig,
     run: Path,
     hooks: Hooks,
-) -> tuple[dict[str, keras.Model], dict[str, np.ndarray], list[np.ndarray]]:
-    """Return the networks, the logits of the validation patches, and those of their other forms, to calibrate by.
+) -> tuple[dict[str, keras.Model], dict[str, np.ndarray], list[np.ndarray], Views]:
+    """Return the networks, the logits of the validation patches, those of their other forms, to calibrate by, and the
+    features of training and validation patches in the views that were encoded.
 
     Of the patches as they are "val" are the logits of the model; with a context network also what it makes of each
     patch alone, and what the patch network does.
@@ -234,7 +240,8 @@ def _fit_networks(
     if not config.model.context:
         rng = np.random.default_rng(config.fit.seed)
         others = [predict_logits(model, reform(np.asarray(val.pixels), config.formation, rng)) for _ in range(forms)]
-        return {"encoder": model}, {"val": predict_logits(model, val.pixels)}, others
+        own, seen = (predict_logits(model, data.pixels) for data in (val, training.data))
+        return {"encoder": model}, {"val": own}, others, ([seen[:, None]], [own[:, None]])
     encoder = feature_encoder(model)
     seen = config.model_copy(update={"context": config.context.model_copy(update={"variants": 1 + forms})})
     features = encode_sections(encoder, training.data, config, run / "views", hooks.on_view)
@@ -246,4 +253,4 @@ def _fit_networks(
         "val_patch_network": found.variants[0][:, -1].astype(np.float32),
     }
     others = [context_logits(context, found, form) for form in range(1, 1 + forms)]
-    return {"encoder": encoder, "context": context}, logits, others
+    return {"encoder": encoder, "context": context}, logits, others, (features.variants, found.variants)
