@@ -25,6 +25,9 @@ CONFIGS = st.builds(
     augment=st.fixed_dictionaries(
         {}, optional={"symmetries": st.booleans(), "rotation": st.floats(0, 180), "macenko": st.floats(0, 1)}
     ),
+    formation=st.fixed_dictionaries(
+        {}, optional={"share": SHARE, "blur_px": st.floats(0, 9), "jpeg_quality": st.integers(1, 97)}
+    ),
     loss=st.fixed_dictionaries({}, optional={"kind": st.sampled_from(["crossentropy", "focal"]), "gamma": SHARE}),
     optimizer=st.fixed_dictionaries(
         {},
@@ -48,7 +51,8 @@ def test_written_as_toml_and_read_again_it_is_the_same(tmp_path_factory, section
     file = tmp_path_factory.mktemp("config") / "config.toml"
     file.write_text(config.toml(), encoding="utf-8")
     assert read_config(file) == config
-    assert set(tomllib.loads(config.toml())) == {"data", "model", "augment", "loss", "optimizer", "fit", "context"}
+    sections = {"data", "model", "augment", "formation", "loss", "optimizer", "fit", "context"}
+    assert set(tomllib.loads(config.toml())) == sections
 
 
 def test_nothing_given_is_the_default_and_every_key_is_spelled_out(tmp_path):
@@ -70,7 +74,7 @@ def test_the_examples_are_valid(file):
         ("[fit]\nepoch = 3", "fit.epoch: no such key; there are epochs, batch_size, seed, early_stopping"),
         (
             "[fitting]\nepochs = 3",
-            "fitting: no such key; there are data, model, augment, loss, optimizer, fit, context",
+            "fitting: no such key; there are data, model, augment, formation, loss, optimizer, fit, context",
         ),
         ("[fit]\nepochs = 3.5", "fit.epochs: Input should be a valid integer"),
         ('[fit]\nepochs = "3"', "fit.epochs: Input should be a valid integer"),
