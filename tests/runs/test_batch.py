@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import wsi_idc
-from wsi_idc.runs.batch import segment_slides
 from wsi_idc.errors import ModelError, SlideError
-from wsi_idc.runs.status import read_status
+from wsi_idc.runs.batch import segment_slides
 from wsi_idc.runs.processes import Limits
+from wsi_idc.runs.status import read_status
 
 
 def rows(manifest):

@@ -9,7 +9,6 @@ from pathlib import Path
 from wsi_idc.base.files import is_held
 from wsi_idc.errors import OutputError
 from wsi_idc.runs.manifest import Manifest, Row
-from wsi_idc.runs.folder import is_held
 
 # A slide that seems to be left may be just being opened, or just done: that is seen when one looks again so much later.
 LOOK_AGAIN_S = 3.0

@@ -14,11 +14,11 @@ import shapely
 import zarr
 
 from wsi_idc.grid import Grid
+from wsi_idc.heatmap.stream import StreamReport
 from wsi_idc.inference.predictor import engine_versions
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.regions.regions import Region
 from wsi_idc.slides.slide import Slide
-from wsi_idc.heatmap.stream import StreamReport
 from wsi_idc.tissue.tissue import TissueMap
 
 RESEARCH_USE = "For research use only; not a medical device and not for diagnosis."

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from wsi_idc.base.files import replacing
 from wsi_idc.data.kaggle import index_patches
 from wsi_idc.data.split import Split, hospital_split, official_split, write_split
 from wsi_idc.errors import DataError
 from wsi_idc.evaluation.metrics import write_json
-from wsi_idc.base.files import replacing
 from wsi_idc.training.calibrate import calibrate
 from wsi_idc.training.config import TrainConfig, override
 from wsi_idc.training.run import LOGITS, Hooks, train
