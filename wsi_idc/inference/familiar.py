@@ -146,7 +146,7 @@ def compare_slide(
 
 def _words(known: Familiar, seen: np.ndarray) -> str:
     """Name the trait in which a slide is farthest from those of training."""
-    deviation = (seen - known.centre) * np.sqrt(np.diag(known.precision))
+    deviation = (seen - known.centre) / np.sqrt(np.diag(np.linalg.inv(known.precision)))
     trait = int(np.argmax(np.abs(deviation)))
     return list(TRAITS.values())[trait][int(deviation[trait] > 0)]
 
