@@ -60,10 +60,15 @@ def show(name: str, as_json: bool) -> None:
 @click.option("--version", default="1.0.0", show_default=True)
 @click.option("--mpp", type=FiniteRange(0.05, 20), default=4.0, show_default=True, help="um per pixel of the patches.")
 @click.option("--licence", default="Apache-2.0", show_default=True)
-def package(run: Path, output: Path, version: str, mpp: float, licence: str) -> None:
+@click.option(
+    "--evaluation",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="What `wsi-idc evaluate --perturb` wrote of a package of this run: its table goes into the card.",
+)
+def package(run: Path, output: Path, version: str, mpp: float, licence: str, evaluation: Path | None) -> None:
     """Make a model package of RUN, the folder of `wsi-idc train`: weights for every engine, and a model card."""
     with needs_extra("train"):
         from wsi_idc.training.package import package_run
 
-    made = package_run(run, output, version=version, mpp=mpp, licence=licence)
+    made = package_run(run, output, version=version, mpp=mpp, licence=licence, evaluation=evaluation)
     click.echo(f"{made.folder}: threshold {made.threshold}, temperature {made.temperature}, halo {made.halo}")

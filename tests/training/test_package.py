@@ -218,3 +218,39 @@ def test_a_package_whose_engines_disagree_is_refused(monkeypatch, shift, extra):
     monkeypatch.setattr(package, "ENGINES", engines)
     with pytest.raises(ModelError, match="other probabilities"):
         package._compare_engines(numpy_package(halo=2))
+
+
+def test_what_the_slides_of_training_were_like_goes_along(run, tmp_path):
+    told = {"pixels": {"limit": 1.0}, "features": {"limit": 2.0}}
+    (run / "familiar.json").write_text(json.dumps(told))
+    made = package_run(run, tmp_path / "model")
+    assert made.read_familiar() == told
+    (made.folder / "familiar.json").write_text("{}")
+    with pytest.raises(ModelError, match="familiar.json: its sha256 is not the one"):
+        made.read_familiar()
+
+
+def test_the_card_has_what_perturbations_change(run, packaged, tmp_path):
+    own = dict.fromkeys(("auc", "f1", "changed", "area_ratio", "dice"), 0.9) | {"specificity": 0.97}
+    changed = own | {"auc": 0.88, "f1": 0.95, "changed": 0.021, "area_ratio": None}
+    robustness = {
+        "set_version": 1,
+        "unperturbed": own,
+        "perturbations": {"blur-0.8": changed},
+        "prevalence": {"0": own | {"auc": None, "specificity": 0.985}},
+    }
+    models = [{"temperature": packaged.temperature, "threshold": packaged.threshold}]
+    evaluation = tmp_path / "evaluation"
+    evaluation.mkdir()
+    file = evaluation / "metrics.json"
+    file.write_text(json.dumps({"models": models, "robustness": robustness}))
+    card = (package_run(run, tmp_path / "model", evaluation=evaluation).folder / "MODEL_CARD.md").read_text()
+    assert "| blur-0.8 | -0.020 | +0.050 | 2.1% | nan | 0.900 |" in card
+    assert "1.5% with 0% of the IDC patches left, and 3.0% with all." in card
+    file.write_text(json.dumps({"models": [{"temperature": 9.0, "threshold": 0.5}], "robustness": robustness}))
+    with pytest.raises(DataError, match="is of another model than this run"):
+        package_run(run, tmp_path / "other", evaluation=evaluation)
+    file.write_text(json.dumps({"models": models}))
+    with pytest.raises(DataError, match="is not of `wsi-idc evaluate --perturb`"):
+        package_run(run, tmp_path / "other", evaluation=evaluation)
+    assert not (tmp_path / "other").exists()

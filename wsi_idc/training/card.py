@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 _GROUPS = {
     "val": "all validation patients",
     "val_whole_sections": "those whose patches form sections",
@@ -26,8 +28,13 @@ _METRICS = {
 }
 
 
-def model_card(facts: Mapping[str, Any], result: Mapping[str, Any], config: str) -> str:
-    """Write the card in Markdown from the fields of model.json, `run.json` of the training, and its configuration."""
+def model_card(
+    facts: Mapping[str, Any], result: Mapping[str, Any], config: str, robustness: Mapping[str, Any] | None = None
+) -> str:
+    """Write the card in Markdown from the fields of model.json, `run.json` of the training, and its configuration.
+
+    With the `robustness` of an evaluation of the model, where there is one.
+    """
     groups = {name: values for name, values in facts["metrics"].items() if name in _GROUPS}
     head = "| | " + " | ".join(
         f"{_GROUPS[name]}: {v['patients']:,} patients, {v['patches']:,} patches" for name, v in groups.items()
@@ -67,7 +74,7 @@ With 95 % intervals from a bootstrap over patients; thresholds and temperatures 
 {head} |
 |---|{"---|" * len(groups)}
 {chr(10).join(rows)}
-
+{_steadiness(robustness) if robustness else ""}
 ## Limits
 
 - The public IDC patches hold no slide without cancer and mark no DCIS: specificity on normal tissue is not known.
@@ -79,6 +86,37 @@ With 95 % intervals from a bootstrap over patients; thresholds and temperatures 
 ```toml
 {config.rstrip()}
 ```
+"""
+
+
+def _steadiness(robustness: Mapping[str, Any]) -> str:
+    """Tabulate what perturbations change."""
+    # What is not defined is null in JSON.
+    own, *changed = (
+        {key: np.nan if value is None else value for key, value in v.items()}
+        for v in (robustness["unperturbed"], *robustness["perturbations"].values())
+    )
+    rows = [
+        f"| {name} | {v['auc'] - own['auc']:+.3f} | {v['f1'] - own['f1']:+.3f} | {v['changed']:.1%} | "
+        f"{v['area_ratio']:.2f} | {v['dice']:.3f} |"
+        for name, v in zip(robustness["perturbations"], changed, strict=True)
+    ]
+    free = ", ".join(
+        f"{1 - v['specificity']:.1%} with {float(share):.0%} of the IDC patches left"
+        for share, v in robustness["prevalence"].items()
+    )
+    return f"""
+## The same tissue, other pixels
+
+Set {robustness["set_version"]} of perturbations, at the threshold of the model: what AUC and F1 ({own["auc"]:.3f} and
+{own["f1"]:.3f}) change by, the share of patches that change class, and the area and the Dice coefficient of the IDC
+patches against those of the patches as they are.
+
+| perturbation | AUC | F1 | changed | area | Dice |
+|---|---|---|---|---|---|
+{chr(10).join(rows)}
+
+Of patches that are not IDC are called so: {free}, and {1 - own["specificity"]:.1%} with all.
 """
 
 

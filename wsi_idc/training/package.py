@@ -83,11 +83,18 @@ def write_package(
 
 
 def package_run(
-    run: Path, folder: Path, *, version: str = "1.0.0", mpp: float = 4.0, licence: str = "Apache-2.0"
+    run: Path,
+    folder: Path,
+    *,
+    version: str = "1.0.0",
+    mpp: float = 4.0,
+    licence: str = "Apache-2.0",
+    evaluation: Path | None = None,
 ) -> ModelPackage:
     """Make the model package `folder`, named like it, of what `wsi_idc.training.run.train` left in `run`.
 
-    With a model card, written from what was measured. Raises DataError where the training has not come to its end or
+    With a model card, written from what was measured; `evaluation`, what `wsi-idc evaluate --perturb` wrote of a package
+    of this run, adds what perturbations change. Raises DataError where the training has not come to its end or
     what it left is damaged, OutputError where `folder` is there already or its name is none for a model.
     """
     if not (run / RESULT).exists():
@@ -121,7 +128,22 @@ def package_run(
         "metrics": {group: _defined(values) for group, values in result["metrics"].items()},
     }
     familiar = json.loads((run / FAMILIAR).read_text(encoding="utf-8"))
-    return write_package(folder, facts, networks, model_card(facts, result, text), familiar)
+    card = model_card(facts, result, text, _robustness(evaluation, facts) if evaluation else None)
+    return write_package(folder, facts, networks, card, familiar)
+
+
+def _robustness(evaluation: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what perturbations change; raises DataError where that was not measured, or of another model."""
+    path = evaluation / "metrics.json"
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        measured = [(m["temperature"], m["threshold"]) for m in held["models"]]
+        robustness = held["robustness"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: is not of `wsi-idc evaluate --perturb` ({error}); run that") from error
+    if measured != [(facts["temperature"], facts["threshold"])]:
+        raise DataError(f"{path}: is of another model than this run; evaluate a package of this run")
+    return dict(robustness)
 
 
 def _load(path: Path) -> keras.Model:

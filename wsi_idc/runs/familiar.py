@@ -1,0 +1,32 @@
+"""Whether a slide that was computed is like those that its model was trained on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wsi_idc.errors import SlideError
+from wsi_idc.grid import Block, Grid
+from wsi_idc.inference.familiar import Familiarity, compare_slide, sample
+from wsi_idc.models.package import ModelPackage
+from wsi_idc.tissue.tissue import Source
+
+
+def familiarity(
+    slide: Source, grid: Grid, wanted: np.ndarray, package: ModelPackage, sums: np.ndarray
+) -> Familiarity | None:
+    """Compare some of the patches that are `wanted`, (rows, cols) bool, and the features of all, with training.
+
+    `sums` are the slide's `slide_sums`. None where the model does not say what its slides were like, or where there are
+    too few patches to tell.
+    """
+    known = package.read_familiar()
+    if known is None or not sums[-1]:
+        return None
+    pixels = []
+    for row, col in sample(np.argwhere(wanted).tolist()):
+        block = Block(row, col, row + 1, col + 1)
+        try:
+            pixels.append(slide.read(*grid.origin(block), *grid.pixel_size(block), grid.mpp))
+        except SlideError:
+            continue  # Reported where the patches are computed.
+    return compare_slide(known, np.array(pixels), sums[:-1] / sums[-1]) if pixels else None
