@@ -226,7 +226,7 @@ def test_what_the_slides_of_training_were_like_goes_along(run, tmp_path):
     made = package_run(run, tmp_path / "model")
     assert made.read_familiar() == told
     (made.folder / "familiar.json").write_text("{}")
-    with pytest.raises(ModelError, match="familiar.json: its sha256 is not the one"):
+    with pytest.raises(ModelError, match=r"familiar\.json: its sha256 is not the one"):
         made.read_familiar()
 
 

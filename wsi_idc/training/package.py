@@ -93,8 +93,8 @@ def package_run(
 ) -> ModelPackage:
     """Make the model package `folder`, named like it, of what `wsi_idc.training.run.train` left in `run`.
 
-    With a model card, written from what was measured; `evaluation`, what `wsi-idc evaluate --perturb` wrote of a package
-    of this run, adds what perturbations change. Raises DataError where the training has not come to its end or
+    With a model card, written from what was measured; `evaluation`, what `wsi-idc evaluate --perturb` wrote of a
+    package of this run, adds what perturbations change. Raises DataError where the training has not come to its end or
     what it left is damaged, OutputError where `folder` is there already or its name is none for a model.
     """
     if not (run / RESULT).exists():
