@@ -13,7 +13,8 @@ from wsi_idc.demo.painter import CLASSES, PaintedSection, paint_section
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.slide import Slide
 from wsi_idc.slides.write import write_slide
-from wsi_idc.tissue.tissue import MASK_UM, TissueMap, _closed, _lost_detail, find_tissue
+from wsi_idc.tissue.stained import closed
+from wsi_idc.tissue.tissue import MASK_UM, TissueMap, _lost_detail, find_tissue
 
 GLASS, FAT, STROMA, DUCT, TUMOUR, INK = range(len(CLASSES))
 
@@ -194,7 +195,8 @@ def test_tissue_without_any_glass_is_all_tissue(tmp_path: Path, width: int, heig
     pixels = np.array([200, 150, 185]) + 6 * rng.standard_normal((height, width, 3))
     tissue = look_at(tmp_path, pixels.round().astype(np.uint8))
     assert tissue.mask.all()
-    assert tissue.ink_mm2 == 0 and tissue.warnings == ()
+    assert tissue.ink_mm2 == 0 and len(tissue.warnings) == 1
+    assert "100% of what was scanned would be tissue" in tissue.warnings[0]
 
 
 @pytest.mark.realdata
@@ -260,4 +262,4 @@ def test_the_mask_is_closed_and_opened_as_scipy_does(mask: np.ndarray) -> None:
     square = np.ones((3, 3), bool)
     expected = binary_dilation(binary_dilation(mask, square, 3), None, 4)
     expected = binary_erosion(binary_erosion(expected, square, 3, border_value=1), None, 4, border_value=1)
-    np.testing.assert_array_equal(_closed(mask), binary_dilation(binary_erosion(expected, border_value=1)))
+    np.testing.assert_array_equal(closed(mask), binary_dilation(binary_erosion(expected, border_value=1)))

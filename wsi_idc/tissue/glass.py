@@ -10,7 +10,9 @@ from wsi_idc.base.threads import in_parallel
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.jpeg_tiles import JpegTileReader
 from wsi_idc.slides.slide import Slide
-from wsi_idc.tissue.tissue import READ_UM, WEAK_DENSITY, glass_colour
+from wsi_idc.tissue.light import glass_colour
+from wsi_idc.tissue.stained import WEAK_DENSITY
+from wsi_idc.tissue.tissue import READ_UM
 
 # Glass is told by cells of this many pixels of READ_UM a side: 200 um, the patches of a model of 4 um/px.
 CELL = 50

@@ -9,13 +9,15 @@ from typing import Protocol
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from wsi_idc.base.raster import average
 from wsi_idc.base.threads import in_parallel
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.scale import Mpp
-from wsi_idc.tissue.bands import BAND, Bands, hysteresis, window_means, without_small
+from wsi_idc.tissue.bands import BAND, Bands, window_means, without_small
+from wsi_idc.tissue.light import Light, find_light
+from wsi_idc.tissue.stain import CAST, dark_doubts, stain_doubts
+from wsi_idc.tissue.stained import CLOSING_REACH, closed, find_ink, find_stain, rim_of
 
 MASK_UM = 8.0
 # Read at twice the scale of the mask: the detail lost between the two tells sharp from blurred.
@@ -24,21 +26,15 @@ READ_UM = MASK_UM / 2
 _BLOCK = 200
 # Pixels a side that a picture of the slide may have at most.
 _LARGEST = 1500
-# Optical density (log10) of the stain that green light sees, over the glass: certain tissue, and tissue beside it.
-STRONG_DENSITY, WEAK_DENSITY = 0.06, 0.045
-# Walls of fat cells are 60 to 120 um apart; closing by an octagon of a radius of 56 um (this many steps to all eight
-# neighbours, and to the four) fills the cells and keeps the gaps of the glass.
-_CLOSE = (3, 4)
-_DISK_2 = np.hypot(*np.mgrid[-2:3, -2:3]) <= 2
 _SMALLEST_MM2 = 0.02
 # Focus is judged in windows of 320 um, which blocks are whole numbers of: detail between 4 and 8 um over detail between
 # 8 and 16 um. Measured on eight sections, in windows of 256 um, 99 % of sharp ones are above 0.68; blurred by 4 um
 # (sigma) 95 % are below 0.5, by 8 um below 0.34.
 _FOCUS_WINDOW = 40
 _SHARP = 0.5
-_DARK = "no bright background: not a brightfield H&E slide, nothing was looked at"
-_GREY = "the tissue has no colour: not H&E in RGB, and the model cannot judge it"
-_CAST = "the palest parts are coloured, not white: check the colours of the file before trusting the result"
+# More tissue than this share of what was scanned is hardly ever true.
+_FULL = 0.9
+_GUESSED = "no empty glass is seen: what is tissue was told from a guess at the colour of glass; check it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +82,16 @@ def find_tissue(slide: Source, workers: int = 1) -> TissueMap:
     empty and a warning says so. Raises SlideError where nothing of the slide can be decoded.
     """
     thumbnail, detail, unreadable = _read_low(slide, workers)
-    known = thumbnail[~unreadable] if unreadable.any() else thumbnail.reshape(-1, 3)
-    glass = glass_colour(known)
     mm2 = (MASK_UM / 1000) ** 2
-    if glass is None:
-        empty = np.zeros(unreadable.shape, bool)
-        return TissueMap(_smaller(thumbnail), empty, unreadable, MASK_UM, 0.0, 0.0, 0.0, (_DARK,))
     bands = Bands(len(thumbnail), workers)
-    densities = _densities(glass)
-    ink = _find_ink(thumbnail, densities, bands)
-    mask = _find_stain(thumbnail, densities[1], ink, bands)
-    mask = bands.over(mask, _closed, 2 * sum(_CLOSE) + 2)
+    light = find_light(thumbnail, unreadable, slide.background, bands)
+    if light.glass is None:
+        empty = np.zeros(unreadable.shape, bool)
+        return TissueMap(_smaller(thumbnail), empty, unreadable, MASK_UM, 0.0, 0.0, 0.0, dark_doubts(thumbnail))
+    rim = rim_of(light, bands)
+    ink = find_ink(thumbnail, light, rim, bands)
+    mask = find_stain(thumbnail, light, ink, rim, bands)
+    mask = bands.over(mask, closed, CLOSING_REACH)
     smallest = round(_SMALLEST_MM2 / mm2)
     mask = without_small(mask, smallest)
     if mask.any():  # Else the glass of a very small image is a small hole itself.
@@ -106,6 +101,8 @@ def find_tissue(slide: Source, workers: int = 1) -> TissueMap:
         np.logical_not(mask, out=mask)
         mask[ink] = False
         mask[unreadable] = False
+        if light.padding is not None:
+            mask[light.padding] = False
     return TissueMap(
         _smaller(thumbnail),
         mask,
@@ -114,8 +111,26 @@ def find_tissue(slide: Source, workers: int = 1) -> TissueMap:
         float(mask.sum() * mm2),
         float(ink.sum() * mm2),
         _out_of_focus(mask, thumbnail[..., 1], detail),
-        _doubts(known, thumbnail, mask),
+        _doubts(thumbnail, mask, unreadable, light),
     )
+
+
+def _doubts(thumbnail: np.ndarray, mask: np.ndarray, unreadable: np.ndarray, light: Light) -> tuple[str, ...]:
+    """Gather what is doubtful of the glass and the stain."""
+    stain = stain_doubts(thumbnail, mask, unreadable, light)
+    # Where the colours of the file are wrong, so is all that they tell of the glass.
+    return stain if CAST in stain else (*_glass_doubts(mask, unreadable, light), *stain)
+
+
+def _glass_doubts(mask: np.ndarray, unreadable: np.ndarray, light: Light) -> tuple[str, ...]:
+    """Warn where the glass was not seen, and where hardly any of what was scanned is glass."""
+    scanned = mask.size - int(unreadable.sum())
+    if light.padding is not None:
+        scanned -= int((light.padding & ~unreadable).sum())
+    share = int(mask.sum()) / max(1, scanned)
+    if share > _FULL:
+        return (f"{share:.0%} of what was scanned would be tissue: glass may have been taken for it; check it",)
+    return () if light.told or not mask.any() else (_GUESSED,)
 
 
 def _smaller(thumbnail: np.ndarray) -> np.ndarray:
@@ -169,104 +184,6 @@ def _read_low(slide: Source, workers: int) -> tuple[np.ndarray, np.ndarray, np.n
     if unreadable.all():
         raise SlideError(f"{slide.path}: none of it can be decoded; the file is damaged, copy it again from its source")
     return pixels, detail, unreadable
-
-
-def glass_colour(pixels: np.ndarray) -> np.ndarray | None:
-    """Estimate the colour of empty glass from (n, 3) uint8 pixels; None where the slide is not brightfield."""
-    pixels = _some(pixels)
-    # Here and below colour by colour: along an axis of three NumPy takes twenty times as long.
-    brightness = np.minimum.reduce([*pixels.T])
-    bright = np.percentile(brightness, 99)
-    if bright < 120:
-        return None
-    # A section cut close may show no glass; then white is the better guess than its palest tissue.
-    if bright < 200:
-        return np.full(3, 240, np.float32)
-    return np.median(pixels[brightness >= bright - 12], axis=0)
-
-
-def _some(pixels: np.ndarray) -> np.ndarray:
-    """Return at most half a million of (n, 3) pixels, evenly spread: enough for a percentile."""
-    # An odd step does not fall in with the width of an image.
-    return pixels[:: len(pixels) // 250_000 | 1]
-
-
-def _doubts(pixels: np.ndarray, thumbnail: np.ndarray, mask: np.ndarray) -> tuple[str, ...]:
-    """Warn of a colour cast that no glass has, as when a file mistakes YCbCr for RGB, and of tissue without colour."""
-    step = max(thumbnail.shape) // 1000 + 1
-    tissue = thumbnail[::step, ::step][mask[::step, ::step]]
-    if len(tissue) and (np.maximum.reduce([*tissue.T]) - np.minimum.reduce([*tissue.T])).mean() < 3:
-        return (_GREY,)
-    pixels = _some(pixels)
-    brightness = np.add.reduce([*pixels.T], dtype=np.uint16)
-    palest = np.median(pixels[brightness >= np.percentile(brightness, 95)], axis=0)
-    return (_CAST,) if palest.max() - palest.min() > 60 else ()
-
-
-def _densities(glass: np.ndarray) -> np.ndarray:
-    """Return the optical density over the glass of each value of each colour, (3, 256) float32."""
-    return -np.log10((np.arange(256) + 1) / (glass[:, None] + 1)).astype(np.float32)
-
-
-def _find_ink(pixels: np.ndarray, densities: np.ndarray, bands: Bands) -> np.ndarray:
-    """Find pen ink, (h, w) bool.
-
-    Haematoxylin and eosin absorb red light less than green: on real sections red / green is 0.3 to 0.5, and above 0.9
-    in less than 1 % of stained pixels. Pen absorbs red more, or all light.
-    """
-    # 0 is no ink, 1 may be, 2 surely is.
-    level = np.zeros(pixels.shape[:2], np.uint8)
-
-    def look(rows: slice) -> None:
-        red, green, blue = (densities[i][pixels[rows, :, i]] for i in range(3))
-        darkest = np.minimum(np.minimum(red, green), blue)
-        sure = ((red > 1.2 * green) & (red > 0.2)) | (darkest > 0.8)
-        level[rows] = ((red > green) & (red > 0.15)) | (darkest > 0.6)
-        level[rows][sure] = 2
-
-    bands.each(look)
-    if level.max() < 2:
-        return np.zeros(level.shape, bool)
-    # What is sure but fine, as hairs are, may be at best.
-    level[bands.over(level, lambda part: (part == 2) & ~ndimage.binary_opening(part == 2, _DISK_2), 5)] = 1
-    return bands.over(hysteresis(level), ndimage.binary_dilation, 1)
-
-
-def _find_stain(pixels: np.ndarray, density: np.ndarray, ink: np.ndarray, bands: Bands) -> np.ndarray:
-    """Find what is stained, (h, w) bool: weakly, and connected with what is strongly."""
-    # 0 is none, 1 weak, 2 strong.
-    level = np.zeros(ink.shape, np.uint8)
-
-    def look(rows: slice) -> None:
-        top = max(0, rows.start - 1)
-        around = slice(top, rows.stop + 1)
-        stain = density[pixels[around, :, 1]]
-        stain[ink[around]] = 0
-        # Averaging over 3x3 keeps noise of the glass below the weak threshold.
-        stain = ndimage.uniform_filter(stain, 3, mode="nearest")[rows.start - top :][: rows.stop - rows.start]
-        np.add(stain > WEAK_DENSITY, stain > STRONG_DENSITY, out=level[rows], dtype=np.uint8)
-
-    bands.each(look)
-    return hysteresis(level)
-
-
-def _closed(mask: np.ndarray) -> np.ndarray:
-    """Close a mask by an octagon, then open it by a cross; what is beyond its borders counts for nothing."""
-    closed = ~_grown(~_grown(mask, *_CLOSE), *_CLOSE)
-    return _grown(~_grown(~closed, 0, 1), 0, 1)
-
-
-def _grown(mask: np.ndarray, squares: int, crosses: int) -> np.ndarray:
-    """Dilate a mask so many steps to all eight neighbours, then to the four: as SciPy does, in a tenth of the time."""
-    for step in range(squares + crosses):
-        rows = mask.copy()
-        rows[1:] |= mask[:-1]
-        rows[:-1] |= mask[1:]
-        source = rows if step < squares else mask
-        mask = rows.copy()
-        mask[:, 1:] |= source[:, :-1]
-        mask[:, :-1] |= source[:, 1:]
-    return mask
 
 
 def _lost_detail(image: np.ndarray) -> np.ndarray:
