@@ -11,6 +11,7 @@ from typing import Any
 
 from wsi_idc.base.files import HOLDER, LOCK, locked, output_error, replacing, sync
 from wsi_idc.errors import DataError, OutputError
+from wsi_idc.runs.identity import differences
 
 # summary.json is the last to be put in place: where it is, the run is whole.
 OUTPUTS = ("heatmap.zarr", "regions.geojson", "overview.png", "report.html", "summary.json")
@@ -48,8 +49,9 @@ def _ours(folder: Path) -> bool:
 def previous_run(folder: Path, identity: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
     """Return the summary of the same run where `folder` holds it whole, None where the run is to be done.
 
-    A run with chunks that failed is done again: what failed may have been the network. Raises OutputError where the
-    folder holds anything else and `overwrite` is not set.
+    The same run of another version of this tool is reused: see `identity.RESULT_FORMAT`. A run with chunks that failed
+    is done again: what failed may have been the network. Raises OutputError, which says what differs, where the folder
+    holds anything else and `overwrite` is not set.
     """
     held = [p for p in folder.iterdir() if p.name not in (_PARTIAL, LOCK, _UNFINISHED, HOLDER)]
     if overwrite or not held:
@@ -58,12 +60,10 @@ def previous_run(folder: Path, identity: dict[str, Any], overwrite: bool) -> dic
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise OutputError(f"{folder}: holds files of something else; choose another -o or give --overwrite") from None
-    if summary.get("identity") == identity:
-        whole = summary.get("state") == "done" and all((folder / name).exists() for name in OUTPUTS)
-        return summary if whole else None
-    raise OutputError(
-        f"{folder}: holds another run (other slide, model or parameters); choose another -o or give --overwrite"
-    )
+    if others := differences(summary.get("identity", {}), identity):
+        raise OutputError(f"{folder}: holds another run ({'; '.join(others)}); choose another -o or give --overwrite")
+    whole = summary.get("state") == "done" and all((folder / name).exists() for name in OUTPUTS)
+    return summary if whole else None
 
 
 def read_summary(run: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from wsi_idc.models.package import ModelPackage
 from wsi_idc.regions.delineate import delineate, fine_tissue, without_patches
 from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.runs.folder import holding, previous_run, unfinished, writing_to
+from wsi_idc.runs.identity import identify
 from wsi_idc.runs.memory import give_back
 from wsi_idc.runs.overview import draw_overview
 from wsi_idc.runs.report import write_report
@@ -78,7 +79,7 @@ class Runner:
         """Say what `run` would do with the slide at `path`, and raise what it would raise so far; writes nothing."""
         with Slide(path, self.settings.mpp) as slide:
             check_scale(slide, self.package)
-            identity = self._identity(slide)
+            identity = identify(slide, self.package, self.settings)
             if folder.is_dir() and (held := previous_run(folder, identity, self.settings.overwrite)) is not None:
                 return Plan(held["patches"], held["tissue_mm2"], done=True)
             tissue = find_tissue(self._sparse(slide) or slide, self.settings.n_threads)
@@ -93,22 +94,18 @@ class Runner:
         times = {"start": time.perf_counter()}
         with Slide(path, self.settings.mpp) as slide:
             check_scale(slide, self.package)
-            identity = self._identity(slide)
+            identity = identify(slide, self.package, self.settings)
             with holding(folder, self.settings.overwrite):
                 if (summary := previous_run(folder, identity, self.settings.overwrite)) is not None:
                     return SegmentResult(folder, summary, reused=True)
                 times["open"] = time.perf_counter()
-                with unfinished(folder, identity) as kept, writing_to(folder) as place:
+                # What is not finished is gone on with by the very same version only.
+                with (
+                    unfinished(folder, identity | {"wsi_idc": version("wsi-idc")}) as kept,
+                    writing_to(folder) as place,
+                ):
                     summary = self._compute(slide, place, kept, identity, times, on_plan)
         return SegmentResult(folder, summary)
-
-    def _identity(self, slide: Slide) -> dict[str, Any]:
-        return {
-            "slide_fingerprint": slide.fingerprint,
-            "model_sha256": self.package.sha256,
-            "parameters": self.settings.parameters(self.package),
-            "wsi_idc": version("wsi-idc"),
-        }
 
     def _sparse(self, slide: Slide) -> SparseSlide | None:
         """Return the slide without its empty glass, where that can be told without decoding it."""
@@ -174,7 +171,7 @@ class Runner:
         facts = {"model": package.name, "engine": engine, "patch_um": grid.patch_um, "grid": asdict(grid)}
 
         def begin(name: str) -> HeatmapStore:
-            return HeatmapStore(kept / f"heatmap-{name}.zarr", grid, identity | facts)
+            return HeatmapStore(kept / f"heatmap-{name}.zarr", grid, identity | {"wsi_idc": version("wsi-idc")} | facts)
 
         if predictor:
             times["engine"] = time.perf_counter()

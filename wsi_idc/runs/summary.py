@@ -71,6 +71,7 @@ def summarise(
         },
         "parameters": identity["parameters"],
         "identity": identity,
+        "result_format": identity["result_format"],
         "versions": {"python": platform.python_version()}
         | {"wsi-idc": version("wsi-idc"), "numpy": np.__version__, "zarr": zarr.__version__}
         | {"shapely": shapely.__version__, "openslide-python": openslide.__version__}

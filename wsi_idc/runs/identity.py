@@ -1,0 +1,53 @@
+"""What makes two runs the same: the slide, the model, the settings, and the form of what they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from wsi_idc.base.setting import settings_of
+from wsi_idc.runs.settings import Settings
+
+if TYPE_CHECKING:
+    from wsi_idc.models.package import ModelPackage
+    from wsi_idc.slides.slide import Slide
+
+# Of the outputs of a run, as summary.json states it. To be raised by one with each change by which the same slide,
+# model and settings give other results, or the same ones in another form: until then runs of older versions hold.
+RESULT_FORMAT = 1
+
+
+def identify(slide: Slide, package: ModelPackage, settings: Settings) -> dict[str, Any]:
+    """Return what a run is known by, as summary.json holds it; raises SettingsError where the settings do not fit."""
+    return {
+        "slide_fingerprint": slide.fingerprint,
+        "model_sha256": package.sha256,
+        "parameters": settings.parameters(package),
+        "result_format": RESULT_FORMAT,
+    }
+
+
+def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Say in which parts a run that was made differs from the one that is wanted, by their identities; [] for none.
+
+    A setting that the run does not know, of an older version, differs where it is not at its default.
+    """
+    found = []
+    if held.get("slide_fingerprint") != wanted["slide_fingerprint"]:
+        found.append("another slide, or one whose file was changed")
+    if held.get("model_sha256") != wanted["model_sha256"]:
+        found.append("another model")
+    if held.get("result_format") != wanted["result_format"]:
+        of = f"result format {held['result_format']}" if "result_format" in held else "no result format stated"
+        found.append(f"{of}, now {wanted['result_format']}")
+    defaults = {name: list(s.default) if s.default == () else s.default for name, s in settings_of(Settings).items()}
+    asked = held.get("parameters", {})
+    for name in dict.fromkeys([*wanted["parameters"], *asked]):
+        before, now = (p.get(name, defaults.get(name)) for p in (asked, wanted["parameters"]))
+        if before != now:
+            found.append(f"{name} {_shown(before)}, now {_shown(now)}")
+    return found
+
+
+def _shown(value: Any) -> str:
+    return "not given" if value is None else str(value)
