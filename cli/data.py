@@ -181,6 +181,42 @@ def split(folder: Path, output: Path, how: str, shares: str, folds: int, fold: i
         )
 
 
+@data.command()
+@click.option("--remove", is_flag=True, help="Remove them; trainings that are to come decode their patches again.")
+@json_option
+def cache(remove: bool, as_json: bool) -> None:
+    """List the decoded patches that trainings keep in the user's cache, or remove them.
+
+    Exit status: 0, or 1 where some could not be removed since a training is at them.
+    """
+    import json
+
+    from wsi_idc.data.cache import cache_folder, cached_patches, remove_cached
+
+    found = cached_patches()
+    removed, left = remove_cached() if remove else ([], [])
+    if as_json:
+        facts = [
+            {"path": str(c.path), "patches": c.patches, "patch_size": c.patch_size, "bytes": c.bytes} for c in found
+        ]
+        listing = {"folder": str(cache_folder()), "files": facts, "removed": [str(p) for p in removed]}
+        click.echo(json.dumps(listing, indent=2))
+    else:
+        rows = [("file", "patches", "side px", "MiB", "written")]
+        for c in found:
+            rows.append((str(c.path), str(c.patches), str(c.patch_size), f"{c.bytes / 2**20:.1f}", c.written))
+        if found:
+            print_table(rows)
+        total = f"{sum(c.bytes for c in found) / 2**20:.1f} MiB"
+        click.echo(f"{cache_folder()}: {len(found)} files of decoded patches, {total}")
+        if remove:
+            click.echo(f"{len(removed)} removed")
+    for path in left:
+        click.echo(f"error: {path}: a training is at it; remove it when that has ended", err=True)
+    if left:
+        raise click.exceptions.Exit(1)
+
+
 @data.command("from-annotations")
 @click.argument("slide", type=click.Path(exists=True, path_type=Path))
 @click.argument("annotations", type=click.Path(exists=True, path_type=Path))

@@ -74,6 +74,9 @@ def train(
             for name, part in (("training", training), ("validation", val)):
                 left_out = f", {part.left_out} of another size left out" if part.left_out else ""
                 click.echo(f"{name}: {len(part)} patches of {len(set(part.patients))} patients{left_out}")
+                if kept := getattr(part.pixels, "filename", None):
+                    size = Path(kept).stat().st_size / 2**20
+                    click.echo(f"  decoded into {kept}, {size:.1f} MiB, till `wsi-idc data cache --remove`", err=True)
 
         def on_view(done: int) -> None:
             bar.update(views, completed=done, visible=True)

@@ -254,3 +254,23 @@ def test_the_card_has_what_perturbations_change(run, packaged, tmp_path):
     with pytest.raises(DataError, match="is not of `wsi-idc evaluate --perturb`"):
         package_run(run, tmp_path / "other", evaluation=evaluation)
     assert not (tmp_path / "other").exists()
+
+
+def test_what_is_no_model_is_never_replaced(packaged, tmp_path):
+    """Refused before anything is exported, by what was there; a model of the same name gives way."""
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "chapter.txt").write_text("years")
+    mixed = shutil.copytree(packaged.folder, tmp_path / "mixed")
+    (mixed / "notes.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for name, said in {"thesis": "holds something else", "mixed": "such as notes.txt", "file": "is no folder"}.items():
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(OutputError, match=said):
+            write_package(tmp_path / name, FACTS, {})
+        assert sorted(tmp_path.rglob("*")) == before
+    model = build("separable_residual_cnn", patch_size=16, widths=[4, 8])
+    older = shutil.copytree(packaged.folder, tmp_path / "small")
+    made = write_package(older, FACTS | {"name": "small", "patch_size": 16}, {"encoder": model})
+    assert made.sha256 != packaged.sha256
+    assert {p.name for p in older.iterdir()} == {"model.json", "encoder.keras", "encoder.onnx"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 import tempfile
 import tomllib
 import zipfile
@@ -37,30 +36,16 @@ def write_package(
     """Export `networks` ("encoder", maybe "context") as .keras and .onnx into `folder` and describe them.
 
     `facts` are the fields of model.json that the weights do not tell (see models/model.schema.json); `familiar` says
-    what the slides of training were like (`wsi_idc.training.familiar`). The folder
-    appears whole or not at all, and only if it can be read back and both engines agree on it.
+    what the slides of training were like (`wsi_idc.training.familiar`). The folder appears whole or not at all, and
+    only if it can be read back and both engines agree on it. A package that is there already is replaced; raises
+    OutputError where anything else is, before anything is exported.
     """
+    _check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         place = Path(temporary) / "package"
         place.mkdir()
-        files: dict[str, dict[str, dict[str, str]]] = {}
-        for name, trained in networks.items():
-            # A copy leaves the state of the optimizer behind, three times the size of the weights.
-            network = keras.models.clone_model(trained)
-            network.set_weights(trained.get_weights())
-            # Keras exports only what was called once.
-            inputs = [keras.ops.zeros([side or 1 for side in i.shape], i.dtype) for i in network.inputs]
-            network(inputs if len(inputs) > 1 else inputs[0])
-            network.save(place / f"{name}.keras")
-            network.export(place / f"{name}.onnx", format="onnx", verbose=False)
-            files[name] = {
-                form: {
-                    "file": f"{name}.{form}",
-                    "sha256": hashlib.sha256((place / f"{name}.{form}").read_bytes()).hexdigest(),
-                }
-                for form in ("keras", "onnx")
-            }
+        files = {name: _export(network, name, place) for name, network in networks.items()}
         document = {
             "format": "wsi-idc-model",
             "format_version": 1,
@@ -77,9 +62,48 @@ def write_package(
             (place / CARD).write_text(card, encoding="utf-8")
         _compare_engines(load_package(place))
         if folder.exists():
-            shutil.rmtree(folder)
+            # Looked at once more: the export took a while. Out of the way first, so that no half of it is ever there.
+            _check_replaceable(folder)
+            folder.rename(Path(temporary) / "older")
         place.rename(folder)
     return load_package(folder)
+
+
+def _export(trained: keras.Model, name: str, place: Path) -> dict[str, dict[str, str]]:
+    """Write a network into `place` in each form; return the file and the sha256 of each."""
+    # A copy leaves the state of the optimizer behind, three times the size of the weights.
+    network = keras.models.clone_model(trained)
+    network.set_weights(trained.get_weights())
+    # Keras exports only what was called once.
+    inputs = [keras.ops.zeros([side or 1 for side in i.shape], i.dtype) for i in network.inputs]
+    network(inputs if len(inputs) > 1 else inputs[0])
+    network.save(place / f"{name}.keras")
+    network.export(place / f"{name}.onnx", format="onnx", verbose=False)
+    return {
+        form: {
+            "file": f"{name}.{form}",
+            "sha256": hashlib.sha256((place / f"{name}.{form}").read_bytes()).hexdigest(),
+        }
+        for form in ("keras", "onnx")
+    }
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Raise OutputError where something is at `folder` that is neither empty nor a package and nothing but that."""
+    if not folder.exists() and not folder.is_symlink():
+        return
+    way_out = "choose another folder, or remove this one yourself"
+    if folder.is_symlink() or not folder.is_dir():
+        raise OutputError(f"{folder}: is there already, and is no folder of a model; {way_out}")
+    if not (held := {p.name for p in folder.iterdir()}):
+        return
+    try:
+        networks = load_package(folder).networks
+    except ModelError as error:
+        raise OutputError(f"{folder}: holds something else than a model ({error}); {way_out}") from error
+    own = {"model.json", CARD, FAMILIAR} | {form["file"] for network in networks.values() for form in network.values()}
+    if others := sorted(held - own):
+        raise OutputError(f"{folder}: holds more than a model, such as {others[0]}; {way_out}")
 
 
 def package_run(

@@ -13,10 +13,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import platformdirs
 from tensorboard.summary import Writer
 
 from wsi_idc.base.files import locked, replacing
+from wsi_idc.data.cache import cache_folder
 from wsi_idc.data.kaggle import MISSING, LabelledPatch, index_patches, is_whole_section, place_patches
 from wsi_idc.data.split import official_split, read_leaky_split, read_split
 from wsi_idc.data.store import PatchArray, open_patches
@@ -90,7 +90,7 @@ def train(data: Path, config: TrainConfig, run: Path, hooks: Hooks = Hooks()) ->
         _check_free(run, text)
         if (run / RESULT).exists():
             return json.loads((run / RESULT).read_text(encoding="utf-8"))
-        cache = Path(platformdirs.user_cache_dir("wsi-idc", appauthor=False)) if config.data.cache == "disk" else None
+        cache = cache_folder() if config.data.cache == "disk" else None
         origin, model, context = _networks(config)
         training, val = (open_patches(part, model.input_shape[1], cache) for part in listed)
         training_set = TrainingSet.of(training, config)
