@@ -58,7 +58,7 @@ def compare(
     is that of the run, or --mpp. A folder given with -o gets compare.json, compare.csv and a picture of each slide.
     Exit status: 0 all compared, 1 some slides could not be.
     """
-    from wsi_idc.compare.report import compare_slides
+    from wsi_idc.comparison.report import compare_slides
 
     document = compare_slides(
         found, truth, output, patients=patients, mpp=mpp, classes=classes, roi_classes=roi_classes

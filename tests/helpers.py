@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.ndimage import convolve
 
 from wsi_idc.annotations.annotation import Annotation
-from wsi_idc.compare.agreement import PROBABILITY
+from wsi_idc.comparison.agreement import PROBABILITY
 from wsi_idc.data.kaggle import LabelledPatch
 from wsi_idc.models.package import ModelPackage, load_package
 

@@ -7,12 +7,12 @@ class WsiIdcError(Exception):
     """Base of every error that the command line prints without a traceback."""
 
 
-class SlideError(WsiIdcError):
-    """A slide that cannot be opened or read."""
+class SlideError(WsiIdcError, OSError):
+    """A slide that cannot be opened or read; an OSError too, as that of any other file."""
 
 
-class ScaleError(SlideError):
-    """A slide that can be read, but whose um per pixel are not known or cannot be true."""
+class ScaleError(SlideError, ValueError):
+    """A slide that can be read, but whose um per pixel are not known or cannot be true; a ValueError too."""
 
 
 class ModelError(WsiIdcError):

@@ -120,8 +120,10 @@ def _holder(folder: Path) -> str:
         return ""
 
 
-def output_error(path: Path, error: OSError) -> OutputError:
-    """Turn an OSError of writing into the line that a user can act on."""
+def output_error(path: Path, error: OSError) -> WsiIdcError:
+    """Turn an OSError of writing into the line that a user can act on; a slide that cannot be read stays what it is."""
+    if isinstance(error, WsiIdcError):
+        return error
     if error.errno == errno.ENOSPC:
         return OutputError(f"{path}: no space left on the device; nothing was kept, free some space and run again")
     return OutputError(f"{path}: cannot be written ({error.strerror or error})")

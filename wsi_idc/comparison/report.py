@@ -17,13 +17,13 @@ from shapely import MultiPolygon
 from wsi_idc.annotations.annotation import ROI_CLASSES
 from wsi_idc.base.bootstrap import as_json
 from wsi_idc.base.files import new_folder, replacing
-from wsi_idc.compare.agreement import (
+from wsi_idc.comparison.agreement import (
     FOUND_SHARE,
     STEP_UM,
     PooledAgreement,
     pooled,
 )
-from wsi_idc.compare.pairs import ComparedSlide, compare_pair, find_pairs
+from wsi_idc.comparison.pairs import ComparedSlide, compare_pair, find_pairs
 from wsi_idc.errors import DataError
 from wsi_idc.runs.folder import read_summary
 from wsi_idc.runs.overview import GAP, INK, LONGEST_ABOVE, LONGEST_BESIDE, TITLE, draw_scale_bar

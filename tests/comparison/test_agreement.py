@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from wsi_idc.annotations.annotation import Annotation
-from wsi_idc.compare.agreement import PROBABILITY, STEP_UM, agreement_areas, compare_regions, pooled
+from wsi_idc.comparison.agreement import PROBABILITY, STEP_UM, agreement_areas, compare_regions, pooled
 
 from helpers import box
 

@@ -14,7 +14,7 @@ from shapely import MultiPolygon
 from wsi_idc.annotations.annotation import ROI_CLASSES, Annotation
 from wsi_idc.annotations.qupath import IDC_CLASS
 from wsi_idc.annotations.read import read_annotations
-from wsi_idc.compare.agreement import Areas, SlideAgreement, agreement_areas, compare_regions, polygons
+from wsi_idc.comparison.agreement import Areas, SlideAgreement, agreement_areas, compare_regions, polygons
 from wsi_idc.errors import DataError
 from wsi_idc.runs.folder import read_summary
 from wsi_idc.slides.find import SUFFIXES
