@@ -18,7 +18,8 @@ from pathlib import Path
 import click
 import numpy as np
 
-from wsi_idc.inference.predictor import ENGINES, Predictor
+from wsi_idc.inference.engines import ENGINES
+from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.registry import DEFAULT_MODEL, find_model
 
 BATCHES = (4, 8, 16, 32, 64, 128, 256, 512)

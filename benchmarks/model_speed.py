@@ -19,7 +19,8 @@ from pathlib import Path
 import click
 import numpy as np
 
-from wsi_idc.inference.predictor import OnnxEngine, Predictor
+from wsi_idc.inference.engines import OnnxEngine
+from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.architectures import build
 from wsi_idc.models.registry import find_model, list_models
 

@@ -60,7 +60,8 @@ def export(model: str, out: str) -> None:
     import numpy as np
 
     from wsi_idc.demo.painter import paint_section
-    from wsi_idc.inference.predictor import OnnxEngine, Predictor, load_keras
+    from wsi_idc.inference.engines import OnnxEngine, load_keras
+    from wsi_idc.inference.predictor import Predictor
     from wsi_idc.models.registry import find_model
 
     package = find_model(model)

@@ -20,7 +20,7 @@ def delineate(heatmap: Path, output: Path, **options: Any) -> None:
 
     What is not given is as it was in the run.
     """
-    from wsi_idc.regions.delineate import delineate_again
+    from wsi_idc.runs.again import delineate_again
 
     with usage_errors():
         found = delineate_again(heatmap, output, **given(options))

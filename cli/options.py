@@ -114,7 +114,8 @@ json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="P
 
 def chosen_model(name: str | None) -> ModelPackage:
     """Load the model asked for; an unknown name is wrong usage."""
-    from wsi_idc.models.registry import UnknownModelError, find_model
+    from wsi_idc.errors import UnknownModelError
+    from wsi_idc.models.registry import find_model
 
     try:
         return find_model(name) if name else find_model()

@@ -6,15 +6,11 @@ from pathlib import Path
 
 import platformdirs
 
-from wsi_idc.errors import ModelError
+from wsi_idc.errors import ModelError, UnknownModelError
 from wsi_idc.models.package import ModelPackage, load_package
 
 DEFAULT_MODEL = "idc-context"
 SHIPPED = Path(__file__).with_name("shipped")
-
-
-class UnknownModelError(ModelError):
-    """No model of that name or at that path."""
 
 
 def user_models() -> Path:

@@ -37,3 +37,19 @@ class HeldError(OutputError):
 
 class SettingsError(WsiIdcError, ValueError):
     """A setting that cannot be meant: unknown, out of its bounds, or at odds with another one or with the model."""
+
+
+class ClusterError(WsiIdcError):
+    """A cluster that cannot be reached, started, or kept."""
+
+
+class LostError(WsiIdcError):
+    """A task whose process died, or was ended because it took too long."""
+
+
+class UnknownModelError(ModelError):
+    """No model of that name or at that path."""
+
+
+class DivergedError(DataError):
+    """A training that went astray: its learning rate was too high for it."""

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from wsi_idc.errors import ModelError
 from wsi_idc.inference.choose import make_engine
-from wsi_idc.inference.predictor import ENGINES, Predictor, slide_sums
+from wsi_idc.inference.engines import ENGINES
+from wsi_idc.inference.predictor import Predictor, slide_sums
 from wsi_idc.models.registry import find_model
 
 from helpers import NumpyEngine, numpy_package, summed_darkness, write_context_package
@@ -98,9 +99,9 @@ def test_block_is_its_patches_and_nan_elsewhere(rows, cols, temperature, seed):
 
 def test_a_build_for_cuda_without_a_gpu_computes_on_all_cores(monkeypatch):
     """It falls back to the CPU, where large batches in one thread take many times as long."""
-    from wsi_idc.inference import predictor
+    from wsi_idc.inference import engines
 
-    monkeypatch.setattr(predictor, "_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(engines, "_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     with pytest.warns(UserWarning, match="CUDAExecutionProvider"):
         engine = ENGINES["onnx"](find_model("idc-patch"), 3)
     assert (engine.batch_size, engine.lanes) == (8, 3)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from wsi_idc.errors import ModelError
-from wsi_idc.inference.predictor import ENGINES
+from wsi_idc.errors import ModelError, UnknownModelError
+from wsi_idc.inference.engines import ENGINES
 from wsi_idc.models.package import load_package
-from wsi_idc.models.registry import SHIPPED, UnknownModelError, find_model, list_models
+from wsi_idc.models.registry import SHIPPED, find_model, list_models
 
 from helpers import write_unchecked_package
 

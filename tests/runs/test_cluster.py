@@ -10,8 +10,9 @@ from distributed import Client, LocalCluster
 from wsi_idc import Settings, find_model
 from wsi_idc.cli.segment import segment as command
 from wsi_idc.demo.painter import paint_section
+from wsi_idc.errors import ClusterError
 from wsi_idc.runs.batch import segment_slides
-from wsi_idc.runs.cluster import CLUSTERS, ClusterError, connect
+from wsi_idc.runs.cluster import CLUSTERS, connect
 from wsi_idc.slides.write import write_slide
 
 from helpers import contents

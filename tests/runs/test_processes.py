@@ -10,9 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from wsi_idc.errors import DataError, ModelError, OutputError, ScaleError, SlideError, WsiIdcError
-from wsi_idc.models.registry import UnknownModelError
-from wsi_idc.runs.processes import Limits, LostError, _portable, run_here, run_tasks
+from wsi_idc.errors import (
+    DataError,
+    LostError,
+    ModelError,
+    OutputError,
+    ScaleError,
+    SlideError,
+    UnknownModelError,
+    WsiIdcError,
+)
+from wsi_idc.runs.processes import Limits, _portable, run_here, run_tasks
 
 
 @dataclass
@@ -159,7 +167,7 @@ def test_a_script_without_a_guard_is_told_so_once(tmp_path):
         f"import sys; sys.path.insert(0, {folder!r})\nfrom test_processes import *\nrun([('fine', None)] * 9)\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
-    assert done.stderr.splitlines()[-1].startswith("wsi_idc.runs.processes.LostError: no process can be started")
+    assert done.stderr.splitlines()[-1].startswith("wsi_idc.errors.LostError: no process can be started")
     assert "__main__" in done.stderr
 
 

@@ -17,10 +17,11 @@ from wsi_idc.cli import main
 from wsi_idc.demo.painter import paint_section
 from wsi_idc.errors import OutputError, SlideError
 from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label
+from wsi_idc.inference.engines import OnnxEngine
 from wsi_idc.inference.ensemble import Ensemble
-from wsi_idc.inference.predictor import OnnxEngine, Predictor
-from wsi_idc.regions.delineate import delineate_again
+from wsi_idc.inference.predictor import Predictor
 from wsi_idc.regions.interpolate import fine_grid
+from wsi_idc.runs.again import delineate_again
 from wsi_idc.runs.folder import OUTPUTS
 from wsi_idc.runs.run import Runner
 from wsi_idc.slides.write import write_slide

@@ -31,7 +31,7 @@ def test_any_build_of_onnx_runtime_will_do(painted, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("engine", "there"), [("keras", {"keras", "tensorflow"}), (None, set())])
 def test_the_versions_of_what_computed_are_told(engine, there):
-    from wsi_idc.inference.predictor import engine_versions
+    from wsi_idc.inference.engines import engine_versions
 
     found = engine_versions(engine)
     assert set(found) == there

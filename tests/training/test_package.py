@@ -10,7 +10,7 @@ import pytest
 
 from wsi_idc.data.kaggle import index_patches, read_patch
 from wsi_idc.errors import DataError, ModelError, OutputError
-from wsi_idc.inference.predictor import KerasEngine, OnnxEngine
+from wsi_idc.inference.engines import KerasEngine, OnnxEngine
 from wsi_idc.models import package as model_package
 from wsi_idc.models.architectures import ARCHITECTURES, build
 from wsi_idc.models.package import load_package

@@ -12,7 +12,8 @@ from wsi_idc.data.kaggle import index_patches, place_patches, read_patch
 from wsi_idc.data.split import hospital_split, leaky_patch_split, random_split, write_leaky_split, write_split
 from wsi_idc.data.store import open_patches
 from wsi_idc.errors import DataError, ModelError, OutputError
-from wsi_idc.inference.predictor import ENGINES, Predictor
+from wsi_idc.inference.engines import ENGINES
+from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import load_package
 from wsi_idc.training import run as training_run
 from wsi_idc.training.config import DataConfig, read_config

@@ -3,10 +3,9 @@ import json
 
 import pytest
 
-from wsi_idc.errors import DataError, ModelError, OutputError
+from wsi_idc.errors import DataError, DivergedError, ModelError, OutputError
 from wsi_idc.training import tune as tuning
 from wsi_idc.training.config import read_config
-from wsi_idc.training.fit import DivergedError
 from wsi_idc.training.run import Hooks
 from wsi_idc.training.tune import DEFAULT_SPACE, read_space, tune
 

@@ -17,6 +17,7 @@ from shapely import MultiPolygon
 from wsi_idc.annotations.annotation import ROI_CLASSES
 from wsi_idc.base.bootstrap import as_json
 from wsi_idc.base.files import new_folder, replacing
+from wsi_idc.base.sheet import GAP, INK, LONGEST_ABOVE, TITLE, Panel, TwoPanels, draw_scale_bar
 from wsi_idc.comparison.agreement import (
     FOUND_SHARE,
     STEP_UM,
@@ -26,7 +27,6 @@ from wsi_idc.comparison.agreement import (
 from wsi_idc.comparison.pairs import ComparedSlide, compare_pair, find_pairs
 from wsi_idc.errors import DataError
 from wsi_idc.runs.folder import read_summary
-from wsi_idc.runs.overview import GAP, INK, LONGEST_ABOVE, LONGEST_BESIDE, TITLE, draw_scale_bar
 
 # "High contrast" of Paul Tol's colour schemes: told apart by the colour-blind, and in grey.
 _BOTH, _ONLY_FOUND, _ONLY_TRUTH = (0, 68, 136), (221, 170, 51), (187, 85, 102)
@@ -138,10 +138,10 @@ def draw_agreement(path: Path, slide: ComparedSlide) -> None:
         extent = np.array([right - left, bottom - top])
         corner, extent = np.array([left, top]) - 0.05 * extent.max(), extent + 0.1 * extent.max()
     width_mm, height_mm = (extent * scale).tolist()
-    per_mm = LONGEST_ABOVE / max(width_mm, height_mm)
-    size = max(1, round(width_mm * per_mm)), max(1, round(height_mm * per_mm))
+    layout = Panel.of(width_mm, height_mm, LONGEST_ABOVE)
+    size = layout.size
     panel = background[0].resize(size) if background else Image.new("RGB", size, "white")
-    to_panel = 2 * per_mm * scale
+    to_panel = 2 * layout.per_mm * scale
     legend = (
         ("both", areas.both, _BOTH),
         ("only found", areas.only_found, _ONLY_FOUND),
@@ -166,7 +166,7 @@ def draw_agreement(path: Path, slide: ComparedSlide) -> None:
         draw.text((left + 22, 37), "ROI: only this counts", INK, ImageFont.load_default(14))
     sheet.paste(panel, (GAP, TITLE))
     draw.rectangle((GAP - 1, TITLE - 1, GAP + size[0], TITLE + size[1]), outline=INK)
-    draw_scale_bar(draw, GAP, TITLE + size[1] + 12, width_mm, per_mm)
+    draw_scale_bar(draw, GAP, TITLE + size[1] + 12, layout)
     sheet.save(path, format="png", compress_level=1)
 
 
@@ -178,12 +178,10 @@ def _background(run: Path | None) -> tuple[Image.Image, tuple[int, int]] | None:
     if run is None or not (run / "overview.png").is_file():
         return None
     facts = read_summary(run)["slide"]
-    extent = [facts["width"] * facts["mpp"]["x"] / 1000, facts["height"] * facts["mpp"]["y"] / 1000]
-    per_mm = (LONGEST_ABOVE if extent[0] > 1.2 * extent[1] else LONGEST_BESIDE) / max(extent)
-    width, height = (max(1, round(e * per_mm)) for e in extent)
+    layout = TwoPanels.of(facts["width"] * facts["mpp"]["x"] / 1000, facts["height"] * facts["mpp"]["y"] / 1000)
     try:
         with Image.open(run / "overview.png") as sheet:
-            panel = sheet.convert("L").crop((GAP, TITLE, GAP + width, TITLE + height))
+            panel = sheet.convert("L").crop(layout.box(0))
     except OSError as error:
         raise DataError(f"{run}: its overview.png cannot be read; segment the slide again") from error
     return panel.point(lambda v: 110 + v * 145 // 255).convert("RGB"), (facts["width"], facts["height"])

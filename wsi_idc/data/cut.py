@@ -20,9 +20,8 @@ from wsi_idc.data.kaggle import FARTHEST, is_listable
 from wsi_idc.errors import DataError, OutputError
 from wsi_idc.grid import Block, Grid
 from wsi_idc.models.package import ModelPackage
-from wsi_idc.runs.run import check_scale
 from wsi_idc.slides.find import given_name
-from wsi_idc.slides.slide import Slide
+from wsi_idc.slides.slide import Slide, check_scale
 from wsi_idc.tissue.tissue import find_tissue
 
 NOT_IDC, IDC, BORDER, BEYOND = 0, 1, 2, 3

@@ -232,8 +232,8 @@ def evaluate_model(
     folder must be new or empty (OutputError), so that two evaluations are never mixed. Returns the metrics.
     """
     from wsi_idc.evaluation.plots import draw_figures, draw_robustness
+    from wsi_idc.evaluation.report import write_evaluation
     from wsi_idc.evaluation.robustness import measure_robustness
-    from wsi_idc.runs.report import write_evaluation
 
     patches = _index(data, who)
     views = 8 if tta else 1

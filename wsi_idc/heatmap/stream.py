@@ -13,11 +13,11 @@ import dask
 import dask.threaded
 import numpy as np
 
+from wsi_idc.base.progress import Progress
 from wsi_idc.grid import Block, Grid
 from wsi_idc.heatmap.assemble import Finisher, Lattice
 from wsi_idc.heatmap.encode import Chunk, Encoded, Encoder
 from wsi_idc.heatmap.store import HeatmapStore
-from wsi_idc.runs.settings import Progress
 
 # Chunks side by side in a strip of a slide.
 _STRIP = 4

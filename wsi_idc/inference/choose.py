@@ -19,8 +19,9 @@ from filelock import FileLock, Timeout
 
 from wsi_idc.base.extras import missing
 from wsi_idc.errors import ModelError
+from wsi_idc.inference.engines import ENGINES, Engine, _providers
 from wsi_idc.inference.gpu import computes_on_gpu, has_gpu
-from wsi_idc.inference.predictor import ENGINES, Engine, Predictor, _providers
+from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import ModelPackage
 
 _log = logging.getLogger(__name__)

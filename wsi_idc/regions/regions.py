@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import contourpy
 import numpy as np
@@ -257,3 +258,25 @@ def largest_diameter(geometry: shapely.Geometry) -> float:
     if not len(corners):
         return 0.0
     return float(np.sqrt(((corners[:, None] - corners[None]) ** 2).sum(-1)).max())
+
+
+def measure_slide(regions: Sequence[Region], tissue_mm2: float) -> dict[str, Any]:
+    """Measure the regions of a slide together; areas in mm2, lengths in mm.
+
+    `idc_share` is null without tissue, `uncertain_share` (see `regions.UNCERTAIN`) without regions, `nearest_foci_mm`,
+    the smallest gap between two of them, with fewer than two.
+    """
+    idc = sum(r.area_mm2 for r in regions)
+    gaps = [r.nearest_mm for r in regions if r.nearest_mm is not None]
+    uncertain = sum(r.area_mm2 * r.uncertain_share for r in regions)
+    return {
+        "tissue_mm2": round(tissue_mm2, 4),
+        "idc_mm2": round(idc, 4),
+        "idc_share": round(min(1.0, idc / tissue_mm2), 4) if tissue_mm2 else None,
+        "foci": len(regions),
+        "largest_extent_mm": round(max((r.largest_diameter_mm for r in regions), default=0.0), 4),
+        "nearest_foci_mm": round(min(gaps), 4) if gaps else None,
+        "uncertain_share": round(uncertain / idc, 4) if idc else None,
+        "foci_at_tissue_edge": sum(r.touches_tissue_edge for r in regions),
+        "foci_at_slide_edge": sum(r.touches_slide_edge for r in regions),
+    }

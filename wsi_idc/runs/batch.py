@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from dask.system import CPU_COUNT
 
 from wsi_idc.base.files import is_held
+from wsi_idc.base.progress import Progress
 from wsi_idc.base.setting import takes_settings
-from wsi_idc.errors import ModelError, SlideError, WsiIdcError
+from wsi_idc.errors import LostError, ModelError, SlideError, WsiIdcError
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.models.registry import find_model
 from wsi_idc.runs.manifest import NUMBERS, Manifest
-from wsi_idc.runs.processes import Limits, LostError, run_here, run_tasks
-from wsi_idc.runs.settings import Progress, SegmentResult, Settings
+from wsi_idc.runs.processes import Limits, run_here, run_tasks
+from wsi_idc.runs.settings import SegmentResult, Settings
 from wsi_idc.slides.find import output_names
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsi_idc.base.extras import missing
-from wsi_idc.errors import WsiIdcError
+from wsi_idc.errors import ClusterError, LostError
 from wsi_idc.grid import Grid
 from wsi_idc.heatmap.encode import Chunk, Encoded, Encoder, open_encoder
 from wsi_idc.heatmap.stream import RunChunks
 from wsi_idc.inference.choose import make_engine
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import load_package
-from wsi_idc.runs.processes import Job, LostError, Watcher
+from wsi_idc.runs.processes import Job, Watcher
 from wsi_idc.slides.slide import Slide
 
 if TYPE_CHECKING:
@@ -34,10 +34,6 @@ CLUSTERS = {
     "sge": ("dask_jobqueue", "SGECluster"),
     "htcondor": ("dask_jobqueue", "HTCondorCluster"),
 }
-
-
-class ClusterError(WsiIdcError):
-    """A cluster that cannot be reached, started, or kept."""
 
 
 @contextmanager

@@ -10,13 +10,11 @@ import shapely
 from imagecodecs import PNG, png_encode
 from PIL import Image, ImageDraw, ImageFont
 
+from wsi_idc.base.sheet import GAP, INK, TwoPanels, draw_scale_bar
 from wsi_idc.grid import Grid
 from wsi_idc.regions.regions import Region
 
-_OUTLINE, INK = (0, 160, 0), (30, 30, 30)
-# Longest sides of a panel in pixels: beside the other one, and above it.
-LONGEST_BESIDE, LONGEST_ABOVE = 740, 1240
-GAP, TITLE, _BAR, _SCALE = 24, 64, 110, 40
+_OUTLINE = (0, 160, 0)
 # Dark to bright, as eight steps of the colour map "inferno".
 _HEAT = (
     (0, 0, 4), (33, 12, 74), (87, 16, 110), (138, 34, 106), (188, 55, 84), (228, 90, 49), (249, 142, 9), (249, 203, 53),
@@ -43,9 +41,8 @@ def _drawn(
     title: str, thumbnail: np.ndarray, heatmap: np.ndarray, grid: Grid, regions: Sequence[Region]
 ) -> Image.Image:
     width_mm, height_mm = (s * m / 1000 for s, m in zip(grid.slide_size, grid.slide_mpp, strict=True))
-    above = width_mm > 1.2 * height_mm
-    per_mm = (LONGEST_ABOVE if above else LONGEST_BESIDE) / max(width_mm, height_mm)
-    size = max(1, round(width_mm * per_mm)), max(1, round(height_mm * per_mm))
+    layout = TwoPanels.of(width_mm, height_mm)
+    size, per_mm = layout.panel.size, layout.panel.per_mm
     # Many a pixel of the mask to one of the picture: the mean. Else it is enlarged.
     slide = Image.fromarray(thumbnail).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
     outlines = _outlines(regions, grid, per_mm, size)
@@ -54,19 +51,16 @@ def _drawn(
     panels[1].paste(heat, (0, 0), heat)
     for panel in panels:
         panel.paste(_OUTLINE, (0, 0), outlines)
-    down = size[1] + _SCALE + GAP
-    across = max(size[0], 200) + GAP
-    sheet = (across + _BAR, TITLE + 2 * down) if above else (2 * across + _BAR, TITLE + max(down, 160))
-    image = Image.new("RGB", (sheet[0] + GAP, sheet[1]), "white")
+    image = Image.new("RGB", layout.size, "white")
     draw = ImageDraw.Draw(image)
     draw.text((GAP, 12), title, INK, ImageFont.load_default(17))
     for number, (panel, name) in enumerate(zip(panels, ("Regions", "Probability of IDC"), strict=True)):
-        left, top = (GAP, TITLE + number * down) if above else (GAP + number * across, TITLE)
+        left, top, right, bottom = layout.box(number)
         image.paste(panel, (left, top))
-        draw.rectangle((left - 1, top - 1, left + size[0], top + size[1]), outline=INK)
+        draw.rectangle((left - 1, top - 1, right, bottom), outline=INK)
         draw.text((left, top - 22), name, INK, ImageFont.load_default(14))
-        draw_scale_bar(draw, left, top + size[1] + 10, width_mm, per_mm)
-    _colour_bar(image, draw, sheet[0] - _BAR + GAP, TITLE, max(100, min(size[1], 420)))
+        draw_scale_bar(draw, left, bottom + 10, layout.panel)
+    _colour_bar(image, draw, *layout.bar, max(100, min(size[1], 420)))
     return image
 
 
@@ -93,16 +87,6 @@ def _outlines(regions: Sequence[Region], grid: Grid, per_mm: float, size: tuple[
         for ring in shapely.get_rings(shapely.get_parts(region.geometry)):
             draw.line((shapely.get_coordinates(ring) * scale).ravel().tolist(), 255, width=4, joint="curve")
     return mask.reduce(2)
-
-
-def draw_scale_bar(draw: ImageDraw.ImageDraw, left: int, top: int, width_mm: float, per_mm: float) -> None:
-    """Draw a bar of a round length, at most a fifth of the width; Pillow's own font has no letter mu."""
-    rough = width_mm / 5
-    power = 10.0 ** np.floor(np.log10(rough))
-    length = power * max(m for m in (1, 2, 5) if m * power <= rough)
-    draw.rectangle((left, top, left + round(length * per_mm), top + 7), INK)
-    text = f"{length:g} mm" if length >= 1 else f"{length * 1000:g} um"
-    draw.text((left + round(length * per_mm) + 8, top - 5), text, INK, ImageFont.load_default(14))
 
 
 def _colour_bar(image: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int, height: int) -> None:

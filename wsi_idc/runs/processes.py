@@ -18,15 +18,11 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
-from wsi_idc.errors import WsiIdcError
+from wsi_idc.errors import LostError
 from wsi_idc.runs.memory import be_lean
 
 # Does one task and returns what came of it; what it gives to its second argument reaches `Watcher.reported`.
 Job = Callable[[Any, Callable[[Any], None]], Any]
-
-
-class LostError(WsiIdcError):
-    """A task whose process died, or was ended because it took too long."""
 
 
 @dataclass(frozen=True, slots=True)

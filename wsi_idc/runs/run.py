@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wsi_idc.annotations.qupath import to_geojson
+from wsi_idc.base.progress import Progress
 from wsi_idc.errors import SlideError
 from wsi_idc.grid import Grid
 from wsi_idc.heatmap.encode import copy_of, open_encoder
@@ -20,7 +21,8 @@ from wsi_idc.heatmap.overlap import cells, shifted
 from wsi_idc.heatmap.store import HeatmapStore
 from wsi_idc.heatmap.stream import RunChunks, StreamReport, in_threads, stream
 from wsi_idc.inference.choose import choose_engine, make_engine
-from wsi_idc.inference.predictor import Engine, Predictor
+from wsi_idc.inference.engines import Engine
+from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.regions.delineate import delineate, fine_tissue, without_patches
 from wsi_idc.regions.interpolate import fine_grid
@@ -29,16 +31,15 @@ from wsi_idc.runs.identity import identify
 from wsi_idc.runs.memory import give_back
 from wsi_idc.runs.overview import draw_overview
 from wsi_idc.runs.report import write_report
-from wsi_idc.runs.settings import Progress, SegmentResult, Settings
+from wsi_idc.runs.settings import SegmentResult, Settings
 from wsi_idc.runs.summary import summarise, timings
-from wsi_idc.slides.slide import Slide
+from wsi_idc.slides.slide import Slide, check_scale
 from wsi_idc.tissue.glass import SparseSlide, find_glass
 from wsi_idc.tissue.tissue import TissueMap, find_tissue
 
 if TYPE_CHECKING:
     from distributed import Client
 
-MAX_COARSER = 1.10
 # Pixels of the mask of a slide that takes so much memory that it is given back between stages; else it costs time only.
 _LARGE_MASK = 4_000_000
 
@@ -209,12 +210,3 @@ class Runner:
         unnamed.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         unnamed.replace(out / "summary.json")
         return summary
-
-
-def check_scale(slide: Slide, package: ModelPackage) -> None:
-    """Raise SlideError where a slide is too coarse for a model."""
-    if max(slide.mpp.x, slide.mpp.y) > MAX_COARSER * package.mpp:
-        raise SlideError(
-            f"{slide.path}: at {slide.mpp.x:.4g} um/px it is coarser than the {package.mpp:g} um/px that the model "
-            f"{package.name} sees; scan it at higher magnification or use a model for this scale"
-        )

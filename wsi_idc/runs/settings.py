@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,9 +13,6 @@ from wsi_idc.slides.scale import PLAUSIBLE_MPP
 
 if TYPE_CHECKING:
     from wsi_idc.models.package import ModelPackage
-
-# Called after each chunk with the number of patches computed in it.
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import pairwise
 from typing import Any
@@ -15,9 +14,9 @@ import zarr
 
 from wsi_idc.grid import Grid
 from wsi_idc.heatmap.stream import StreamReport
-from wsi_idc.inference.predictor import engine_versions
+from wsi_idc.inference.engines import engine_versions
 from wsi_idc.models.package import ModelPackage
-from wsi_idc.regions.regions import Region
+from wsi_idc.regions.regions import Region, measure_slide
 from wsi_idc.slides.slide import Slide
 from wsi_idc.tissue.tissue import TissueMap
 
@@ -77,28 +76,6 @@ def summarise(
         | {"shapely": shapely.__version__, "openslide-python": openslide.__version__}
         | engine_versions(engine),
         "note": RESEARCH_USE,
-    }
-
-
-def measure_slide(regions: Sequence[Region], tissue_mm2: float) -> dict[str, Any]:
-    """Measure the regions of a slide together; areas in mm2, lengths in mm.
-
-    `idc_share` is null without tissue, `uncertain_share` (see `regions.UNCERTAIN`) without regions, `nearest_foci_mm`,
-    the smallest gap between two of them, with fewer than two.
-    """
-    idc = sum(r.area_mm2 for r in regions)
-    gaps = [r.nearest_mm for r in regions if r.nearest_mm is not None]
-    uncertain = sum(r.area_mm2 * r.uncertain_share for r in regions)
-    return {
-        "tissue_mm2": round(tissue_mm2, 4),
-        "idc_mm2": round(idc, 4),
-        "idc_share": round(min(1.0, idc / tissue_mm2), 4) if tissue_mm2 else None,
-        "foci": len(regions),
-        "largest_extent_mm": round(max((r.largest_diameter_mm for r in regions), default=0.0), 4),
-        "nearest_foci_mm": round(min(gaps), 4) if gaps else None,
-        "uncertain_share": round(uncertain / idc, 4) if idc else None,
-        "foci_at_tissue_edge": sum(r.touches_tissue_edge for r in regions),
-        "foci_at_slide_edge": sum(r.touches_slide_edge for r in regions),
     }
 
 

@@ -20,6 +20,7 @@ from wsi_idc.slides.reader import Reader
 from wsi_idc.slides.scale import PLAUSIBLE_MPP, claim_mpp, contradictions, find_claim, number
 
 if TYPE_CHECKING:
+    from wsi_idc.models.package import ModelPackage
     from wsi_idc.slides.jpeg_tiles import JpegTileReader
 
 # A level up to 1 % coarser than asked still serves: vendors round 4.002x to "4x".
@@ -250,3 +251,15 @@ def _dicom_file(folder: Path) -> Path:
         reason = "holds several DICOM series" if series else "a folder without DICOM files is not a slide"
         raise SlideError(f"{folder}: {reason}; give the slide files in it")
     return series[0][0]
+
+
+MAX_COARSER = 1.10
+
+
+def check_scale(slide: Slide, package: ModelPackage) -> None:
+    """Raise SlideError where a slide is too coarse for a model."""
+    if max(slide.mpp.x, slide.mpp.y) > MAX_COARSER * package.mpp:
+        raise SlideError(
+            f"{slide.path}: at {slide.mpp.x:.4g} um/px it is coarser than the {package.mpp:g} um/px that the model "
+            f"{package.name} sees; scan it at higher magnification or use a model for this scale"
+        )

@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from wsi_idc.base.files import replacing
 from wsi_idc.data.store import PatchArray
-from wsi_idc.errors import DataError
+from wsi_idc.errors import DataError, DivergedError
 from wsi_idc.training.batches import Batches, TrainingSet
 from wsi_idc.training.config import LossConfig, OptimizerConfig, TrainConfig
 from wsi_idc.training.schedule import best_epoch, learning_rate, stops
@@ -23,10 +23,6 @@ from wsi_idc.training.schedule import best_epoch, learning_rate, stops
 Record = dict[str, float]
 OnBatch = Callable[[int, int, dict[str, float]], None]
 CHECKPOINT, BEST = "checkpoint.npz", "best.npz"
-
-
-class DivergedError(DataError):
-    """A training that went astray: its learning rate was too high for it."""
 
 
 def make_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:

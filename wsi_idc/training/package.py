@@ -16,7 +16,8 @@ import keras
 import numpy as np
 
 from wsi_idc.errors import DataError, ModelError, OutputError
-from wsi_idc.inference.predictor import ENGINES, Predictor
+from wsi_idc.inference.engines import ENGINES
+from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import ModelPackage, load_package
 from wsi_idc.training.card import model_card
 from wsi_idc.training.run import CONFIG, FAMILIAR, RESULT

@@ -22,7 +22,7 @@ from wsi_idc.data.split import official_split, read_leaky_split, read_split
 from wsi_idc.data.store import PatchArray, open_patches
 from wsi_idc.errors import DataError, ModelError, OutputError
 from wsi_idc.evaluation.metrics import write_json
-from wsi_idc.inference.predictor import load_keras
+from wsi_idc.inference.engines import load_keras
 from wsi_idc.models.architectures import build, context_halo, feature_encoder
 from wsi_idc.models.registry import find_model
 from wsi_idc.training.batches import TrainingSet

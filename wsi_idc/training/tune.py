@@ -20,9 +20,8 @@ from matplotlib.ticker import NullFormatter
 
 from wsi_idc.base.figures import draw_panels
 from wsi_idc.base.files import locked, replacing
-from wsi_idc.errors import DataError, OutputError, WsiIdcError
+from wsi_idc.errors import DataError, DivergedError, OutputError, WsiIdcError
 from wsi_idc.training.config import TrainConfig, override
-from wsi_idc.training.fit import DivergedError
 from wsi_idc.training.run import train
 
 DEFAULT_SPACE: dict[str, Any] = {
