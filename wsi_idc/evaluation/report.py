@@ -51,6 +51,7 @@ a bootstrap over patients. Border: patches beside one of the other label; told f
 <p>Before: sigmoid(logit). After: sigmoid(logit / temperature), with temperature {temperatures}.</p>
 {table(["", *map(_spaced, calibration["before"])], moments)}
 {_uncertainty(metrics["uncertainty"]) if "uncertainty" in metrics else ""}
+{_robustness(metrics["robustness"]) if "robustness" in metrics else ""}
 <h2>Classification report</h2>
 <pre>{html.escape(report)}</pre>
 <h2>Patients</h2>
@@ -68,6 +69,20 @@ def _uncertainty(found: Mapping[str, Any]) -> str:
 <p>The standard deviation of a patch's probability over models and views. How often a wrong patch is more uncertain than
 a right one (AUC): {_interval(found["auc_of_errors"])}</p>
 {table(["quarter", "uncertainty", "patches", "share wrong"], rows)}"""
+
+
+def _robustness(found: Mapping[str, Any]) -> str:
+    """Tabulate what perturbations change, and what fewer IDC patches beside them do to the others."""
+    names = ["auc", "f1", "balanced_accuracy", "ece", "changed", "mean_shift", "area_ratio", "dice"]
+    shown = {"as they are": found["unperturbed"], **found["perturbations"]}
+    rows = [[html.escape(name), *(_value(v[n]) for n in names)] for name, v in shown.items()]
+    free = [[f"{float(share):.0%}", _value(1 - v["specificity"])] for share, v in found["prevalence"].items()]
+    return f"""<h2>The same tissue, other pixels</h2>
+<p>Set {found["set_version"]} of perturbations. Changed: share of patches that change class; area ratio and Dice against
+the IDC patches as they are.</p>
+{table(["perturbation", *map(_spaced, names)], rows)}
+<p>With IDC patches taken out of each section, the share of the other patches that is called IDC:</p>
+{table(["IDC patches left", "called IDC"], free)}"""
 
 
 def _spaced(name: str) -> str:
