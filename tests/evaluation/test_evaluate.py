@@ -13,8 +13,9 @@ from wsi_idc.cli import main
 from wsi_idc.data.assemble import paste_patches
 from wsi_idc.data.kaggle import LabelledPatch, index_patches
 from wsi_idc.errors import DataError, ModelError
-from wsi_idc.evaluation.evaluate import Predictions, measure, predict_patches
+from wsi_idc.evaluation.evaluate import measure
 from wsi_idc.evaluation.plots import draw_figures
+from wsi_idc.evaluation.predictions import Predictions, predict_patches
 from wsi_idc.inference.ensemble import Ensemble
 from wsi_idc.inference.predictor import Predictor
 
@@ -273,7 +274,7 @@ def test_patients_of_no_list_are_those_with_patches(data, tmp_path, monkeypatch)
 
 def test_a_place_that_cannot_be_written_is_said_before_anything_is_computed(data, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr("wsi_idc.evaluation.evaluate.predict_patches", None)
+    monkeypatch.setattr("wsi_idc.evaluation.predictions.predict_patches", None)
     done = run(data, "--patients", listing(tmp_path, "200"), "-o", tmp_path / "file" / "out")
     assert done.exit_code == 1
     assert "file/out: cannot be written (" in done.stderr

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
 
 from wsi_idc.base.figures import Panel, draw_panels
-from wsi_idc.evaluation.evaluate import CLASSES, Predictions
 from wsi_idc.evaluation.metrics import calibration_bins, decision_metrics
+from wsi_idc.evaluation.predictions import CLASSES, Predictions
 
 
 def draw_figures(folder: Path, predictions: Predictions, threshold: float) -> list[Path]:

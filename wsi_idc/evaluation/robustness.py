@@ -9,9 +9,9 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from wsi_idc.data.kaggle import LabelledPatch
-from wsi_idc.evaluation.evaluate import Predictions, predict_patches
 from wsi_idc.evaluation.metrics import decision_metrics, expected_calibration_error
 from wsi_idc.evaluation.perturb import PERTURBATIONS, PREVALENCES, SET_VERSION
+from wsi_idc.evaluation.predictions import Predictions, predict_patches
 from wsi_idc.inference.ensemble import Ensemble
 
 
