@@ -1,0 +1,95 @@
+"""The house as docs/architecture.md has it: what stands where, what is loaded when, and that all of it is installed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {"wsi_idc": "wsi_idc", "cli": "wsi_idc/cli", "models": "wsi_idc/models"}
+
+
+def files_of_the_package() -> list[str]:
+    """All that is to be installed, by its place in the wheel."""
+    return sorted(
+        f"{place}/{file.relative_to(ROOT / folder).as_posix()}"
+        for folder, place in FOLDERS.items()
+        for file in (ROOT / folder).rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts and file.suffix != ".md"
+    )
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in the checkout, as who has just set it up does."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_only_four_files_stand_beside_the_folders():
+    files = sorted(p.name for p in (ROOT / "wsi_idc").iterdir() if p.suffix == ".py")
+    assert files == ["__init__.py", "__main__.py", "errors.py", "grid.py"]
+
+
+def test_every_module_is_named_in_the_architecture():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)/` (\|.*)$", text, re.MULTILINE))
+    modules = [(p.parent.name, p.stem) for p in [*(ROOT / "wsi_idc").glob("*/*.py"), *(ROOT / "models").glob("*.py")]]
+    missing = [f"{folder}/{name}" for folder, name in modules if name != "__init__" and f"`{name}`" not in rows[folder]]
+    assert missing == []
+
+
+def test_errors_stand_in_one_place():
+    defined = re.compile(r"^class \w+\(.*(?:Error|Exception)\):", re.MULTILINE)
+    # What click is to say belongs to the command line.
+    files = [p for folder in ("wsi_idc", "models") for p in (ROOT / folder).rglob("*.py") if p.name != "errors.py"]
+    assert [p.name for p in files if defined.search(p.read_text(encoding="utf-8"))] == []
+
+
+def test_runs_and_engines_load_no_keras_when_imported():
+    names = [
+        f"wsi_idc.{folder}.{p.stem}"
+        for folder in ("runs", "inference")
+        for p in sorted((ROOT / "wsi_idc" / folder).glob("*.py"))
+        if p.stem != "__init__"
+    ]
+    code = (
+        f"import importlib, sys\nfor name in {names}:\n    importlib.import_module(name)\n"
+        "print(sorted({'keras', 'tensorflow', 'torch', 'jax'} & set(sys.modules)))"
+    )
+    done = run("-c", code)
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
+
+
+def test_the_checkout_runs_as_it_is():
+    done = run("-m", "wsi_idc", "--help")
+    assert done.returncode == 0 and "segment" in done.stdout, done.stderr
+    found = run("-c", "import wsi_idc; print(wsi_idc.find_model().name, wsi_idc.__file__)")
+    name, file = found.stdout.split(maxsplit=1)
+    assert name and Path(file.strip()) == ROOT / "wsi_idc" / "__init__.py"
+
+
+def test_a_wheel_holds_every_file_and_no_other(tmp_path):
+    """A new folder is in it without being listed anywhere."""
+    pytest.importorskip("setuptools", minversion="77")
+    source = tmp_path / "source"
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    (source / "wsi_idc" / "runs" / "room").mkdir()
+    (source / "wsi_idc" / "runs" / "room" / "__init__.py").touch()
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", tmp_path]
+    done = subprocess.run([*command, source], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = sorted(n for n in archive.namelist() if ".dist-info/" not in n and not n.endswith(".md"))
+    assert held == sorted([*files_of_the_package(), "wsi_idc/runs/room/__init__.py"])
