@@ -31,7 +31,10 @@ def info(slide: Path, mpp: float | None, series: int | None, as_json: bool) -> N
         else:
             click.echo("\n".join([*(click.format_filename(path) for path in found), f"{len(found)} slides; {RULE}"]))
         return
+    from wsi_idc.runs.warnings import look_for_warnings
+
     facts = describe_slide(slide, mpp, series)
+    facts["warnings"] = look_for_warnings(slide, mpp, series) or facts["warnings"]
     if as_json:
         click.echo(json.dumps(facts, indent=2))
     else:
@@ -51,6 +54,7 @@ def _print(facts: dict[str, Any]) -> None:
     click.echo(f"objective   {facts['objective_power'] or 'not stated'}")
     click.echo(f"bounds at   {facts['bounds_offset'][0]}, {facts['bounds_offset'][1]}")
     click.echo(f"background  #{bytes(facts['background']).hex()}")
+    click.echo(f"profile     {facts['icc_profile'] or 'none'}")
     click.echo(f"fingerprint {facts['fingerprint'][:16]}")
     rows = [("level", "width", "height", "downsample", "um/px")]
     for i, level in enumerate(facts["levels"]):

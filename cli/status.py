@@ -47,6 +47,8 @@ def _print(found: Status) -> None:
     if found.interrupted:
         count = "a slide was" if found.interrupted == 1 else f"{found.interrupted} slides were"
         click.echo(f"{count} interrupted: run the same command again")
+    for warned in found.warned:
+        click.echo(f"warning: {click.format_filename(Path(warned['slide']).name)}: {warned['warnings']}")
     for failure in found.failed:
         name, reason = click.format_filename(failure["slide"]), failure["reason"]
         click.echo(f"failed: {reason if Path(name).name in reason else f'{name}: {reason}'}")

@@ -39,6 +39,7 @@ def test_what_the_rows_say(tmp_path):
     assert dataclasses.asdict(read_status(tmp_path)) == {
         "done": 2,
         "incomplete": 1,
+        "warned": [],
         "failed": [{"slide": "/slides/2.svs", "reason": "/slides/2.svs: no scale"}],
         "running": 0,
         "interrupted": 0,

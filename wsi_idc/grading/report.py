@@ -54,8 +54,9 @@ def write_fields(run: Path, output: Path, wish: Wish, slide: Path | None = None)
     OutputError where `output` cannot be written.
     """
     summary = read_summary(run)
-    given = summary["parameters"]["mpp"]
-    with new_folder(output) as place, Slide(slide or _find_slide(run.resolve(), summary), given) as opened:
+    given = summary["parameters"]
+    where = slide or _find_slide(run.resolve(), summary)
+    with new_folder(output) as place, Slide(where, given["mpp"], icc=given.get("icc", "ignore")) as opened:
         if opened.fingerprint != summary["identity"]["slide_fingerprint"]:
             raise SlideError(f"{opened.path}: is not the slide that {run} was made from; give that one with --slide")
         found = _read_segmentation(run)

@@ -83,6 +83,7 @@ class Elsewhere:
     identity: str
     slide: Path
     mpp: float | None
+    icc: str
     model: Path
     engine: str
     kept: Path
@@ -111,7 +112,7 @@ def _encode(there: Elsewhere, grid: Grid, chunks: list[Chunk]) -> list[Encoded]:
 
 @lru_cache(maxsize=1)
 def _encoder(there: Elsewhere, grid: Grid) -> Encoder:
-    slide, predictor = Slide(there.slide, there.mpp), _predictor(there.model, there.engine)
+    slide, predictor = Slide(there.slide, there.mpp, icc=there.icc), _predictor(there.model, there.engine)
     return open_encoder(slide, grid, predictor, there.kept, there.chunk, there.views)
 
 

@@ -78,7 +78,7 @@ class Runner:
 
     def plan(self, path: Path, folder: Path) -> Plan:
         """Say what `run` would do with the slide at `path`, and raise what it would raise so far; writes nothing."""
-        with Slide(path, self.settings.mpp) as slide:
+        with Slide(path, self.settings.mpp, icc=self.settings.icc) as slide:
             check_scale(slide, self.package)
             identity = identify(slide, self.package, self.settings)
             if folder.is_dir() and (held := previous_run(folder, identity, self.settings.overwrite)) is not None:
@@ -93,7 +93,7 @@ class Runner:
         A folder that holds this very run is reused. Raises SlideError for the slide, OutputError for the folder.
         """
         times = {"start": time.perf_counter()}
-        with Slide(path, self.settings.mpp) as slide:
+        with Slide(path, self.settings.mpp, icc=self.settings.icc) as slide:
             check_scale(slide, self.package)
             identity = identify(slide, self.package, self.settings)
             with holding(folder, self.settings.overwrite):
@@ -135,6 +135,7 @@ class Runner:
             identity=json.dumps(identity, sort_keys=True),
             slide=slide.path.absolute(),
             mpp=self.settings.mpp,
+            icc=self.settings.icc,
             model=self.package.folder.absolute(),
             engine=engine,
             kept=kept.absolute(),

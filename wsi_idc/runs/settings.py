@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from wsi_idc.base.setting import read_toml, recorded, setting, settings_of
 from wsi_idc.errors import SettingsError
 from wsi_idc.regions.outlining import Outlining
+from wsi_idc.slides.colour import CHOICES
 from wsi_idc.slides.scale import PLAUSIBLE_MPP
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ class Settings(Outlining):
         low=PLAUSIBLE_MPP[0],
         high=PLAUSIBLE_MPP[1],
         without="what the file states",
+    )
+    icc: str = setting(
+        "ignore",
+        "What to do with a colour profile (ICC) in the file: apply it, or leave colours as in training.",
+        choices=CHOICES,
     )
     engine: str = setting(
         "auto", "What computes; auto takes what is done first on this machine.", choices=("auto", "onnx", "keras")

@@ -16,7 +16,8 @@ LOOK_AGAIN_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What became of the slides of an output folder so far; `failed` has each slide with its reason.
+    """What became of the slides of an output folder so far; `failed` has each slide with its reason, `warned` those
+    done, also in part, that have warnings.
 
     `remaining` slides have not ended: `running` and `interrupted` ones are among them. The rates are those of one
     process, from the slides done, and `seconds_left` is what remains at that rate by the processes now at work, or by
@@ -25,6 +26,7 @@ class Status:
 
     done: int
     incomplete: int
+    warned: list[dict[str, str]]
     failed: list[dict[str, str]]
     running: int
     interrupted: int
@@ -55,6 +57,9 @@ def read_status(output: Path) -> Status:
     return Status(
         done=len(done),
         incomplete=len(incomplete),
+        warned=[
+            {name: str(row[name]) for name in ("slide", "warnings")} for row in done + incomplete if row["warnings"]
+        ],
         failed=[{"slide": str(row["slide"]), "reason": str(row["reason"])} for row in failed],
         running=running,
         interrupted=left,

@@ -17,6 +17,7 @@ from wsi_idc.heatmap.stream import StreamReport
 from wsi_idc.inference.engines import engine_versions
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.regions.regions import Region, measure_slide
+from wsi_idc.runs.warnings import warnings_of
 from wsi_idc.slides.slide import Slide
 from wsi_idc.tissue.tissue import TissueMap
 
@@ -35,11 +36,6 @@ def summarise(
     engine: str | None,
 ) -> dict[str, Any]:
     """Gather what summary.json states but the timings; areas in mm2, lengths in mm, `idc_share` null without tissue."""
-    warnings = [*slide.warnings, *tissue.warnings]
-    if slide.mpp.estimated:
-        warnings.append(f"the scale is an estimate from the {slide.mpp.source}; areas may be off by a tenth")
-    if tissue.out_of_focus_share > 0.2:
-        warnings.append(f"{tissue.out_of_focus_share:.0%} of the tissue is out of focus")
     state = "incomplete" if report.failed else "done"
     return {
         "state": state,
@@ -49,7 +45,7 @@ def summarise(
         "ink_mm2": round(tissue.ink_mm2, 4),
         "out_of_focus_share": round(tissue.out_of_focus_share, 4),
         "message": "" if tissue.tissue_mm2 else "no tissue found",
-        "warnings": warnings,
+        "warnings": warnings_of(slide, tissue),
         "failed_chunks": [
             {
                 "rows": [f.block.top, f.block.bottom],

@@ -104,6 +104,7 @@ class JpegTileReader:
         """Take over `slide`; `tiles` are those of its levels, in its order."""
         self._slide, self._tiles = slide, tiles
         self.properties, self.background = slide.properties, slide.background
+        self.icc = slide.icc
         self.levels = list(slide.levels)
         self._sources = [(i, 1) for i in range(len(tiles))]
         coarser = [level.downsample for level in slide.levels[1:]] + [np.inf]

@@ -41,6 +41,12 @@ class OpenSlideReader:
         colour = self.properties.get("openslide.background-color", "ffffff")
         self.background = (int(colour[0:2], 16), int(colour[2:4], 16), int(colour[4:6], 16))
 
+    @property
+    def icc(self) -> bytes | None:
+        """The colour profile of the file, or None."""
+        profile = self._slide.color_profile
+        return profile.tobytes() if profile is not None else None
+
     def correct(self, downsamples: Mapping[tuple[int, int], float]) -> None:
         """Keep of the levels those with a downsample by size (width, height), which counts, and level 0.
 

@@ -32,6 +32,8 @@ class Reader(Protocol):
     levels: list[Level]
     properties: dict[str, str]
     background: tuple[int, int, int]
+    # The colour profile of the file, as it lies there.
+    icc: bytes | None
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Read (height, width, 3) uint8 RGB at a level, from pixel (x, y) of that level.

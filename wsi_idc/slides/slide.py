@@ -14,6 +14,7 @@ import numpy as np
 
 from wsi_idc.base.raster import average
 from wsi_idc.errors import ScaleError, SlideError
+from wsi_idc.slides.colour import Correction, correction_of, profile_name
 from wsi_idc.slides.find import dicom_series, given_name
 from wsi_idc.slides.open import describe_images, open_file
 from wsi_idc.slides.reader import Reader
@@ -44,11 +45,14 @@ class Slide:
     theirs. Reading is safe from several threads.
     """
 
-    def __init__(self, path: Path | str, mpp: float | None = None, series: int | None = None) -> None:
+    def __init__(
+        self, path: Path | str, mpp: float | None = None, series: int | None = None, icc: str = "ignore"
+    ) -> None:
         """Open a slide file, or a folder that holds one DICOM slide; `mpp` overrides what the file states (um/px).
 
-        Of several images in a file the slide is taken, or that of number `series`, from 0. Raises SlideError where the
-        file is not a readable slide or its scale cannot be trusted.
+        Of several images in a file the slide is taken, or that of number `series`, from 0. With `icc` "apply" colours
+        are brought to sRGB by the colour profile of the file, where it has one. Raises SlideError where the file is not
+        a readable slide or its scale cannot be trusted.
         """
         self.path = Path(path)
         if not self.path.exists():
@@ -62,6 +66,12 @@ class Slide:
         stated = find_claim(properties)
         # What a user has to know of how the file was read, one plain sentence each.
         self.warnings: tuple[str, ...] = opened.warnings
+        profile = self._reader.icc
+        self.icc_profile = profile_name(profile) or "cannot be read" if profile else None
+        self.correction: Correction | None = correction_of(profile) if profile and icc == "apply" else None
+        if icc == "apply" and self.correction is None:
+            reason = "cannot be applied" if profile else "is missing"
+            self.warnings += (f"the colour profile (ICC) of the file {reason}: its colours were taken as they are",)
         low, high = PLAUSIBLE_MPP
         believable = stated is not None and not stated.estimated and low <= stated.x <= high
         if mpp and stated and believable and abs(stated.x - mpp) > 0.05 * stated.x:
@@ -168,6 +178,8 @@ class Slide:
             low.append(int(np.floor(inside[0] + o)))
             high.append(int(np.ceil(inside[1] + o)))
         block = self._reader.read(level, low[0], low[1], high[0] - low[0], high[1] - low[1])
+        if self.correction:
+            block = self.correction.apply(block, self.background)
         left, top = (s + o - begin for s, o, begin in zip(start, offset, low, strict=True))
         out[:] = average(block, (left, top), scale, (height, width), self.background)
 
@@ -211,6 +223,7 @@ class Slide:
             "objective_power": number(properties.get("openslide.objective-power")),
             "bounds_offset": list(self._offset),
             "background": list(self.background),
+            "icc_profile": self.icc_profile,
             "levels": [
                 {"width": v.width, "height": v.height, "downsample": v.downsample, "mpp": v.downsample * self.mpp.x}
                 for v in self._reader.levels

@@ -17,6 +17,8 @@ from wsi_idc.slides.tiff_pages import Place, ratio
 
 _APERIO = {"openslide.objective-power": r"AppMag\s*=\s*([0-9.]+)", "aperio.mpp": r"MPP\s*=\s*([0-9.]+)"}
 
+_ICC = 34675
+
 
 class TiffReader:
     """One image of a TIFF with its levels, decoded by tifffile."""
@@ -35,6 +37,7 @@ class TiffReader:
         try:
             self._levels = [[PagePixels(pages[p.at]) for p in level.pages] for level in image.levels]
             self.properties = _properties(pages, pages[image.page.at], image)
+            self.icc = _profile(pages[image.page.at])
         except SlideError as error:
             raise SlideError(f"{path}: {error}") from error
         except Exception as error:
@@ -74,6 +77,11 @@ class TiffReader:
 def _fill(out: np.ndarray, planes: Sequence[np.ndarray]) -> None:
     for channel, plane in enumerate(planes):
         out[..., channel] = plane
+
+
+def _profile(page: Any) -> bytes | None:
+    """Return the colour profile of a page, None where it has none."""
+    return bytes(page.tags[_ICC].value) if _ICC in page.tags else None
 
 
 def _properties(pages: Mapping[Place, Any], page: Any, image: StoredImage) -> dict[str, str]:

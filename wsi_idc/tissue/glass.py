@@ -48,7 +48,8 @@ def find_glass(slide: Slide, workers: int = 1) -> Glass | None:
     read at READ_UM um/px: of a pyramid it is a low level, which is soon read. `workers` threads decode.
     """
     reader = slide.jpeg_tiles
-    if reader is None:
+    # Colours that are corrected differ from those of the tiles.
+    if reader is None or slide.correction:
         return None
     level = reader.source(slide.best_level(READ_UM))
     at, coded, side = reader.levels[level], reader.coded_bytes(level), reader.tile_side(level)

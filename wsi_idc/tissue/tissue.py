@@ -34,7 +34,7 @@ _FOCUS_WINDOW = 40
 _SHARP = 0.5
 # More tissue than this share of what was scanned is hardly ever true.
 _FULL = 0.9
-_GUESSED = "no empty glass is seen: what is tissue was told from a guess at the colour of glass; check it"
+_GUESSED = "no empty glass is seen: what is tissue was told from a guess at the colour of glass, check it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def _glass_doubts(mask: np.ndarray, unreadable: np.ndarray, light: Light) -> tup
         scanned -= int((light.padding & ~unreadable).sum())
     share = int(mask.sum()) / max(1, scanned)
     if share > _FULL:
-        return (f"{share:.0%} of what was scanned would be tissue: glass may have been taken for it; check it",)
+        return (f"{share:.0%} of what was scanned would be tissue: glass may have been taken for it, check it",)
     return () if light.told or not mask.any() else (_GUESSED,)
 
 

@@ -1,0 +1,42 @@
+"""What is doubtful of a run: the one place where the warnings of all stages come together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsi_idc.errors import ScaleError, SlideError
+from wsi_idc.slides.slide import Slide
+from wsi_idc.tissue.glass import SparseSlide, find_glass
+from wsi_idc.tissue.tissue import TissueMap, find_tissue
+
+_BLURRED = 0.2
+
+
+def warnings_of(slide: Slide, tissue: TissueMap) -> list[str]:
+    """Return the warnings of a slide and its tissue, a plain sentence each.
+
+    summary.json, the report, manifest.csv and `info` have them from here. What another stage doubts is added here.
+    """
+    found = [*slide.warnings, *tissue.warnings]
+    if slide.mpp.estimated:
+        found.append(f"the scale is an estimate from the {slide.mpp.source}; areas may be off by a tenth")
+    if tissue.out_of_focus_share > _BLURRED:
+        found.append(f"{tissue.out_of_focus_share:.0%} of the tissue is out of focus")
+    return found
+
+
+def look_for_warnings(
+    path: Path, mpp: float | None = None, series: int | None = None, icc: str = "ignore", threads: int = 2
+) -> list[str]:
+    """Find the tissue of a slide and return what a run would warn of; nothing where its scale is not known.
+
+    What cannot be decoded is a warning too.
+    """
+    try:
+        with Slide(path, mpp, series, icc) as slide:
+            glass = find_glass(slide, threads)
+            return warnings_of(slide, find_tissue(SparseSlide(slide, glass) if glass else slide, threads))
+    except ScaleError:
+        return []
+    except SlideError as error:
+        return [str(error).removeprefix(f"{path}: ")]
