@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from wsi_idc.cli.options import json_option, mpp_option, print_table
+from wsi_idc.cli.options import json_option, mpp_option, print_table, roi_class_option
 
 _COLUMNS = ("dice", "iou", "sensitivity", "ppv", "hausdorff_um", "p95_um", "area_error_mm2", "foci", "foci_found")
 
@@ -26,15 +26,7 @@ _COLUMNS = ("dice", "iou", "sensitivity", "ppv", "hausdorff_um", "p95_um", "area
     metavar="NAME",
     help="Class of annotations that counts; may be repeated.  [default: the only one; of a run, all regions]",
 )
-@click.option(
-    "--roi-class",
-    "roi_classes",
-    multiple=True,
-    metavar="NAME",
-    default=("ROI", "Region*"),
-    show_default=True,
-    help="Class of the annotations outside of which nothing counts; may be repeated.",
-)
+@roi_class_option
 @click.option(
     "--patients",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -55,7 +47,8 @@ def compare(
     """Compare what was FOUND with the TRUTH, or two observers: areas, boundaries and foci.
 
     Each is a file of annotations, the folder of a run, or a folder of such, where slides are paired by name. The scale
-    is that of the run, or --mpp. A folder given with -o gets compare.json, compare.csv and a picture of each slide.
+    is that of the run, or --mpp. What is outlined as a class that ends in *, as Ignore*, counts for neither side; a
+    file of which nothing can be read is an error, an empty one is not. A folder given with -o gets compare.json, compare.csv and a picture of each slide.
     Exit status: 0 all compared, 1 some slides could not be.
     """
     from wsi_idc.comparison.report import compare_slides

@@ -54,7 +54,8 @@ def _renamed(ctx: click.Context, param: click.Parameter, values: Sequence[str]) 
 @click.option(
     "--slide",
     type=click.Path(exists=True, path_type=Path),
-    help="DICOM slide, a folder or a file of it, that the DICOM segmentation of an OUT ending in .dcm refers to.",
+    help="Slide that IN was drawn on, which NDPA and Cytomine need; the DICOM slide, a folder or a file of it, that an "
+    "OUT ending in .dcm refers to.",
 )
 def convert(
     source: Path,
@@ -67,8 +68,8 @@ def convert(
 ) -> None:
     """Convert annotations between QuPath, ASAP, ImageScope, tables, OME-Zarr and DICOM.
 
-    IN is QuPath GeoJSON, ASAP XML or ImageScope XML, also gzipped or zipped, or the folder of a run. The suffix of OUT
-    says what is written: .geojson, .geojson.gz, .xml, .gpkg, .parquet, .zarr for labels on the patches of --like, or
+    IN is QuPath GeoJSON, ASAP XML, ImageScope XML, HALO .annotations, Hamamatsu .ndpa, COCO, Cytomine or HistomicsUI
+    JSON, also gzipped or zipped, or the folder of a run; its content tells which. The suffix of OUT says what is written: .geojson, .geojson.gz, .xml, .gpkg, .parquet, .zarr for labels on the patches of --like, or
     .dcm for a DICOM segmentation of the class IDC. What is mended or left out is told on stderr.
     """
     suffix = target.suffix.lower()
@@ -76,11 +77,11 @@ def convert(
         raise click.UsageError("--to is about an OUT that ends in .xml")
     if (suffix == ".zarr") != (like is not None):
         raise click.UsageError("an OUT that ends in .zarr needs --like RUN, and only it")
-    if (suffix == ".dcm") != (slide is not None):
-        raise click.UsageError("an OUT that ends in .dcm needs --slide, and only it")
+    if suffix == ".dcm" and slide is None:
+        raise click.UsageError("an OUT that ends in .dcm needs --slide")
     if form == "tiles":
-        if classes:
-            raise click.UsageError("tiles have the class of the run; leave out --class")
+        if classes or slide:
+            raise click.UsageError("tiles have the class and the slide of the run; leave out --class and --slide")
         _tiles(source, target)
     else:
         _annotations(source, target, classes, style or "asap", like, slide)
@@ -99,10 +100,12 @@ def _annotations(
     from wsi_idc.annotations.read import read_annotations
     from wsi_idc.annotations.write import open_heatmap, write_annotations, write_labels
 
-    found = read_annotations(source, classes)
+    if slide is not None:
+        _check(source, slide)
+    found = read_annotations(source, classes, slide)
     if like is not None:
         notes = write_labels(target, found.annotations, like)
-    elif slide is not None:
+    elif slide is not None and target.suffix.lower() == ".dcm":
         notes = _segmentation(source, target, found.annotations, slide)
     else:
         run = _run_of(source)
@@ -117,6 +120,18 @@ def _annotations(
     told = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
     count = len(found.annotations)
     click.echo(f"{count} annotation{'s' * (count != 1)} ({told or 'none'}) -> {click.format_filename(target)}")
+
+
+def _check(source: Path, slide: Path) -> None:
+    """Refuse the outlines of a run on another slide, which would be put where they do not belong."""
+    from wsi_idc.runs.folder import read_summary
+    from wsi_idc.runs.origin import check_slide, run_of
+    from wsi_idc.slides.slide import Slide
+
+    run = run_of(source)
+    if run is not None:
+        with Slide(slide, read_summary(run)["slide"]["mpp"]["x"]) as opened:
+            check_slide(source, opened)
 
 
 def _run_of(source: Path) -> Path:

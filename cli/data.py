@@ -21,6 +21,7 @@ from wsi_idc.cli.options import (
     mpp_option,
     print_table,
     progress_bar,
+    roi_class_option,
 )
 
 if TYPE_CHECKING:
@@ -224,6 +225,7 @@ def cache(remove: bool, as_json: bool) -> None:
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the patches."
 )
 @click.option("--class", "name", default="IDC", show_default=True, help="Class whose outlines are IDC.")
+@roi_class_option
 @click.option("--patient", metavar="ID", help="Whose the patches are.  [default: the name of the slide]")
 @click.option(
     "--inside",
@@ -240,6 +242,7 @@ def from_annotations(
     annotations: Path,
     output: Path,
     name: str,
+    roi_classes: tuple[str, ...],
     patient: str | None,
     inside: float,
     min_tissue: float,
@@ -250,12 +253,13 @@ def from_annotations(
 
     Patches are of the size and scale that the model sees, in Kaggle's layout, in a new folder for the patient under the
     output folder; several slides go into one. A patch on the border, neither inside nor outside enough, is left out.
-    Where the file has outlines of the class ROI or Region*, only what lies within them counts as looked at.
+    Where the file has outlines of the class ROI or Region* (--roi-class), only what lies within them counts as looked
+    at; what is outlined as another class that ends in * is left out. The formats are those that `convert` reads.
     """
     from wsi_idc.data.cut import Rule, cut_patches
 
     package = chosen_model(model)
-    rule = Rule(name, inside, min_tissue)
+    rule = Rule(name, inside, min_tissue, roi_classes)
     with _progress() as on_progress:
         cut = cut_patches(
             slide, annotations, output, package, rule=rule, patient=patient, mpp=mpp, on_progress=on_progress
@@ -264,6 +268,6 @@ def from_annotations(
         click.echo(f"note: {note}", err=True)
     click.echo(f"{cut.folder}: {cut.idc + cut.not_idc} patches: {cut.not_idc} not IDC, {cut.idc} IDC")
     click.echo(
-        f"left out, with tissue: {cut.border} on the border, {cut.beyond} beyond the ROI or the slide, "
+        f"left out, with tissue: {cut.border} on the border, {cut.beyond} outside of what was looked at, "
         f"{cut.unreadable} that cannot be decoded"
     )

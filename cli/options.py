@@ -109,6 +109,15 @@ engine_option = setting_option("engine")
 mpp_option = setting_option("mpp")
 threshold_option = setting_option("threshold")
 min_tissue_option = setting_option("min_tissue")
+roi_class_option: Decorator = click.option(
+    "--roi-class",
+    "roi_classes",
+    multiple=True,
+    metavar="NAME",
+    default=("ROI", "Region*"),
+    show_default=True,
+    help="Class, in any case, of the annotations outside of which nothing counts; may be repeated.",
+)
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

@@ -38,7 +38,7 @@ def test_many_crossings_give_the_area_that_geos_gives(seed):
 
 def test_crossings_are_counted_once():
     assert tangled._crossings([np.asarray(crossed(7).exterior.coords)]) == 7
-    # A pentagram crosses itself five times; each of its segments meets its neighbours at corners, which are no crossings.
+    # A pentagram crosses itself five times; at corners segments meet their neighbours, which are no crossings.
     angle = np.arange(6) * 4 * np.pi / 5
     assert tangled._crossings([np.column_stack([np.sin(angle), np.cos(angle)]).round(9)]) == 5
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from shapely import MultiPolygon, Polygon
 
 # What says which part of a slide was looked at; the second is a class that QuPath has from the start.
 ROI_CLASSES = ("ROI", "Region*")
+
+
+def is_roi(classification: str | None, roi_classes: Collection[str] = ROI_CLASSES) -> bool:
+    """Say whether a class is one of those of ROIs, in whatever case it is written."""
+    return classification is not None and classification.casefold() in {name.casefold() for name in roi_classes}
+
+
+def is_ignored(classification: str | None) -> bool:
+    """Say whether a class is neither positive nor negative: one that ends in "*", as QuPath's Ignore*.
+
+    Region* is none of these: it says what was looked at.
+    """
+    return classification is not None and classification.rstrip().endswith("*") and not is_roi(classification)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +42,11 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class AnnotationFile:
-    """The annotations of a file, and in words what had to be mended or left out of it, one line each."""
+    """The annotations of a file, and in words what had to be mended or left out of it, one line each.
+
+    `left_out` is how many objects could not be read, or have no area.
+    """
 
     annotations: list[Annotation]
     notes: list[str] = field(default_factory=list)
+    left_out: int = 0

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import dropwhile
+from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 import numpy as np
 
 from wsi_idc.annotations.annotation import Annotation
-from wsi_idc.annotations.qupath_in import Color, Drawn, normal, polygon
+from wsi_idc.annotations.drawn import Color, Drawn, normal, polygon
+from wsi_idc.annotations.shapes import TOLERANCE, checked_points, is_closed, number_of
+from wsi_idc.annotations.source import Format, Source, read_each
 from wsi_idc.base.polygons import polygons_of
 from wsi_idc.errors import DataError
 
@@ -20,25 +23,38 @@ from wsi_idc.errors import DataError
 # and "_2" in its first release.
 HOLES = frozenset({"negative", "exclusion", "exclude", "hole", "holes", "_2"})
 _AREAS = ("Polygon", "Spline", "Rectangle")
-# How far, in pixels, a spline drawn as straight pieces may be from the curve.
-_TOLERANCE = 0.25
+_WITHOUT_AREA = ("Dot", "PointSet", "Measurement", "None")
+# A spline that has more corners than this as straight pieces was not drawn by anybody.
+_MOST_CORNERS = 1_000_000
 
 
-def parse_asap(root: Element, classes: Mapping[str, str]) -> list[Drawn]:
-    """Read the annotations of an `ASAP_Annotations` element; the class is the group, None for the group "None".
+def _reads(document: Any) -> bool:
+    return isinstance(document, Element) and document.tag == "ASAP_Annotations"
 
-    A group that is one of `HOLES` by the name that `classes` gives it, or is called "X negative" and part of a group X,
-    or lies in such a group, is of holes: in the group that it is part of, or in all annotations where it is part of
-    none. Raises ValueError where the file is damaged.
+
+def _parse(root: Element, source: Source) -> Iterator[Drawn]:
+    """Read the annotations; the class is the group, None for the group "None".
+
+    A group that is one of `HOLES` by the name that the classes of the source give it, or is called "X negative" and
+    part of a group X, or lies in such a group, is of holes: in the group that it is part of, or in all annotations
+    where it is part of none.
     """
+    if root.find("Annotations") is None and len(root):
+        raise ValueError(f"has no Annotations, but <{root[0].tag}>")
     parents = {g.get("Name", ""): g.get("PartOfGroup", "None") for g in root.iterfind("AnnotationGroups/Group")}
-    found = enumerate(root.iterfind("Annotations/Annotation"), 1)
-    return [_drawn(element, n, parents, classes) for n, element in found]
+    found = ((_where(element, n), element) for n, element in enumerate(root.iterfind("Annotations/Annotation"), 1))
+    return read_each(found, lambda element, where: _drawn(element, where, parents, source.classes))
 
 
-def _drawn(element: Element, number: int, parents: Mapping[str, str], classes: Mapping[str, str]) -> Drawn:
+def _where(element: Element, number: int) -> str:
+    name = element.get("Name", "")
+    return f"annotation {number}, {name!r}" if name else f"annotation {number}"
+
+
+def _drawn(element: Element, where: str, parents: Mapping[str, str], classes: Mapping[str, str]) -> Drawn:
     name, kind, group = element.get("Name", ""), element.get("Type", "None"), element.get("PartOfGroup", "None")
-    where = f"annotation {number}, {name!r}" if name else f"annotation {number}"
+    points = _points(element)
+    closed = kind not in (*_AREAS, *_WITHOUT_AREA) and is_closed(points)
     line = _line(group, parents)
     # From the group of holes outwards; the group within it, if any, is of no account.
     outwards = list(dropwhile(lambda g: not _is_hole(g, parents.get(g, "None"), classes), line))
@@ -46,12 +62,13 @@ def _drawn(element: Element, number: int, parents: Mapping[str, str], classes: M
     return Drawn(
         where=where,
         shape=kind,
-        parts=polygon([_outline(kind, _points(element, where))]) if kind in _AREAS else [],
+        parts=polygon([_outline(kind, points)]) if kind in _AREAS or closed else [],
         names=() if group == "None" else (group,),
         name=name,
         color=rgb(color) if re.fullmatch("#[0-9a-fA-F]{6}", color) else None,
         layers=frozenset([*line, ""]),
         cuts=[*outwards, ""][1] if outwards else None,
+        note="a closed line, taken as the area within it" if closed else "",
     )
 
 
@@ -68,16 +85,16 @@ def _is_hole(group: str, parent: str, classes: Mapping[str, str]) -> bool:
     return classes.get(group, group).lower() in HOLES or group == f"{parent} negative"
 
 
-def _points(element: Element, where: str) -> np.ndarray:
+def _points(element: Element) -> np.ndarray:
     """Return the corners (n, 2) of an annotation in their order."""
     try:
         rows = [
-            (int(c.attrib["Order"]), float(c.attrib["X"]), float(c.attrib["Y"]))
+            (number_of(c.attrib["Order"]), number_of(c.attrib["X"]), number_of(c.attrib["Y"]))
             for c in element.iterfind("Coordinates/Coordinate")
         ]
     except (KeyError, ValueError) as error:
-        raise ValueError(f"{where}: a coordinate that is none ({type(error).__name__}: {error})") from error
-    return np.array(sorted(rows, key=lambda row: row[0]), float).reshape(-1, 3)[:, 1:]
+        raise ValueError(f"a coordinate that is none ({type(error).__name__}: {error})") from error
+    return checked_points(row[1:] for row in sorted(rows, key=lambda row: row[0]))
 
 
 def _outline(kind: str, points: np.ndarray) -> np.ndarray:
@@ -114,7 +131,9 @@ def spline(points: np.ndarray) -> np.ndarray:
     c2 = (d3 * p1 - d2 * after + (2 * d3 + 3 * r3 * r2 + d2) * p2) / (3 * r3 * (r3 + r2))
     bend = np.maximum(np.linalg.norm(p1 - 2 * c1 + c2, axis=1), np.linalg.norm(c1 - 2 * c2 + p2, axis=1))
     # A chord over 1/n of the curve is at most |B''| / (8 n^2) off it, and |B''| is at most 6 times the bend.
-    pieces = np.maximum(1, np.ceil(np.sqrt(6 * bend / (8 * _TOLERANCE)))).astype(int)
+    pieces = np.maximum(1, np.ceil(np.sqrt(6 * bend / (8 * TOLERANCE)))).astype(int)
+    if pieces.sum() > _MOST_CORNERS:
+        raise ValueError(f"a spline that would have {pieces.sum():,} corners")
     which = np.repeat(np.arange(len(points)), pieces)
     t = ((np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) / pieces[which])[:, None]
     s = 1 - t
@@ -126,6 +145,9 @@ def rgb(text: str) -> Color:
     """Return a colour from "#rrggbb"."""
     red, green, blue = bytes.fromhex(text[1:])
     return red, green, blue
+
+
+FORMAT = Format("ASAP XML", _reads, _parse)
 
 
 def asap_xml(annotations: Sequence[Annotation], colors: Sequence[Color]) -> bytes:

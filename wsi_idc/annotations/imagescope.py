@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
@@ -12,34 +12,47 @@ import shapely
 
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.asap import corners, hexadecimal, number, printable
-from wsi_idc.annotations.qupath_in import Color, Drawn, normal, polygon
+from wsi_idc.annotations.drawn import Color, Drawn, normal, polygon
+from wsi_idc.annotations.shapes import box_of, checked_points, ellipse, number_of
+from wsi_idc.annotations.source import Format, Source, read_each
 from wsi_idc.base.polygons import polygons_of
 
 _SHAPES = {"1": "rectangle", "2": "ellipse", "3": "arrow", "4": "ruler"}
 _WITHOUT_AREA = ("arrow", "ruler")
-# How far, in pixels, an ellipse drawn as straight pieces may be from the curve.
-_TOLERANCE = 0.25
 
 
-def parse_imagescope(root: Element) -> list[Drawn]:
-    """Read the regions of an `Annotations` element; a region with NegativeROA="1" is a hole in those of its layer.
+def _reads(document: Any) -> bool:
+    return isinstance(document, Element) and document.tag == "Annotations"
+
+
+def _parse(root: Element, source: Source) -> Iterator[Drawn]:
+    """Read the regions; one with NegativeROA="1" is a hole in those of its layer.
 
     What may name the class, the best first: the layer's name, the attribute that the layer was given, the text of the
-    region, the layer's colour as "#rrggbb". Raises ValueError where the file is damaged.
+    region, the layer's colour as "#rrggbb".
     """
-    return [
-        _drawn(region, n, layer)
-        for n, layer in enumerate(root.iterfind("Annotation"), 1)
-        for region in layer.iterfind("Regions/Region")
-    ]
+    found = ((where, (region, number, layer)) for where, region, number, layer in layers_of(root))
+    return read_each(found, _drawn)
 
 
-def _drawn(region: Element, layer_number: int, layer: Element) -> Drawn:
-    where = f"layer {layer.get('Id', layer_number)}, region {region.get('Id', '?')}"
+def layers_of(root: Element) -> Iterator[tuple[str, Element, int, Element]]:
+    """Give each region: what it is called, itself, the number of its layer, from 1, and the layer.
+
+    Raises ValueError for a root that holds elements and no region, which is another dialect.
+    """
+    if root.find("Annotation/Regions") is None and len(root):
+        raise ValueError(f"has no Regions in its Annotation, but <{next(iter(root[0]), root[0]).tag}>")
+    for number_, layer in enumerate(root.iterfind("Annotation"), 1):
+        for n, region in enumerate(layer.iterfind("Regions/Region"), 1):
+            yield f"layer {layer.get('Id', number_)}, region {region.get('Id', n)}", region, number_, layer
+
+
+def _drawn(one: tuple[Element, int, Element], where: str) -> Drawn:
+    region, layer_number, layer = one
     text, shape = region.get("Text", ""), _SHAPES.get(region.get("Type", "0"), "outline")
-    color = _color(layer, where)
+    color = color_of(layer)
     names = [layer.get("Name", ""), _attribute(layer), text, "" if color is None else hexadecimal(color)]
-    points = _points(region, where)
+    points = points_of(region, where)
     return Drawn(
         where=f"{where}, {text!r}" if text else where,
         shape=shape,
@@ -49,7 +62,7 @@ def _drawn(region: Element, layer_number: int, layer: Element) -> Drawn:
         color=color,
         locked=layer.get("ReadOnly") == "1",
         layers=frozenset([str(layer_number)]),
-        cuts=str(layer_number) if region.get("NegativeROA") == "1" else None,
+        cuts=str(layer_number) if is_negative(region) else None,
     )
 
 
@@ -61,38 +74,42 @@ def _attribute(layer: Element) -> str:
     return ""
 
 
-def _color(layer: Element, where: str) -> Color | None:
-    packed = layer.get("LineColor")
-    if not packed:
-        return None
+def color_of(layer: Element) -> Color | None:
+    """Return the colour of a layer, None where it states none that can be read."""
     try:
-        value = int(packed)
-    except ValueError as error:
-        raise ValueError(f"{where}: LineColor {packed!r} is not a number") from error
+        value = int(layer.get("LineColor", ""))
+    except ValueError:
+        return None
     # Windows' COLORREF: blue is in the high byte.
     return value & 255, value >> 8 & 255, value >> 16 & 255
 
 
-def _points(region: Element, where: str) -> np.ndarray:
+def is_negative(region: Element) -> bool:
+    """Say whether a region is a hole."""
+    return region.get("NegativeROA", "0").strip().lower() in ("1", "true")
+
+
+def points_of(region: Element, where: str) -> np.ndarray:
+    """Return the vertices (n, 2) of a region, ImageScope's or HALO's; raises ValueError where one is none."""
     try:
-        rows = [(float(v.attrib["X"]), float(v.attrib["Y"])) for v in region.iterfind("Vertices/Vertex")]
+        rows = [
+            (number_of(v.attrib["X"]), number_of(v.attrib["Y"]))
+            for tag in ("Vertex", "V")
+            for v in region.iterfind(f"Vertices/{tag}")
+        ]
     except (KeyError, ValueError) as error:
-        raise ValueError(f"{where}: a vertex that is none ({type(error).__name__}: {error})") from error
-    return np.array(rows, float).reshape(-1, 2)
+        raise ValueError(f"a vertex that is none ({type(error).__name__}: {error})") from error
+    return checked_points(rows)
 
 
 def _outline(shape: str, points: np.ndarray) -> np.ndarray:
     """Return the outline of a region; a rectangle or ellipse that was edited has all its vertices and is an outline."""
     if shape == "rectangle" and len(points) == 2:
         return corners(points)
-    if shape == "ellipse" and 2 <= len(points) <= 4:
-        low, high = points.min(0), points.max(0)
-        radius = (high - low) / 2
-        # A chord is r (1 - cos(pi / n)) off its arc, about r pi^2 / (2 n^2).
-        count = max(8, math.ceil(math.pi * math.sqrt(radius.max() / (2 * _TOLERANCE))))
-        angle = 2 * math.pi * np.arange(count) / count
-        return np.asarray((low + high) / 2 + radius * np.column_stack([np.cos(angle), np.sin(angle)]))
-    return points
+    return ellipse(*box_of(points)) if shape == "ellipse" and 2 <= len(points) <= 4 else points
+
+
+FORMAT = Format("ImageScope XML", _reads, _parse)
 
 
 def imagescope_xml(

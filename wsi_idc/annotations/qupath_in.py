@@ -1,64 +1,36 @@
-"""QuPath's GeoJSON in all the forms that QuPath itself reads, as drawn; mending and naming come after, in `read`."""
+"""QuPath's GeoJSON in all the forms that QuPath itself reads, as drawn; mending and naming come after, in `finish`."""
 
 from __future__ import annotations
 
+import math
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-import numpy as np
-import shapely
 from shapely import Polygon
 
-Color = tuple[int, int, int]
-Shape = TypeVar("Shape", bound=shapely.Geometry)
+from wsi_idc.annotations.drawn import Color, Drawn, polygon
+from wsi_idc.annotations.shapes import checked_points, is_closed
+from wsi_idc.annotations.source import Format, Source, read_each
+
+# Where QuPath's exporters, of any version, and scripts put the children of an object.
+_CHILDREN = ("childObjects", "children")
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """An object of a file of any format before it is mended: its polygons as drawn, in level-0 pixels.
-
-    `parts` is empty for what has no area, and `shape` says what that is. `names` are what may name the class, the best
-    first. `layers` says where the object lies; with `cuts` it is no annotation itself but a hole in those of a layer.
-    """
-
-    where: str
-    shape: str
-    parts: Sequence[Polygon]
-    names: tuple[str, ...] = ()
-    name: str = ""
-    color: Color | None = None
-    locked: bool = False
-    id: str | None = None
-    measurements: Mapping[str, float] = field(default_factory=dict)
-    layers: frozenset[str] = frozenset()
-    cuts: str | None = None
-    note: str = ""
+def _reads(document: Any) -> bool:
+    return isinstance(document, dict | list)
 
 
-def polygon(rings: Sequence[np.ndarray]) -> list[Polygon]:
-    """Build a polygon from rings (n, 2), the shell first, closed or not; none from a shell of less than three points.
-
-    Raises ValueError for coordinates that are not finite.
-    """
-    if not all(np.isfinite(ring).all() for ring in rings):
-        raise ValueError("a coordinate is not a finite number")
-    if not rings or len(rings[0]) < 3:
-        return []
-    return [Polygon(rings[0], [ring for ring in rings[1:] if len(ring) >= 3])]
-
-
-def parse_qupath(document: Any) -> list[Drawn]:
-    """Read the objects of a parsed GeoJSON document, children after their parents, whatever the form of its root.
+def _parse(document: Any, source: Source) -> Iterator[Drawn]:
+    """Read the objects of a GeoJSON document, children after their parents, whatever the form of its root.
 
     What is no annotation to QuPath but a cell, a tile or another detection is taken as one, with a note. Raises
     ValueError where it is not GeoJSON.
     """
-    try:
-        return [_drawn(feature, f"object {n}") for n, feature in enumerate(_walk(_features(document)), 1)]
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"is not GeoJSON as QuPath writes it ({type(error).__name__}: {error})") from error
+    features = _features(document)
+    if features and not any(isinstance(f, dict) and ("geometry" in f or "properties" in f) for f in features):
+        raise ValueError("is not GeoJSON: what it lists are no features")
+    return read_each(((f"object {n}", one) for n, one in enumerate(_walk(features), 1)), _drawn)
 
 
 def _features(document: Any) -> list[Any]:
@@ -66,7 +38,10 @@ def _features(document: Any) -> list[Any]:
         return document
     kind = document.get("type") if isinstance(document, dict) else None
     if kind == "FeatureCollection":
-        return list(document["features"])
+        features = document.get("features")
+        if not isinstance(features, list):
+            raise ValueError("is not GeoJSON: a FeatureCollection without a list of features")
+        return features
     if kind == "Feature":
         return [document]
     if kind is not None and ("coordinates" in document or "geometries" in document):
@@ -74,66 +49,114 @@ def _features(document: Any) -> list[Any]:
     raise ValueError("is not GeoJSON: neither a feature, nor features, nor a geometry")
 
 
-def _walk(features: list[Any]) -> Iterator[dict[str, Any]]:
+def _walk(features: list[Any]) -> Iterator[Any]:
     # Not by recursion: nothing limits how deep children may lie.
     waiting = features[::-1]
     while waiting:
         feature = waiting.pop()
         yield feature
-        waiting += ((feature.get("properties") or {}).get("childObjects") or [])[::-1]
+        waiting += _children(feature)[::-1]
 
 
-def _drawn(feature: dict[str, Any], where: str) -> Drawn:
+def _children(feature: Any) -> list[Any]:
+    """Return the children of an object, in its properties or beside them, as a list or a collection."""
+    if not isinstance(feature, dict):
+        return []
+    properties = feature.get("properties")
+    holders = [feature, properties] if isinstance(properties, dict) else [feature]
+    held = [holder[key] for holder in holders for key in _CHILDREN if holder.get(key)]
+    lists = [one.get("features") if isinstance(one, dict) else one for one in held]
+    return [child for one in lists if isinstance(one, list) for child in one]
+
+
+def _drawn(feature: Any, where: str) -> Drawn:
     properties, geometry = feature.get("properties") or {}, feature.get("geometry") or {}
-    kind, name = properties.get("objectType") or "annotation", properties.get("name") or ""
+    kind, name = properties.get("objectType") or "annotation", _text(properties.get("name"))
     classification, class_color = _classification(properties.get("classification"))
+    measurements, unread = _measurements(properties.get("measurements") or {})
+    parts, closed = _parts(geometry)
+    notes = [f"is a {kind} in QuPath, taken as an annotation"] if kind in ("detection", "tile", "cell") else []
+    notes += ["a closed line, taken as the area within it"] if closed else []
+    notes += ["measurements that are no numbers, left out"] if unread else []
     return Drawn(
         where=f"{where}, {name!r}" if name else where,
-        shape=geometry.get("type") or "no geometry",
-        parts=_parts(geometry),
+        shape=str(geometry.get("type") or "no geometry"),
+        parts=parts,
         names=(classification,) if classification else (),
         name=name,
         # The data model has one colour: that of the class, which is what is written again, before one of its own.
         color=class_color or _color(properties),
         locked=bool(properties.get("isLocked")),
         id=as_uuid(feature.get("id")),
-        measurements=_measurements(properties.get("measurements") or {}),
-        note=f"is a {kind} in QuPath, taken as an annotation" if kind in ("detection", "tile", "cell") else "",
+        measurements=measurements,
+        note="; ".join(notes),
     )
 
 
-def _parts(geometry: Mapping[str, Any]) -> list[Polygon]:
-    kind = geometry.get("type")
+def _parts(geometry: Mapping[str, Any]) -> tuple[list[Polygon], bool]:
+    """Return the polygons of a geometry, and whether some are lines that end where they began."""
+    kind, coordinates = geometry.get("type"), geometry.get("coordinates") or ()
     if kind == "GeometryCollection":
-        return [part for one in geometry["geometries"] for part in _parts(one)]
-    polygons = {"Polygon": [geometry.get("coordinates")], "MultiPolygon": geometry.get("coordinates")}.get(str(kind))
-    # A third coordinate is the plane of a stack.
-    rings = [[np.asarray(ring, float).reshape(len(ring), -1)[:, :2] for ring in one or ()] for one in polygons or ()]
-    return [part for one in rings for part in polygon(one)]
+        found = [_parts(one) for one in geometry["geometries"]]
+        return [part for parts, _ in found for part in parts], any(closed for _, closed in found)
+    if kind in ("LineString", "MultiLineString"):
+        lines = [checked_points(line) for line in ([coordinates] if kind == "LineString" else coordinates)]
+        parts = [part for line in lines if is_closed(line) for part in polygon([line])]
+        return parts, bool(parts)
+    polygons = {"Polygon": [coordinates], "MultiPolygon": coordinates}.get(str(kind), ())
+    return [part for rings in polygons for part in polygon(rings or ())], False
+
+
+def _text(value: Any) -> str:
+    """Return a name; numbers are names too, and whatever else stands there is none."""
+    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
 def _classification(value: Any) -> tuple[str, Color | None]:
-    """Return the name, "" for none, and the colour of a class in any of the forms that QuPath has written."""
+    """Return the name, "" for none, and the colour of a class in any of the forms that QuPath has written.
+
+    Raises TypeError for another one: the object might be of any class.
+    """
+    color = None
     if isinstance(value, dict):
+        color = _color(value)
         # Derived classes are written as a list by some versions, and read from "A: B" by all.
-        names = value.get("names")
-        return ": ".join(names) if names else value.get("name") or "", _color(value)
-    return value or "", None
+        value = value.get("names") or value.get("name")
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        value = ": ".join(value)
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"its classification is of the kind {type(value).__name__}")
+    return (value or "").strip(), color
 
 
 def _color(holder: Mapping[str, Any]) -> Color | None:
-    """Return the colour that an object or class states, [r, g, b] or the packed ARGB of old versions."""
-    if isinstance(listed := holder.get("color"), list):
-        red, green, blue = (int(v) for v in listed[:3])
+    """Return the colour that an object or class states, [r, g, b] or the packed ARGB of old versions; else None."""
+    color, packed = holder.get("color"), holder.get("colorRGB", holder.get("color"))
+    if isinstance(color, list):
+        if len(color) < 3 or not all(isinstance(v, int | float) and 0 <= v <= 255 for v in color[:3]):
+            return None
+        red, green, blue = (int(v) for v in color[:3])
         return red, green, blue
-    packed = holder.get("colorRGB", holder.get("color"))
-    return None if packed is None else (packed >> 16 & 255, packed >> 8 & 255, packed & 255)
+    return (packed >> 16 & 255, packed >> 8 & 255, packed & 255) if isinstance(packed, int) else None
 
 
-def _measurements(value: Any) -> dict[str, float]:
-    pairs = value.items() if isinstance(value, dict) else ((m["name"], m["value"]) for m in value)
-    # Counts stay whole numbers, so that what is read is written again as it was. Java's "Infinity" is float's too.
-    return {name: v if isinstance(v, int) else float(v) for name, v in pairs if v is not None}
+def _measurements(value: Any) -> tuple[dict[str, float], int]:
+    """Return the measurements by name, and how many are no numbers; a bad one does not cost the outline."""
+    if isinstance(value, dict):
+        pairs = list(value.items())
+    else:
+        listed = [m for m in value if isinstance(m, dict)] if isinstance(value, list) else []
+        pairs = [(str(m.get("name", "")), m.get("value")) for m in listed]
+    numbers: dict[str, float] = {}
+    unread = 0
+    for name, v in pairs:
+        try:
+            # Counts stay whole numbers, so that what is read is written again as it was. Java's "Infinity" is float's.
+            if v is not None:
+                numbers[name] = v if isinstance(v, int) and math.isfinite(v) else float(v)
+        except (ValueError, TypeError, OverflowError):
+            unread += 1
+    return numbers, unread
 
 
 def as_uuid(value: Any) -> str | None:
@@ -144,6 +167,4 @@ def as_uuid(value: Any) -> str | None:
         return None
 
 
-def normal(geometry: Shape) -> Shape:
-    """Return a valid geometry in the form that all with its corners have, whatever their order was."""
-    return shapely.normalize(shapely.remove_repeated_points(geometry))
+FORMAT = Format("QuPath GeoJSON", _reads, _parse)

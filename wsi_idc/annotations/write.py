@@ -17,9 +17,10 @@ from shapely import MultiPolygon, Polygon, STRtree
 
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.asap import asap_xml
+from wsi_idc.annotations.drawn import Color, normal
 from wsi_idc.annotations.imagescope import imagescope_xml
 from wsi_idc.annotations.qupath import IDC_CLASS, collection, feature
-from wsi_idc.annotations.qupath_in import Color, as_uuid, normal
+from wsi_idc.annotations.qupath_in import as_uuid
 from wsi_idc.annotations.raster import centres_inside
 from wsi_idc.base.files import new_folder, replacing
 from wsi_idc.base.polygons import area_of, polygons_of

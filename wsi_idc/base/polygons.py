@@ -5,15 +5,19 @@ from __future__ import annotations
 import shapely
 from shapely import MultiPolygon, Polygon
 
+from wsi_idc.base.tangled import valid_area
+
 
 def mended(geometry: shapely.Geometry) -> Polygon | MultiPolygon | None:
     """Return the area of a drawn outline, valid, or None where it has none.
 
     An outline that crosses itself encloses what a pen that drew it goes round an odd number of times, as a program
-    that fills it shows; lines and points that are left over count for nothing.
+    that fills it shows; lines and points that are left over count for nothing. Raises ValueError where it crosses
+    itself so often that it would take hours.
     """
     if not shapely.is_valid(geometry):
-        geometry = shapely.make_valid(geometry, method="linework")
+        one = isinstance(geometry, Polygon)
+        geometry = valid_area(geometry) if one else shapely.make_valid(geometry, method="linework")
     area = area_of(geometry)
     return None if area.is_empty else area
 

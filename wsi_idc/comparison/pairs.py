@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import shapely
 from shapely import MultiPolygon
 
-from wsi_idc.annotations.annotation import ROI_CLASSES, Annotation
+from wsi_idc.annotations.annotation import ROI_CLASSES, Annotation, is_ignored, is_roi
 from wsi_idc.annotations.qupath import IDC_CLASS
 from wsi_idc.annotations.read import read_annotations
+from wsi_idc.annotations.registry import SUFFIXES as ANNOTATIONS
+from wsi_idc.annotations.source import Frame
 from wsi_idc.comparison.agreement import Areas, SlideAgreement, agreement_areas, compare_regions, polygons
 from wsi_idc.errors import DataError
 from wsi_idc.runs.folder import read_summary
 from wsi_idc.slides.find import SUFFIXES
 
-_ANNOTATIONS = frozenset({".geojson", ".json", ".xml", ".gz", ".zip"})
+# A folder may hold notes beside outlines: text that may be anything is read only where it is given by name.
+_ANNOTATIONS = frozenset({*ANNOTATIONS, ".gz", ".zip"}) - {".txt"}
+# Pixels between all outlines and the end of what counts, where nothing says where that is.
+_RIM_PX = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +121,16 @@ def compare_pair(
 ) -> ComparedSlide:
     """Read the outlines of a pair and compare them, at `mpp` um per pixel in place of what a run states.
 
-    `classes` are those of annotations that count; of a run its regions do. An ROI of either side limits both. Raises
-    DataError where a file cannot be read, the scale is not known, or it is not clear which class counts.
+    `classes` are those of annotations that count; of a run its regions do. An ROI of either side limits both, and what
+    either outlines as a class that ends in "*" does not count. Raises DataError where a file, or all of its outlines,
+    cannot be read, the scale is not known, it is not clear which class counts, or both are runs of other slides.
     """
+    _check_classes(classes)
     notes: list[str] = []
-    sides = [_read(path, classes, roi_classes, notes) for path in (pair.found, pair.truth)]
     runs = {path: read_summary(path) for path in (pair.found, pair.truth) if _is_run(path)}
+    _check_slides(runs)
+    frame = next((_frame(summary) for summary in runs.values()), None)
+    sides = [_read(path, classes, roi_classes, frame, notes) for path in (pair.found, pair.truth)]
     notes += [f"{path}: some patches of this run could not be read" for path in runs if runs[path]["state"] != "done"]
     scales = {(s["slide"]["mpp"]["x"], s["slide"]["mpp"]["y"]) for s in runs.values()}
     if mpp is None and not scales:
@@ -127,23 +138,85 @@ def compare_pair(
     if mpp is None and len(scales) > 1:
         raise DataError(f"{pair.found}: is of another scale than {pair.truth}; say with --mpp which is right")
     scale = (mpp, mpp) if mpp is not None else scales.pop()
-    rois = [roi for _, roi in sides if not roi.is_empty]
-    roi = polygons(shapely.intersection_all(rois)) if rois else None
-    if roi is not None and roi.is_empty:
-        raise DataError(f"{pair.truth}: its ROI and that of {pair.found} share no area; outline the same area")
-    found, truth = (regions for regions, _ in sides)
+    roi = _counted(sides, frame, pair)
+    found, truth = (side.regions for side in sides)
     agreement, areas = compare_regions(found, truth, scale, roi), agreement_areas(found, truth, roi)
+    if all(side.roi.is_empty for side in sides):
+        # What is left of the slide, or of a box around the outlines, is not what somebody said they had looked at.
+        agreement = replace(agreement, counted_mm2=np.nan)
+    if any(not side.ignored.is_empty for side in sides):
+        notes.append(f"{pair.truth}: what either side outlines as a class that ends in * does not count")
     return ComparedSlide(pair, scale, agreement, areas, next(iter(runs), None), notes)
 
 
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """What a file outlines: what counts, the ROI, empty where there is none, and what is neither."""
+
+    regions: list[Annotation]
+    roi: MultiPolygon
+    ignored: MultiPolygon
+
+
+def _check_classes(classes: Collection[str]) -> None:
+    if starred := [name for name in classes if is_ignored(name)]:
+        raise DataError(
+            f"class {starred[0]!r}: ends in *, which marks what is neither IDC nor not; give it another name with "
+            "wsi-idc convert --class OLD=NEW"
+        )
+
+
+def _check_slides(runs: Mapping[Path, dict[str, Any]]) -> None:
+    """Raise DataError where two runs are of slides whose content is not the same."""
+    known = {path: summary["identity"].get("slide_fingerprint") for path, summary in runs.items()}
+    if len({fingerprint for fingerprint in known.values() if fingerprint}) > 1:
+        one, other = known
+        raise DataError(f"{one}: is a run of another slide than {other}; compare runs of one slide")
+
+
+def _frame(summary: dict[str, Any]) -> Frame:
+    slide = summary["slide"]
+    return Frame((slide["width"], slide["height"]), (slide["mpp"]["x"], slide["mpp"]["y"]))
+
+
+def _counted(sides: Sequence[_Side], frame: Frame | None, pair: Pair) -> MultiPolygon | None:
+    """Return outside of what nothing counts, None where all does; raises DataError where nothing is left."""
+    rois = [side.roi for side in sides if not side.roi.is_empty]
+    ignored = shapely.union_all([side.ignored for side in sides])
+    if not rois and ignored.is_empty:
+        return None
+    if rois:
+        looked_at = shapely.intersection_all(rois)
+        if polygons(looked_at).is_empty:
+            raise DataError(f"{pair.truth}: its ROI and that of {pair.found} share no area; outline the same area")
+    elif frame is not None:
+        looked_at = shapely.box(0, 0, *frame.size)
+    else:
+        # All that is outlined, with a rim: farther out there is nothing to count.
+        drawn = [a.geometry for side in sides for a in side.regions]
+        left, top, right, bottom = shapely.total_bounds([*drawn, ignored]).tolist()
+        looked_at = shapely.box(left - _RIM_PX, top - _RIM_PX, right + _RIM_PX, bottom + _RIM_PX)
+    counted = polygons(shapely.difference(looked_at, ignored))
+    if counted.is_empty:
+        raise DataError(f"{pair.truth}: outlines of classes that end in * leave nothing to compare with {pair.found}")
+    return counted
+
+
 def _read(
-    path: Path, classes: Collection[str], roi_classes: Collection[str], notes: list[str]
-) -> tuple[list[Annotation], MultiPolygon]:
-    """Return the annotations that count and the ROI, empty where there is none; add to `notes` what to know of it."""
-    read = read_annotations(path)
+    path: Path, classes: Collection[str], roi_classes: Collection[str], frame: Frame | None, notes: list[str]
+) -> _Side:
+    """Read what a side outlines, and add to `notes` what to know of it."""
+    read = read_annotations(path, slide=frame)
+    if read.left_out and not read.annotations:
+        raise DataError(f"{path}: nothing of it could be read: {read.notes[0]}")
     notes += [f"{path}: {note}" for note in read.notes]
-    rois = [a.geometry for a in read.annotations if a.classification in roi_classes]
-    others = [a for a in read.annotations if a.classification not in roi_classes]
+    rois = [a.geometry for a in read.annotations if is_roi(a.classification, roi_classes)]
+    ignored = [a.geometry for a in read.annotations if is_ignored(a.classification)]
+    others = [
+        a
+        for a in read.annotations
+        if not (is_roi(a.classification, roi_classes) or is_roi(a.classification) or is_ignored(a.classification))
+    ]
     if _is_run(path):
         # Behind its regions a run may outline bands of probability.
         others = [a for a in others if a.classification == IDC_CLASS["name"]]
@@ -156,4 +229,4 @@ def _read(
             others = [a for a in others if a.classification in classes]
         if held and not others:
             notes.append(f"{path}: no annotation of {', '.join(classes)} there, only of {named}; counted as empty")
-    return others, polygons(shapely.union_all(rois))
+    return _Side(others, polygons(shapely.union_all(rois)), polygons(shapely.union_all(ignored)))

@@ -12,7 +12,7 @@ import shapely
 from dask.system import CPU_COUNT
 from PIL import Image
 
-from wsi_idc.annotations.annotation import ROI_CLASSES, Annotation
+from wsi_idc.annotations.annotation import ROI_CLASSES, Annotation, is_ignored, is_roi
 from wsi_idc.annotations.read import read_annotations
 from wsi_idc.base.files import new_folder, output_error
 from wsi_idc.base.threads import in_parallel
@@ -20,6 +20,7 @@ from wsi_idc.data.kaggle import FARTHEST, is_listable
 from wsi_idc.errors import DataError, OutputError
 from wsi_idc.grid import Block, Grid
 from wsi_idc.models.package import ModelPackage
+from wsi_idc.runs.origin import check_slide
 from wsi_idc.slides.find import given_name
 from wsi_idc.slides.slide import Slide, check_scale
 from wsi_idc.tissue.tissue import find_tissue
@@ -38,16 +39,23 @@ class Rule:
 
     A patch of which at least the share `inside` lies within outlines of the class `name` is IDC, one of which at least
     that share lies outside of them is not, and one between the two is left out, since its label is uncertain. Only what
-    was looked at counts as outside: the slide, or where the file has outlines of `ROI_CLASSES` what is within these.
+    was looked at counts as outside: the slide, or where the file has outlines of `roi_classes`, in whatever case they
+    are written, what is within these; and never what is outlined as a class that ends in "*", which is neither.
     Patches of which less than `min_tissue` is tissue are left out.
     """
 
     name: str = "IDC"
     inside: float = 0.8
     min_tissue: float = 0.1
+    roi_classes: tuple[str, ...] = ROI_CLASSES
 
     def __post_init__(self) -> None:
-        """Refuse shares that cannot be meant, with ValueError."""
+        """Refuse shares that cannot be meant, with ValueError, and a class that is neither, with DataError."""
+        if is_ignored(self.name):
+            raise DataError(
+                f"class {self.name!r}: ends in *, which marks what is neither IDC nor not; give it another name with "
+                "wsi-idc convert --class OLD=NEW"
+            )
         if not 0.5 <= self.inside <= 1:
             raise ValueError(f"inside {self.inside} is not between 0.5 and 1")
         if not 0 < self.min_tissue <= 1:
@@ -58,8 +66,8 @@ class Rule:
 class Cut:
     """How many patches were cut into `folder`, that of the patient, and how many with tissue were left out and why.
 
-    `border` are neither inside nor outside enough, `beyond` are not enough within the ROI or the slide, `unreadable`
-    cannot be decoded. `notes` are of the annotation file, `warnings` of the slide.
+    `border` are neither inside nor outside enough, `beyond` are not enough within the ROI or the slide, or lie in what
+    is neither, `unreadable` cannot be decoded. `notes` are of the annotation file, `warnings` of the slide.
     """
 
     folder: Path
@@ -95,8 +103,9 @@ def cut_patches(
     """
     patient = patient_of(path) if patient is None else patient
     _check_patient(patient)
-    file = read_annotations(annotations)
+    file = read_annotations(annotations, slide=path)
     with Slide(path, mpp) as slide:
+        check_slide(annotations, slide)
         grid = Grid(slide.size, (slide.mpp.x, slide.mpp.y), package.patch_size, package.mpp)
         check_scale(slide, package)
         _check_names(slide, grid, package)
@@ -123,8 +132,8 @@ def cut_patches(
             if not cut.idc + cut.not_idc:
                 raise DataError(
                     f"{path}: nothing to cut with {annotations}: of {wanted.sum()} patches with tissue, {cut.border} "
-                    f"are on the border, {cut.beyond} beyond the ROI or the slide, and {cut.unreadable} cannot be "
-                    "decoded; outline more, or lower --inside or --min-tissue"
+                    f"are on the border, {cut.beyond} outside of what was looked at, and "
+                    f"{cut.unreadable} cannot be decoded; outline more, or lower --inside or --min-tissue"
                 )
             sure = labels <= IDC
             _write(slide, grid, cells[sure], labels[sure], place, patient, on_progress)
@@ -174,16 +183,17 @@ def _areas(
 ) -> tuple[shapely.Geometry, shapely.Geometry]:
     """Return what is outlined as the class within what was looked at, and what was looked at, in level-0 pixels."""
     outlines = [a.geometry for a in annotations if a.classification == rule.name]
-    rois = [a.geometry for a in annotations if a.classification in ROI_CLASSES]
+    rois = [a.geometry for a in annotations if is_roi(a.classification, rule.roi_classes)]
+    neither = [a.geometry for a in annotations if is_ignored(a.classification)]
     # With nothing but a ROI, all in it was looked at and no IDC found; else a class of another name would be no IDC.
-    if not outlines and len(rois) < max(1, len(annotations)):
+    if not outlines and len(rois) < max(1, len(annotations) - len(neither)):
         names = ", ".join(sorted({a.classification or "no class" for a in annotations})) or "nothing"
         raise DataError(
             f"{file}: has no outline of the class {rule.name}, but {names}; name the class with --class, or, where "
-            f"there is no {rule.name}, outline only what was looked at, as {ROI_CLASSES[0]}"
+            f"there is no {rule.name}, outline only what was looked at, as {', '.join(rule.roi_classes[:1])}"
         )
     whole = shapely.box(0, 0, *slide.size)
-    drawn = shapely.union_all([*outlines, *rois])
+    drawn = shapely.union_all([*outlines, *rois, *neither])
     if shapely.intersection(drawn, whole).area < drawn.area / 2:
         width, height = slide.size
         raise DataError(
@@ -191,6 +201,7 @@ def _areas(
             "that was drawn on this slide, in pixels of its full resolution"
         )
     looked_at = shapely.intersection(shapely.union_all(rois), whole) if rois else whole
+    looked_at = shapely.difference(looked_at, shapely.union_all(neither))
     return shapely.intersection(shapely.union_all(outlines), looked_at), looked_at
 
 

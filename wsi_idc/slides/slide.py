@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -109,6 +110,11 @@ class Slide:
     def name(self) -> str:
         """Name of the file or folder, fit to print: what is not valid UTF-8 in it is replaced."""
         return os.fsencode(given_name(self.path)).decode("utf-8", "replace")
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """What the file states, by OpenSlide's names."""
+        return self._reader.properties
 
     @property
     def jpeg_tiles(self) -> JpegTileReader | None:
