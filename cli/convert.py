@@ -69,8 +69,9 @@ def convert(
     """Convert annotations between QuPath, ASAP, ImageScope, tables, OME-Zarr and DICOM.
 
     IN is QuPath GeoJSON, ASAP XML, ImageScope XML, HALO .annotations, Hamamatsu .ndpa, COCO, Cytomine or HistomicsUI
-    JSON, also gzipped or zipped, or the folder of a run; its content tells which. The suffix of OUT says what is written: .geojson, .geojson.gz, .xml, .gpkg, .parquet, .zarr for labels on the patches of --like, or
-    .dcm for a DICOM segmentation of the class IDC. What is mended or left out is told on stderr.
+    JSON, also gzipped or zipped, or the folder of a run; its content tells which. The suffix of OUT says what is
+    written: .geojson, .geojson.gz, .xml, .gpkg, .parquet, .zarr for labels on the patches of --like, or .dcm for a
+    DICOM segmentation of the class IDC. What is mended or left out is told on stderr.
     """
     suffix = target.suffix.lower()
     if style and suffix != ".xml":

@@ -251,7 +251,7 @@ def test_the_command_says_what_was_cut(section, painted, tmp_path):
     idc, border = (shares >= 0.8).sum(), ((shares > 0.2) & (shares < 0.8)).sum()
     assert done.stdout.splitlines() == [
         f"{tmp_path / 'out' / 'painted'}: {n} patches: {n - idc} not IDC, {idc} IDC",
-        f"left out, with tissue: {border} on the border, 0 beyond the ROI or the slide, 0 that cannot be decoded",
+        f"left out, with tissue: {border} on the border, 0 outside of what was looked at, 0 that cannot be decoded",
     ]
     done = CliRunner().invoke(main, ["data", "from-annotations", str(painted), str(file), "-o", str(tmp_path / "out")])
     assert done.exit_code == 1

@@ -30,7 +30,7 @@ def check_slide(outlines: Path, slide: Slide) -> None:
         return
     if stated and stated not in (slide.fingerprint, *_others(slide.path)):
         raise SlideError(
-            f"{slide.path}: is not the slide that {run} was made from; give that slide, or its own outlines"
+            f"{slide.path}: is not the slide that {run} was made from; give that one, or outlines of its own"
         )
 
 
