@@ -34,9 +34,14 @@ def _parse(root: Element, source: Source) -> Iterator[Drawn]:
             f"{source.file}: {_NEEDS}, and the slide does not state its scale and hamamatsu.XOffsetFromSlideCentre; "
             "give the .ndpi file that it was drawn on"
         )
-    found = ((f"annotation {view.get('id', n)}", view) for n, view in enumerate(root.iterfind("ndpviewstate"), 1))
+    found = ((_where(view, n), view) for n, view in enumerate(root.iterfind("ndpviewstate"), 1))
     to_pixels = _Pixels(np.array(frame.centre_nm), 1000 * np.array(frame.mpp), np.array(frame.size) / 2)
     return read_each(found, lambda view, where: _drawn(view, where, to_pixels))
+
+
+def _where(view: Element, number: int) -> str:
+    title, where = (view.findtext("title") or "").strip(), f"annotation {view.get('id', number)}"
+    return f"{where}, {title!r}" if title else where
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ def _drawn(view: Element, where: str, to_pixels: _Pixels) -> Drawn:
     outline, note = (None, "") if one is None else _outline(one, shape, to_pixels)
     color = "" if one is None else one.get("color", "")
     return Drawn(
-        where=f"{where}, {title!r}" if title else where,
+        where=where,
         shape=shape,
         parts=[] if outline is None else polygon([outline]),
         names=tuple(name for name in (title, details, color) if name),
