@@ -72,7 +72,7 @@ def test_the_slide_is_asked_for_and_found_beside_the_file(tmp_path, monkeypatch)
     path = ndpa(tmp_path, view(outline([(0, 0), (10, 0), (10, 10), (0, 10)])))
     with pytest.raises(DataError, match=r"from the centre of the glass; give the slide .* --slide SLIDE"):
         read_annotations(path)
-    with pytest.raises(DataError, match="does not state its scale and hamamatsu.XOffsetFromSlideCentre"):
+    with pytest.raises(DataError, match=r"does not state its scale and hamamatsu\.XOffsetFromSlideCentre"):
         read_annotations(path, slide=Frame((10, 10), (1.0, 1.0)))
     asked = []
     monkeypatch.setattr(source, "frame_of", lambda slide: asked.append(slide) or FRAME)

@@ -200,7 +200,7 @@ def test_names_that_no_patient_can_have(painted, tumour, tmp_path, patient):
         ([("Tumor", shapely.box(0, 0, 300, 300)), ("ROI", shapely.box(0, 0, 400, 400))], "but ROI, Tumor; name"),
         ([], "but nothing; name the class with --class"),
         ([("IDC", shapely.box(700, 0, 900, 200))], r"outlines lies outside of painted\.tif \(750x600 pixels\)"),
-        ([("ROI", shapely.box(0, 0, 30, 600))], r"nothing to cut with .*beyond the ROI or the slide"),
+        ([("ROI", shapely.box(0, 0, 30, 600))], r"nothing to cut with .*124 outside of what was looked at"),
     ],
 )
 def test_outlines_that_do_not_do_leave_nothing(painted, tmp_path, outlines, fault):
