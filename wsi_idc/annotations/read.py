@@ -10,7 +10,7 @@ from wsi_idc.annotations.content import read_document
 from wsi_idc.annotations.finish import finish
 from wsi_idc.annotations.registry import FORMATS, NAMES, SUFFIXES
 from wsi_idc.annotations.source import Frame, Source, reason
-from wsi_idc.errors import DataError
+from wsi_idc.errors import DataError, WsiIdcError
 
 
 def read_annotations(
@@ -35,6 +35,9 @@ def read_annotations(
             kind = f"XML of another kind, <{document.tag}>" if hasattr(document, "tag") else "JSON of another kind"
             raise ValueError(kind)
         return finish(form.parse(document, source), source.classes)
+    except WsiIdcError:
+        # What is wrong with the slide is said already, and is an OSError too.
+        raise
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
