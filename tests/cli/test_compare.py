@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from wsi_idc.cli.compare import compare
 
-from compare.test_pairs import write_annotations, write_run
+from comparison.test_pairs import write_annotations, write_run
 from helpers import HEAVY, box
 
 
