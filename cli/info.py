@@ -29,7 +29,7 @@ def info(slide: Path, mpp: float | None, series: int | None, as_json: bool) -> N
         if as_json:
             click.echo(json.dumps({"slides": [str(path) for path in found], "rule": RULE}, indent=2))
         else:
-            click.echo("\n".join([*(click.format_filename(path) for path in found), f"{len(found)} slides; {RULE}"]))
+            click.echo("\n".join([*(click.format_filename(path) for path in found), f"{len(found)} found; {RULE}"]))
         return
     from wsi_idc.runs.warnings import look_for_warnings
 

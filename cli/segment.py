@@ -42,6 +42,14 @@ class _NothingFound(click.ClickException):
     exit_code = 2
 
 
+def _series(_ctx: click.Context, _param: click.Parameter, text: str | None) -> int | str | None:
+    if text is None or text == "all":
+        return text
+    if not text.isdecimal():
+        raise click.BadParameter(f"{text!r} is neither the number of an image, from 0, nor all; see wsi-idc info")
+    return int(text)
+
+
 @click.command()
 @click.argument("slides", nargs=-1, metavar="SLIDE|FOLDER|GLOB...")
 @click.option(
@@ -53,7 +61,13 @@ class _NothingFound(click.ClickException):
     "listed",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Take also what this text file names, a path on each line, from its own folder.",
+    help="Take also what this text file names, a path on each line, or a CSV table with columns path, mpp and name.",
+)
+@click.option(
+    "--series",
+    callback=_series,
+    metavar="N|all",
+    help="Which image of files that hold several, from 0, or each of their scans.  [default: the slide, by what it is]",
 )
 @model_option
 @setting_options()
@@ -86,6 +100,7 @@ def segment(
     output: Path,
     recursive: bool,
     listed: Path | None,
+    series: int | str | None,
     model: str | None,
     config: Path | None,
     print_config: bool,
@@ -118,7 +133,8 @@ def segment(
     be_lean()
     from wsi_idc.runs.batch import segment_slides
     from wsi_idc.runs.processes import Limits
-    from wsi_idc.slides.find import find_slides, read_list
+    from wsi_idc.slides.find import find_slides
+    from wsi_idc.slides.listed import read_list
 
     package = chosen_model(model)
     with usage_errors():
@@ -128,6 +144,10 @@ def segment(
         found = find_slides([*slides, *(read_list(listed) if listed else [])], recursive)
     except DataError as error:
         raise _NothingFound(str(error)) from error
+    if series is not None:
+        from wsi_idc.slides.series import with_series
+
+        found = with_series(found, None if isinstance(series, str) else series)
     if dry_run:
         _dry_run(found, output, package, settings, limits)
         return

@@ -337,3 +337,39 @@ def test_a_broken_dask_configuration_is_one_line(tmp_path, text):
     )
     assert done.returncode == 1
     assert re.fullmatch(r"error: the configuration of Dask cannot be read [^\n]*DASK_CONFIG[^\n]*\n", done.stderr)
+
+
+@pytest.fixture
+def two_scans(tmp_path, section):
+    """A file of two scans and a label, the label first."""
+    import tifffile
+
+    path = tmp_path / "two.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(section.pixels[:60, :90], photometric="rgb", description="Label", metadata=None)
+        for pixels in (section.pixels, section.pixels[:400]):
+            options = {"resolution": (2500, 2500), "resolutionunit": 3, "metadata": None}
+            tiff.write(pixels, photometric="rgb", tile=(128, 128), compression="deflate", **options)
+    return path
+
+
+def test_info_lists_the_images_of_a_file(two_scans):
+    done = run("info", two_scans)
+    assert done.exit_code == 0
+    assert re.search(r"^image +width +height +um/px +what", done.stdout, re.MULTILINE)
+    for line in (r"^0 +90 +60 .* label", r"^1 +750 +600 +4 +slide", r"^2 +750 +400 +4 +scan", r"^warning: .*--series"):
+        assert re.search(line, done.stdout, re.MULTILINE), line
+    assert "750 x 400 px" in run("info", two_scans, "--series", "2").stdout
+
+
+def test_info_of_a_folder_prints_the_rule(two_scans):
+    done = run("info", two_scans.parent)
+    assert done.exit_code == 0
+    assert str(two_scans) in done.stdout and "1 found; slides are files that end in" in done.stdout
+
+
+def test_segment_takes_each_scan_of_a_file(two_scans, tmp_path):
+    done = run("segment", two_scans, "--series", "all", "--dry-run", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "2 slides to do" in done.stdout
+    assert run("segment", two_scans, "--series", "first").exit_code == 2

@@ -3,7 +3,8 @@ import os
 import pytest
 
 from wsi_idc.errors import DataError
-from wsi_idc.slides.find import find_slides, output_names, read_list
+from wsi_idc.slides.find import find_slides, output_names
+from wsi_idc.slides.listed import read_list
 
 
 def touch(*paths):

@@ -21,7 +21,7 @@ from wsi_idc.errors import DataError, OutputError
 from wsi_idc.grid import Block, Grid
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.runs.origin import check_slide
-from wsi_idc.slides.find import given_name
+from wsi_idc.slides.address import given_name
 from wsi_idc.slides.slide import Slide, check_scale
 from wsi_idc.tissue.tissue import find_tissue
 

@@ -26,6 +26,7 @@ from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.runs.folder import read_summary
 from wsi_idc.runs.manifest import Manifest
 from wsi_idc.runs.summary import RESEARCH_USE
+from wsi_idc.slides.address import SlideAddress
 from wsi_idc.slides.slide import Slide
 
 # 40x in um per pixel. Scanners call 0.2 to 0.27 so; such slides, and coarser ones, are cropped as they are.
@@ -126,7 +127,7 @@ def _find_slide(run: Path, summary: dict[str, Any]) -> Path:
         raise SlideError(f"{run}: cannot look up its slide {name} ({error}); give its place with --slide") from error
     listed = [Path(str(row["slide"])) for row in rows if row["output"] == run.name]
     for path in (run.parent / name, run / name, *listed):
-        if path.exists():
+        if SlideAddress.of(path).file.exists():
             return path
     raise SlideError(f"{run}: its slide {name} is neither beside it nor where it was; give its place with --slide")
 

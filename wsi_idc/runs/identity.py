@@ -22,7 +22,8 @@ def identify(slide: Slide, package: ModelPackage, settings: Settings) -> dict[st
     return {
         "slide_fingerprint": slide.fingerprint,
         "model_sha256": package.sha256,
-        "parameters": settings.parameters(package),
+        # A list may give the scale of each slide.
+        "parameters": settings.parameters(package) | {"mpp": slide.given_mpp},
         "result_format": RESULT_FORMAT,
     }
 

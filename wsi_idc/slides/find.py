@@ -8,9 +8,11 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from wsi_idc.errors import DataError
+from wsi_idc.slides.address import SlideAddress
 from wsi_idc.slides.dicom import group_by_series, is_dicom_slide
 
 # What OpenSlide and tifffile read.
@@ -38,9 +40,10 @@ def find_slides(inputs: Iterable[str | Path], recursive: bool = False) -> list[P
     name are taken as slides whatever their suffix. Raises DataError for an input without any.
     """
     in_folder = _in_tree if recursive else _in_folder
-    found: dict[str, Path] = {}
+    found: dict[tuple[str, int | None], SlideAddress] = {}
     for given in inputs:
-        text = str(given)
+        address = SlideAddress.of(given)
+        text = str(address.file)
         if glob.has_magic(text) and not Path(text).exists():
             # Not Path.glob: a pattern may be absolute.
             matches = [Path(p) for p in sorted(glob.glob(text))]  # noqa: PTH207
@@ -50,8 +53,12 @@ def find_slides(inputs: Iterable[str | Path], recursive: bool = False) -> list[P
         if not slides:
             raise DataError(f"{text}: no slides there; {RULE}")
         for slide in slides:
-            found.setdefault(os.path.realpath(slide), slide)
-    return list(found.values())
+            one = replace(address, file=slide)
+            before = found.setdefault((os.path.realpath(slide), one.series), one)
+            if (before.mpp, before.name) == (None, None):
+                # What a list says of a slide counts, wherever else it is named.
+                found[os.path.realpath(slide), one.series] = replace(one, file=before.file)
+    return [address.path for address in found.values()]
 
 
 def _is_slide_file(path: Path) -> bool:
@@ -69,24 +76,6 @@ def _is_dicom_file(path: Path) -> bool:
         # One that cannot be read is named as failed, later.
         return is_dicom_slide(path) is not False
     return bool(_WITHOUT_SUFFIX.fullmatch(path.suffix)) and bool(is_dicom_slide(path))
-
-
-def read_list(path: Path) -> list[str]:
-    """Read a file that names a slide, folder or pattern on each line; empty lines and those that begin with # are none.
-
-    Relative paths are from the folder of the file. Raises DataError where it is missing, no text, or names nothing.
-    """
-    try:
-        # Names of files need not be valid UTF-8; some editors begin a file with a byte order mark.
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    except OSError as error:
-        raise DataError(f"{path}: the list of slides cannot be read ({error.strerror})") from error
-    if "\0" in text:
-        raise DataError(f"{path}: not a list of slides; save it as plain text in UTF-8")
-    lines = [line for raw in text.split("\n") if (line := raw.strip()) and not line.startswith("#")]
-    if not lines:
-        raise DataError(f"{path}: the list names no slides; write one path on each line")
-    return [str(path.parent / line) for line in lines]
 
 
 def _in_folder(folder: Path) -> list[Path]:
@@ -151,7 +140,7 @@ def output_names(slides: Sequence[Path], held: Mapping[str, str] | None = None) 
     given = reversed(list((held or {}).items()))
     held = {name: slide for slide, name in given if name and Path(name).name == name}
     kept = {slide: name for name, slide in held.items()}
-    stems = [given_name(s) if s.is_dir() else s.stem for s in slides]
+    stems = [SlideAddress.of(s).stem for s in slides]
     taken = Counter([*stems, "manifest.csv"])
     real = [os.path.realpath(s) for s in slides]
     return [
@@ -162,9 +151,3 @@ def output_names(slides: Sequence[Path], held: Mapping[str, str] | None = None) 
         else f"{stem}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
         for path, stem in zip(real, stems, strict=True)
     ]
-
-
-def given_name(path: Path) -> str:
-    """Return the name of a file or folder as given, that of the folder itself for "." and the like."""
-    # Not resolve: a link goes by its own name.
-    return Path(os.path.abspath(path)).name  # noqa: PTH100

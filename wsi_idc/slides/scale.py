@@ -42,13 +42,13 @@ class Mpp:
     estimated: bool = False
 
 
-def claim_mpp(path: Path, properties: Mapping[str, str], given: float | None = None) -> Mpp:
-    """Settle the scale of a slide: given by the user, else by the vendor, TIFF tags or objective power, in that order.
+def claim_mpp(path: Path, properties: Mapping[str, str], given: float | None = None, giver: str = "--mpp") -> Mpp:
+    """Settle the scale of a slide: given by the user, else the first of `find_claims`; `giver` names who gave it.
 
     Raises ScaleError where there is none, or where it is implausible (outside 0.05 to 20 um/px) or differs by more
     than 2 % between the axes: wrong by a factor, a scale makes every later number wrong.
     """
-    claim = Mpp(given, given, "--mpp") if given is not None else find_claim(properties)
+    claim = Mpp(given, given, giver) if given is not None else find_claim(properties)
     way_out = "give the true scale with --mpp (40x is usually 0.25, 20x 0.5 um/px)"
     if claim is None:
         raise ScaleError(f"{path}: the file does not state its scale in um per pixel; {way_out}")

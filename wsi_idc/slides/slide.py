@@ -15,8 +15,9 @@ import numpy as np
 
 from wsi_idc.base.raster import average
 from wsi_idc.errors import ScaleError, SlideError
+from wsi_idc.slides.address import SlideAddress, given_name
 from wsi_idc.slides.colour import Correction, correction_of, profile_name
-from wsi_idc.slides.find import dicom_series, given_name
+from wsi_idc.slides.find import dicom_series
 from wsi_idc.slides.open import describe_images, open_file
 from wsi_idc.slides.reader import Reader
 from wsi_idc.slides.scale import PLAUSIBLE_MPP, claim_mpp, contradictions, find_claim, number
@@ -51,15 +52,19 @@ class Slide:
     ) -> None:
         """Open a slide file, or a folder that holds one DICOM slide; `mpp` overrides what the file states (um/px).
 
-        Of several images in a file the slide is taken, or that of number `series`, from 0. With `icc` "apply" colours
-        are brought to sRGB by the colour profile of the file, where it has one. Raises SlideError where the file is not
-        a readable slide or its scale cannot be trusted.
+        Of several images in a file the slide is taken, or that of number `series`, from 0. The path may be a
+        `SlideAddress`, whose parts count more than the arguments. With `icc` "apply" colours are brought to sRGB by
+        the colour profile of the file, where it has one. Raises SlideError where the file is not a readable slide or
+        its scale cannot be trusted.
         """
-        self.path = Path(path)
-        if not self.path.exists():
+        self.path, address = Path(path), SlideAddress.of(path)
+        self.file, giver = address.file, "--mpp" if address.mpp is None else "the list's mpp"
+        # The scale that was given in place of what the file states, um per pixel.
+        self.given_mpp = mpp = address.mpp or mpp
+        series = series if address.series is None else address.series
+        if not self.file.exists():
             raise SlideError(f"{self.path}: no such file")
-        file = _dicom_file(self.path) if self.path.is_dir() else self.path
-        opened = open_file(file, series)
+        opened = open_file(_dicom_file(self.file) if self.file.is_dir() else self.file, series)
         self._reader: Reader = opened.reader
         self._series = series
         self.images = describe_images(opened)
@@ -76,11 +81,11 @@ class Slide:
         low, high = PLAUSIBLE_MPP
         believable = stated is not None and not stated.estimated and low <= stated.x <= high
         if mpp and stated and believable and abs(stated.x - mpp) > 0.05 * stated.x:
-            self.warnings += (f"the file states {stated.x:.4g} um/px ({stated.source}), but --mpp {mpp:g} was used",)
+            self.warnings += (f"the file states {stated.x:.4g} um/px ({stated.source}), but {giver} {mpp:g} was used",)
         elif not mpp:
             self.warnings += tuple(contradictions(properties))
         try:
-            self.mpp = claim_mpp(self.path, properties, mpp)
+            self.mpp = claim_mpp(self.path, properties, mpp, giver)
         except ScaleError:
             self._reader.close()
             raise
@@ -109,7 +114,8 @@ class Slide:
     @property
     def name(self) -> str:
         """Name of the file or folder, fit to print: what is not valid UTF-8 in it is replaced."""
-        return os.fsencode(given_name(self.path)).decode("utf-8", "replace")
+        name = os.fsencode(given_name(self.file)).decode("utf-8", "replace")
+        return name if self._series is None else f"{name}, image {self._series}"
 
     @property
     def properties(self) -> Mapping[str, str]:
@@ -200,9 +206,9 @@ class Slide:
         if self._series is not None:
             digest.update(f"image {self._series}".encode())
         # An MRXS slide is a file and a folder of the same name.
-        folder = self.path if self.path.is_dir() else self.path.with_suffix("")
-        files = [] if self.path.is_dir() else [self.path]
-        if self.path.is_dir() or (self.path.suffix.lower() == ".mrxs" and folder.is_dir()):
+        folder = self.file if self.file.is_dir() else self.file.with_suffix("")
+        files = [] if self.file.is_dir() else [self.file]
+        if self.file.is_dir() or (self.file.suffix.lower() == ".mrxs" and folder.is_dir()):
             files += sorted(f for f in folder.iterdir() if f.is_file())
         for file in files:
             size = file.stat().st_size
