@@ -108,6 +108,24 @@ def test_a_section_without_glass_is_doubtful() -> None:
     assert "100% of what was scanned would be tissue" in look_at(pixels).warnings[0]
 
 
+@pytest.mark.parametrize(("where", "value"), [("around", 255), ("right", 255), ("below", 0)])
+def test_padding_is_no_glass_that_would_set_a_section_without_any_at_rest(where: str, value: int) -> None:
+    rng = np.random.default_rng(0)
+    pixels = (np.array([200, 150, 185]) + 6 * rng.standard_normal((304, 400, 3))).round().astype(np.uint8)
+    (warning,) = look_at(padded(pixels, where, 0.5, value)).warnings
+    assert "of what was scanned would be tissue" in warning
+
+
+def test_a_section_put_together_from_patches_is_in_order(section: PaintedSection) -> None:
+    """Patches without much tissue are left out, and white: so are the sections of the IDC set."""
+    patches = np.full((600, 750, 3), 255, np.uint8)
+    for top, left in np.ndindex(12, 15):
+        part = np.s_[50 * top : 50 * top + 50, 50 * left : 50 * left + 50]
+        if (section.labels[part] > 0).mean() > 0.5:
+            patches[part] = section.pixels[part]
+    assert look_at(patches).warnings == ()
+
+
 def test_glass_that_is_guessed_is_said_to_be() -> None:
     rng = np.random.default_rng(0)
     pixels = np.full((400, 400, 3), 245, np.uint8)

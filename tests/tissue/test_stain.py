@@ -54,8 +54,15 @@ def test_greyscale(section: PaintedSection, tint: tuple[float, ...]) -> None:
     assert warnings_of(np.rint(grey).astype(np.uint8)) == (GREYSCALE,)
 
 
-def test_a_negative_is_not_a_dark_field(section: PaintedSection) -> None:
-    assert warnings_of(255 - section.pixels) == (INVERTED,)
+@pytest.mark.parametrize("strength", [1.0, 2.0])
+@pytest.mark.parametrize("glass", [200, 243])
+def test_a_negative(section: PaintedSection, strength: float, glass: int) -> None:
+    pixels = 243 * (scanned(section, 243) / 243) ** strength * (glass / 243)
+    found = find_tissue(Scan(255 - np.rint(pixels).clip(0, 255).astype(np.uint8)))
+    assert found.warnings == (INVERTED,) and not found.mask.any()
+
+
+def test_a_dark_field_is_no_negative(section: PaintedSection) -> None:
     assert warnings_of((255 - section.pixels) // 4) == (DARK,)
     blue = np.zeros_like(section.pixels)
     blue[..., 2] = 255 - section.pixels[..., 1]

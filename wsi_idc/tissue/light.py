@@ -29,6 +29,8 @@ _ODD, _SMALL_SHARE = 0.13, 0.05
 # Glass within this density of one colour, in all but this share of its cells, is of that colour: below the density of
 # pale tissue, also with noise.
 _EVEN, _UNEVEN_SHARE = 0.038, 0.005
+# White beside a rectangle that has less white than this share in it is padding, whatever the glass.
+_FRAMED = 0.02
 # Pixels as dark as this, in parts of so many pixels (0.02 mm2), are padding: ink lets more light through, unevenly.
 _BLACK, _PADDED = 2, 312
 
@@ -82,6 +84,8 @@ def find_light(pixels: np.ndarray, unreadable: np.ndarray, background: tuple[int
     candidates = _candidates(cells)
     padding = _black(pixels, bands) if cells.black.any() else None
     brightest = _brightest(pixels, unreadable, padding)
+    if _is_frame(cells.filled):
+        padding = _with_left_out(padding, pixels, background)
     if not candidates.any():
         # White is glass then, if there is any: sections put together from patches have no other.
         return Light(brightest, None, padding, told=bool(cells.filled.any()))
@@ -102,6 +106,15 @@ def find_light(pixels: np.ndarray, unreadable: np.ndarray, background: tuple[int
         if _far(cells, candidates, middle) < _UNEVEN_SHARE:
             return Light(middle, None, padding, told=True, seen=middle)
     return Light(middle, _spread(np.log10((middle + 1) / (cells.mean + 1)), candidates), padding, True, middle)
+
+
+def _is_frame(filled: np.ndarray) -> bool:
+    """Say whether what is `filled` (rows, columns) lies around, or on sides of, a rectangle that is not."""
+    rows, columns = (np.flatnonzero(~filled.all(axis)) for axis in (1, 0))
+    if not filled.any() or not len(rows):
+        return False
+    inside = filled[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return inside.size < filled.size and inside.mean() < _FRAMED
 
 
 def _brightest(pixels: np.ndarray, unreadable: np.ndarray, padding: np.ndarray | None) -> np.ndarray | None:

@@ -28,6 +28,9 @@ _GREY = 0.15
 # Hues that count as H&E when a picture is inverted: mean r / g, and mean b / g (0.50 to 0.80 in the patients).
 _HUES = (0.1, _BLUEST), (0.4, 0.95)
 
+# The darkest glass of a negative that is told.
+_DARKEST_GLASS = 150
+
 DARK = "no bright background: not a brightfield H&E slide, nothing was looked at"
 INVERTED = "inverted: dark where glass would be, and H&E as a negative, nothing was looked at, invert its colours"
 GREYSCALE = "greyscale: the tissue has no colour: not H&E in RGB, and the model cannot judge it"
@@ -87,9 +90,9 @@ def _hue_doubts(stained: np.ndarray) -> tuple[str, ...]:
 
 def dark_doubts(thumbnail: np.ndarray) -> tuple[str, ...]:
     """Say of a slide without bright glass (h, w, 3) uint8 whether it is the negative of one that has it."""
-    negative = some(255 - thumbnail.reshape(-1, 3))
+    negative = 255 - some(thumbnail.reshape(-1, 3))
     glass = glass_colour(negative)
-    if glass is None or glass.min() < 200:
+    if glass is None or glass.min() < _DARKEST_GLASS:
         return (DARK,)
     densities = -np.log10((negative + np.float32(1)) / (glass.astype(np.float32) + 1))
     stained = densities[densities[:, 1] > _STAINED]

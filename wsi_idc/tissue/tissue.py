@@ -16,7 +16,7 @@ from wsi_idc.errors import SlideError
 from wsi_idc.slides.scale import Mpp
 from wsi_idc.tissue.bands import BAND, Bands, window_means, without_small
 from wsi_idc.tissue.light import Light, find_light
-from wsi_idc.tissue.stain import CAST, dark_doubts, stain_doubts
+from wsi_idc.tissue.stain import CAST, INVERTED, dark_doubts, stain_doubts
 from wsi_idc.tissue.stained import CLOSING_REACH, closed, find_ink, find_stain, rim_of
 
 MASK_UM = 8.0
@@ -85,9 +85,11 @@ def find_tissue(slide: Source, workers: int = 1) -> TissueMap:
     mm2 = (MASK_UM / 1000) ** 2
     bands = Bands(len(thumbnail), workers)
     light = find_light(thumbnail, unreadable, slide.background, bands)
-    if light.glass is None:
+    # A negative has no glass to be seen, though its nuclei may be as bright as some.
+    doubts = dark_doubts(thumbnail) if light.seen is None else ()
+    if light.glass is None or INVERTED in doubts:
         empty = np.zeros(unreadable.shape, bool)
-        return TissueMap(_smaller(thumbnail), empty, unreadable, MASK_UM, 0.0, 0.0, 0.0, dark_doubts(thumbnail))
+        return TissueMap(_smaller(thumbnail), empty, unreadable, MASK_UM, 0.0, 0.0, 0.0, doubts)
     rim = rim_of(light, bands)
     ink = find_ink(thumbnail, light, rim, bands)
     mask = find_stain(thumbnail, light, ink, rim, bands)
