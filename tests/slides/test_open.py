@@ -127,7 +127,7 @@ def test_of_three_images_of_one_size_the_middle_one(tmp_path: Path) -> None:
     planes = [Image(np.roll(SCAN, i, 0), 0.5) for i in range(3)]
     with Slide(write(tmp_path / "s.tif", planes)) as slide:
         assert np.array_equal(slide.read(0, 0, 640, 480, 0.5), planes[1].pixels)
-        assert "image 1 was looked at" in slide.warnings[0]
+        assert "focal planes; image 1 was looked at" in slide.warnings[0]
 
 
 def test_a_coarse_unmarked_photo_is_no_slide_even_where_it_has_more_pixels(tmp_path: Path) -> None:

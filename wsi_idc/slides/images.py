@@ -207,8 +207,11 @@ def warnings_of(images: Sequence[StoredImage], chosen: int, *, asked: bool) -> l
     if others and not asked:
         listed = ", ".join(f"{i} ({images[i].page.shape.width} x {images[i].page.shape.height} px)" for i in others[:5])
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        size = image.page.shape.width, image.page.shape.height
+        alike = sum((images[i].page.shape.width, images[i].page.shape.height) == size for i in others)
+        planes = ", of which those of one size may be focal planes" if alike > 1 else ""
         found.append(
-            f"the file holds {len(others) + 1} images that may be scans; image {chosen} was looked at, "
+            f"the file holds {len(others) + 1} images that may be scans{planes}; image {chosen} was looked at, "
             f"not {listed}{more}; --series takes another one, or all"
         )
     for i, other in enumerate(images):
