@@ -9,9 +9,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def in_parallel(work: Callable[[T], object], items: Iterable[T], workers: int) -> None:
+def in_parallel(work: Callable[[T], object], items: Iterable[T], threads: int) -> None:
     """Call `work` with each item, in threads; after an error, or an interrupt, none is begun any more."""
-    pool = ThreadPoolExecutor(workers)
+    pool = ThreadPoolExecutor(threads)
     try:
         for _ in pool.map(work, items):
             pass

@@ -12,6 +12,7 @@ import numpy as np
 from skimage.color import hed_from_rgb, rgb_from_hed
 
 from wsi_idc.base.formation import add_noise, blur, compress, resample, retone, sharpen
+from wsi_idc.base.optical_density import natural_density, pixels_of
 
 SET_VERSION = 1
 
@@ -93,8 +94,8 @@ def _from_scale(pixels: np.ndarray, mpp: float, kernel: str) -> np.ndarray:
 def _stained(pixels: np.ndarray, haematoxylin: float, eosin: float) -> np.ndarray:
     """Multiply the density of each stain (Ruifrok and Johnston 2001)."""
     mix = hed_from_rgb @ np.diag([haematoxylin, eosin, 1.0]) @ rgb_from_hed
-    density = -np.log((pixels.astype(np.float32) + 1) / 256) @ mix.astype(np.float32)
-    return np.clip(np.rint(256 * np.exp(-density) - 1), 0, 255).astype(np.uint8)
+    density = natural_density(pixels) @ mix.astype(np.float32)
+    return pixels_of(density)
 
 
 def _sensed(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:

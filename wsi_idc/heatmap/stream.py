@@ -47,8 +47,8 @@ class StreamReport:
 RunChunks = Callable[[Encoder, list[list[Chunk]], Callable[[Chunk, Encoded], None]], None]
 
 
-def in_threads(workers: int) -> RunChunks:
-    """Let Dask encode in `workers` threads of this process: while one computes, the others read."""
+def in_threads(threads: int) -> RunChunks:
+    """Let Dask encode in so many `threads` of this process: while one computes, the others read."""
 
     def run(encoder: Encoder, packs: list[list[Chunk]], on_done: Callable[[Chunk, Encoded], None]) -> None:
         # Dask takes equal tasks in an order of its own, and neighbours, which share tiles, would be far apart.
@@ -61,7 +61,7 @@ def in_threads(workers: int) -> RunChunks:
 
         work = [dask.delayed(encode)(number) for number in range(len(packs))]
         # By name, the scheduler would look for a cluster first, and import all of distributed for it.
-        dask.compute(work, scheduler=dask.threaded.get, num_workers=workers)
+        dask.compute(work, scheduler=dask.threaded.get, num_workers=threads)
 
     return run
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from wsi_idc.base.optical_density import natural_density
+
 # Each trait, and what a slide is that has less of it, or more, than the slides of training.
 TRAITS = {
     "detail": ("softer", "sharper"),
@@ -31,7 +33,7 @@ def traits(pixels: np.ndarray) -> np.ndarray:
     Detail is the energy of one octave against that of the octaves below it, as a natural logarithm; density is in
     natural optical density, redness and blueness are differences of channels in it.
     """
-    density = -np.log((pixels.astype(np.float32) + 1) / 256)
+    density = natural_density(pixels)
     light = density.mean(axis=-1)
     tint = density[..., 0] - density[..., 1]
     spread = (0, 1, 1)

@@ -19,11 +19,11 @@ class Bands:
     """Computes images of so many rows band by band, in threads."""
 
     rows: int
-    workers: int
+    threads: int
 
     def each(self, work: Callable[[slice], None]) -> None:
         """Call with the rows of each band."""
-        in_parallel(work, [slice(top, min(top + BAND, self.rows)) for top in range(0, self.rows, BAND)], self.workers)
+        in_parallel(work, [slice(top, min(top + BAND, self.rows)) for top in range(0, self.rows, BAND)], self.threads)
 
     def over(self, mask: np.ndarray, work: Callable[[np.ndarray], np.ndarray], reach: int) -> np.ndarray:
         """Return what `work` makes of a mask, of which no pixel depends on any more than `reach` rows away."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wsi_idc.base.optical_density import optical_density
 from wsi_idc.base.threads import in_parallel
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.jpeg_tiles import JpegTileReader
@@ -39,13 +40,13 @@ class Glass:
     colours: np.ndarray
 
 
-def find_glass(slide: Slide, workers: int = 1) -> Glass | None:
+def find_glass(slide: Slide, threads: int = 1) -> Glass | None:
     """Find cells of which every tile takes as few bytes as empty glass; None where bytes tell nothing.
 
     How few that is, tiles of all sizes tell, evenly drawn: at most half-way from the median of those without stain to
     the first with stain. Besides, one tile in each few cells is looked at, and where it is not of the colour of glass,
     as ink or stain without any texture, the cells are not empty. Only slides with small tiles at the level that is
-    read at READ_UM um/px: of a pyramid it is a low level, which is soon read. `workers` threads decode.
+    read at READ_UM um/px: of a pyramid it is a low level, which is soon read. So many `threads` decode.
     """
     reader = slide.jpeg_tiles
     # Colours that are corrected differ from those of the tiles.
@@ -60,7 +61,7 @@ def find_glass(slide: Slide, workers: int = 1) -> Glass | None:
         return None
     drawn = np.argsort(inner, axis=None, kind="stable")[np.linspace(0, inner.size - 1, _SAMPLES).astype(int)]
     places = np.stack(np.unravel_index(drawn, inner.shape), 1)
-    quarters = _quarters(reader, level, places, workers)
+    quarters = _quarters(reader, level, places, threads)
     decoded = np.isfinite(quarters).all((1, 2))
     places, quarters = places[decoded], quarters[decoded]
     colour = glass_colour(np.rint(quarters.reshape(-1, 3)).astype(np.uint8)) if len(places) else None
@@ -77,11 +78,11 @@ def find_glass(slide: Slide, workers: int = 1) -> Glass | None:
         max(1, int(np.ceil(s * m / CELL_UM))) for s, m in zip(slide.size[::-1], (slide.mpp.y, slide.mpp.x), strict=True)
     )
     empty = ~_any_within(_any_within(busy, rows, step[0]).T, cols, step[1]).T
-    return _watched(reader, level, empty, step, colour, workers)
+    return _watched(reader, level, empty, step, colour, threads)
 
 
 def _watched(
-    reader: JpegTileReader, level: int, empty: np.ndarray, step: np.ndarray, colour: np.ndarray, workers: int
+    reader: JpegTileReader, level: int, empty: np.ndarray, step: np.ndarray, colour: np.ndarray, threads: int
 ) -> Glass:
     """Look at a tile in each square of cells: gives the cells their colour, or takes them back."""
     rows, cols = empty.shape
@@ -90,7 +91,7 @@ def _watched(
     flat = squares.reshape(*squares.shape[:2], -1)
     at = np.argwhere(flat.any(2))
     cells = _WATCHED * at + np.stack(np.divmod(flat[tuple(at.T)].argmax(1), _WATCHED), 1)
-    quarters = _quarters(reader, level, ((cells + 0.5) * step).astype(int), workers)
+    quarters = _quarters(reader, level, ((cells + 0.5) * step).astype(int), threads)
     is_glass = np.zeros(squares.shape[:2], bool)
     colours = np.zeros((*squares.shape[:2], 3), np.uint8)
     is_glass[tuple(at.T)] = _is_glass(quarters, colour)
@@ -110,7 +111,7 @@ def _any_within(flags: np.ndarray, count: int, step: float) -> np.ndarray:
     return found
 
 
-def _quarters(reader: JpegTileReader, level: int, places: np.ndarray, workers: int) -> np.ndarray:
+def _quarters(reader: JpegTileReader, level: int, places: np.ndarray, threads: int) -> np.ndarray:
     """Return the mean colours (n, 4, 3) float32 of the quarters of tiles (row, column), NaN of those not decodable."""
     found = np.full((len(places), 4, 3), np.nan, np.float32)
 
@@ -123,13 +124,13 @@ def _quarters(reader: JpegTileReader, level: int, places: np.ndarray, workers: i
             y, x = (n // 2 for n in tile.shape[:2])
             found[i] = [part.mean((0, 1)) for part in (tile[:y, :x], tile[:y, x:], tile[y:, :x], tile[y:, x:])]
 
-    in_parallel(look, range(0, len(places), _TOGETHER), workers)
+    in_parallel(look, range(0, len(places), _TOGETHER), threads)
     return found
 
 
 def _is_glass(quarters: np.ndarray, colour: np.ndarray) -> np.ndarray:
     """Say of tiles whether every quarter lets through as much light as glass, in every colour; False where NaN."""
-    density = np.log10((colour + 1) / (quarters + 1))
+    density = optical_density(quarters, colour)
     return (density < WEAK_DENSITY).all((1, 2))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from wsi_idc.base.optical_density import optical_density
 from wsi_idc.tissue.bands import BAND, Bands, without_small
 
 # Glass is looked for in cells of this many pixels of the mask a side, 64 um: more than the walls between fat cells
@@ -53,7 +54,7 @@ class Light:
     def densities(self) -> np.ndarray:
         """Return the optical density over `glass` of each value of each colour, (3, 256) float32."""
         assert self.glass is not None
-        return -np.log10((np.arange(256) + 1) / (self.glass[:, None] + 1)).astype(np.float32)
+        return optical_density(np.arange(256), self.glass[:, None]).astype(np.float32)
 
     def excess(self, rows: np.ndarray, columns: np.ndarray) -> list[np.ndarray]:
         """Return what is to be taken off the densities of pixels in such rows and columns, of red, green and blue."""
@@ -105,7 +106,7 @@ def find_light(pixels: np.ndarray, unreadable: np.ndarray, background: tuple[int
         middle = np.median(cells.mean[candidates], axis=0).astype(np.float32)
         if _far(cells, candidates, middle) < _UNEVEN_SHARE:
             return Light(middle, None, padding, told=True, seen=middle)
-    return Light(middle, _spread(np.log10((middle + 1) / (cells.mean + 1)), candidates), padding, True, middle)
+    return Light(middle, _spread(optical_density(cells.mean, middle), candidates), padding, True, middle)
 
 
 def _is_frame(filled: np.ndarray) -> bool:
@@ -126,7 +127,7 @@ def _brightest(pixels: np.ndarray, unreadable: np.ndarray, padding: np.ndarray |
 
 def _far(cells: _Cells, candidates: np.ndarray, glass: np.ndarray) -> float:
     """Return the share of the cells of glass that are not of the colour `glass`."""
-    return float((np.abs(np.log10((cells.mean[candidates] + 1) / (glass + 1))).max(1) > _EVEN).mean())
+    return float((np.abs(optical_density(cells.mean[candidates], glass)).max(1) > _EVEN).mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +206,7 @@ def _candidates(cells: _Cells) -> np.ndarray:
     near = without_small(near, int(np.clip(0.01 * near.size, 0, _PATCH)))
     if not near.any():
         return near
-    density = np.log10((np.median(cells.mean[near][:, 1]) + 1) / (cells.mean[..., 1] + 1))
+    density = optical_density(cells.mean[..., 1], np.median(cells.mean[near][:, 1]))
     odd = near & (np.abs(density) > _ODD)
     return (near & ~odd) | _large(odd, _SMALL_SHARE * near.sum())
 

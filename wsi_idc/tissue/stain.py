@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from wsi_idc.base.optical_density import optical_density
 from wsi_idc.tissue.light import Light, glass_colour, some
 
 # Stain is measured where green light is absorbed by at least this much (optical density, log10), at 8 um/px.
@@ -70,7 +71,7 @@ def _densities_of(thumbnail: np.ndarray, mask: np.ndarray, light: Light) -> np.n
         (table[c][thumbnail[::step, ::step, c]] - excess)[tissue]
         for c, excess in enumerate(light.excess(rows, columns))
     ]
-    outshone = 0.0 if light.seen is None else np.log10((light.glass + 1) / (light.seen + 1))
+    outshone = 0.0 if light.seen is None else optical_density(light.seen, light.glass)
     return np.stack(found, 1) - outshone
 
 
@@ -94,7 +95,7 @@ def dark_doubts(thumbnail: np.ndarray) -> tuple[str, ...]:
     glass = glass_colour(negative)
     if glass is None or glass.min() < _DARKEST_GLASS:
         return (DARK,)
-    densities = -np.log10((negative + np.float32(1)) / (glass.astype(np.float32) + 1))
+    densities = optical_density(negative.astype(np.float32), glass.astype(np.float32))
     stained = densities[densities[:, 1] > _STAINED]
     if len(stained) < _FEWEST:
         return (DARK,)

@@ -74,16 +74,16 @@ class Source(Protocol):
         ...
 
 
-def find_tissue(slide: Source, workers: int = 1) -> TissueMap:
+def find_tissue(slide: Source, threads: int = 1) -> TissueMap:
     """Find the tissue of an H&E slide: hysteresis on optical density over the glass, closed over fat cells.
 
     Keeps pale and fatty tissue, drops glass, dust and pen ink (blue, green and black; red ink looks like blood and is
-    kept). `workers` threads read and compute. A slide whose brightest parts are dark is not brightfield: its mask is
+    kept). So many `threads` read and compute. A slide whose brightest parts are dark is not brightfield: its mask is
     empty and a warning says so. Raises SlideError where nothing of the slide can be decoded.
     """
-    thumbnail, detail, unreadable = _read_low(slide, workers)
+    thumbnail, detail, unreadable = _read_low(slide, threads)
     mm2 = (MASK_UM / 1000) ** 2
-    bands = Bands(len(thumbnail), workers)
+    bands = Bands(len(thumbnail), threads)
     light = find_light(thumbnail, unreadable, slide.background, bands)
     # A negative has no glass to be seen, though its nuclei may be as bright as some.
     doubts = dark_doubts(thumbnail) if light.seen is None else ()
@@ -144,7 +144,7 @@ def _smaller(thumbnail: np.ndarray) -> np.ndarray:
     return np.concatenate([np.asarray(Image.fromarray(band).reduce(factor)) for band in bands])
 
 
-def _read_low(slide: Source, workers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _read_low(slide: Source, threads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read the slide: mean colour (h, w, 3) uint8, the mean detail below that scale of windows, unreadable (h, w)."""
     width = max(1, round(slide.size[0] * slide.mpp.x / MASK_UM))
     height = max(1, round(slide.size[1] * slide.mpp.y / MASK_UM))
@@ -182,7 +182,7 @@ def _read_low(slide: Source, workers: int) -> tuple[np.ndarray, np.ndarray, np.n
         for top in range(0, height, _BLOCK)
         for left in range(0, width, _BLOCK)
     ]
-    in_parallel(read, blocks, workers)
+    in_parallel(read, blocks, threads)
     if unreadable.all():
         raise SlideError(f"{slide.path}: none of it can be decoded; the file is damaged, copy it again from its source")
     return pixels, detail, unreadable

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.color import hed_from_rgb, rgb_from_hed
 
+from wsi_idc.base.optical_density import natural_density, pixels_of
 from wsi_idc.inference.symmetry import symmetry
 
 if TYPE_CHECKING:
     from wsi_idc.training.config import AugmentConfig
 
-_OPTICAL_DENSITY = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
+_OPTICAL_DENSITY = natural_density(np.arange(256))
 # From here on torchstain takes a pixel for glass: density 0.15 under light of 240.
 _PALE = 206
 
@@ -53,7 +54,7 @@ class StainChange:
 def change_stain(pixels: np.ndarray, change: StainChange) -> np.ndarray:
     """Apply a stain change to each patch of (n, s, s, 3) uint8."""
     density = _OPTICAL_DENSITY[pixels].reshape(len(pixels), -1, 3) @ change.mix + change.offset[:, None, :]
-    return np.clip(256 * np.exp(-density) - 1, 0, 255).round().astype(np.uint8).reshape(pixels.shape)
+    return pixels_of(density).reshape(pixels.shape)
 
 
 @dataclass(frozen=True, slots=True)
