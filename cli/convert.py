@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-
-from wsi_idc.base.extras import needs_extra
-
-if TYPE_CHECKING:
-    from wsi_idc.annotations.annotation import Annotation
 
 
 def _renamed(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
@@ -85,7 +78,7 @@ def convert(
             raise click.UsageError("tiles have the class and the slide of the run; leave out --class and --slide")
         _tiles(source, target)
     else:
-        _annotations(source, target, classes, style or "asap", like, slide)
+        _annotations(source, target, classes, style, like, slide)
 
 
 def _tiles(source: Path, target: Path) -> None:
@@ -96,61 +89,14 @@ def _tiles(source: Path, target: Path) -> None:
 
 
 def _annotations(
-    source: Path, target: Path, classes: dict[str, str], style: str, like: Path | None, slide: Path | None
+    source: Path, target: Path, classes: dict[str, str], style: str | None, like: Path | None, slide: Path | None
 ) -> None:
-    from wsi_idc.annotations.read import read_annotations
-    from wsi_idc.annotations.write import open_heatmap, write_annotations, write_labels
+    from wsi_idc.api.conversion import convert_annotations
 
-    if slide is not None:
-        _check(source, slide)
-    found = read_annotations(source, classes, slide)
-    if like is not None:
-        notes = write_labels(target, found.annotations, like)
-    elif slide is not None and target.suffix.lower() == ".dcm":
-        notes = _segmentation(source, target, found.annotations, slide)
-    else:
-        run = _run_of(source)
-        mpp = open_heatmap(run)[2].slide_mpp if (run / "heatmap.zarr").is_dir() else None
-        with needs_extra("tables"):
-            notes = write_annotations(
-                target, found.annotations, mpp=mpp, style="imagescope" if style == "imagescope" else "asap"
-            )
-    for note in [*found.notes, *notes]:
+    whose = "imagescope" if style == "imagescope" else "asap"
+    done = convert_annotations(source, target, classes=classes, style=whose, like=like, slide=slide)
+    for note in done.notes:
         click.echo(f"{click.format_filename(source)}: {note}", err=True)
-    counts = Counter(a.classification or "without a class" for a in found.annotations)
-    told = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-    count = len(found.annotations)
+    told = ", ".join(f"{name} {count}" for name, count in done.classes.items())
+    count = sum(done.classes.values())
     click.echo(f"{count} annotation{'s' * (count != 1)} ({told or 'none'}) -> {click.format_filename(target)}")
-
-
-def _check(source: Path, slide: Path) -> None:
-    """Refuse the outlines of a run on another slide, which would be put where they do not belong."""
-    from wsi_idc.runs.folder import read_summary
-    from wsi_idc.runs.origin import check_slide, run_of
-    from wsi_idc.slides.slide import Slide
-
-    run = run_of(source)
-    if run is not None:
-        with Slide(slide, read_summary(run)["slide"]["mpp"]["x"]) as opened:
-            check_slide(source, opened)
-
-
-def _run_of(source: Path) -> Path:
-    """Return the folder of the run that a source is, or is the regions of; else the source."""
-    return source.parent if source.name == "regions.geojson" else source
-
-
-def _segmentation(source: Path, target: Path, annotations: Sequence[Annotation], slide: Path) -> list[str]:
-    """Write the annotations of the class IDC; returns a note of the others."""
-    with needs_extra("dicom"):
-        from wsi_idc.annotations.dicom_seg import write_segmentation
-    from wsi_idc.annotations.qupath import IDC_CLASS
-    from wsi_idc.annotations.write import open_heatmap
-    from wsi_idc.models.registry import find_model
-
-    run = _run_of(source)
-    model = find_model(open_heatmap(run)[1]["model"]) if (run / "heatmap.zarr").is_dir() else None
-    idc = [a.geometry for a in annotations if a.classification == IDC_CLASS["name"]]
-    write_segmentation(target, idc, slide, model=model)
-    others = len(annotations) - len(idc)
-    return [f"{others} annotations of other classes are not in the segmentation"] if others else []

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wsi_idc.api.patches import evaluate, load_model, predict, train
+    from wsi_idc.api.slides import compare, convert, delineate, fields, segment_slides
     from wsi_idc.errors import WsiIdcError
     from wsi_idc.heatmap.store import read_heatmap
     from wsi_idc.models.registry import find_model, list_models
-    from wsi_idc.runs.batch import segment, segment_slides
+    from wsi_idc.runs.batch import segment
     from wsi_idc.runs.settings import SegmentResult, Settings
     from wsi_idc.slides.find import find_slides
     from wsi_idc.slides.slide import Slide
+
+    __version__: str
 
 # In a checkout `cli` and `models` lie beside this folder, not in it; an installed package has them inside.
 if not Path(__file__).with_name("cli").is_dir():
@@ -25,12 +29,20 @@ _HOME = {
     "Settings": "wsi_idc.runs.settings",
     "Slide": "wsi_idc.slides.slide",
     "WsiIdcError": "wsi_idc.errors",
+    "compare": "wsi_idc.api.slides",
+    "convert": "wsi_idc.api.slides",
+    "delineate": "wsi_idc.api.slides",
+    "evaluate": "wsi_idc.api.patches",
+    "fields": "wsi_idc.api.slides",
     "find_model": "wsi_idc.models.registry",
     "find_slides": "wsi_idc.slides.find",
     "list_models": "wsi_idc.models.registry",
+    "load_model": "wsi_idc.api.patches",
+    "predict": "wsi_idc.api.patches",
     "read_heatmap": "wsi_idc.heatmap.store",
     "segment": "wsi_idc.runs.batch",
-    "segment_slides": "wsi_idc.runs.batch",
+    "segment_slides": "wsi_idc.api.slides",
+    "train": "wsi_idc.api.patches",
 }
 
 __all__ = [
@@ -38,16 +50,33 @@ __all__ = [
     "Settings",
     "Slide",
     "WsiIdcError",
+    "__version__",
+    "compare",
+    "convert",
+    "delineate",
+    "evaluate",
+    "fields",
     "find_model",
     "find_slides",
     "list_models",
+    "load_model",
+    "predict",
     "read_heatmap",
     "segment",
     "segment_slides",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("wsi-idc")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -151,12 +151,17 @@ def write_heatmap(
     store.add_labels(labels, label_grid)
 
 
-def read_heatmap(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+def read_heatmap(path: str | Path) -> tuple[np.ndarray, dict[str, Any]]:
     """Read a heatmap back: probabilities (rows, cols) float32, NaN where not computed, and the provenance.
 
     Raises DataError where `path` is not a heatmap of this tool.
+
+    >>> import wsi_idc
+    >>> heatmap, provenance = wsi_idc.read_heatmap("results/slide/heatmap.zarr")
+    >>> heatmap.shape, str(heatmap.dtype), provenance["model"]
+    ((12, 15), 'float32', 'idc-context')
     """
-    with _reading(path) as group:
+    with _reading(Path(path)) as group:
         return np.asarray(group["0"][:]), dict(group.attrs["wsi_idc"])
 
 

@@ -208,9 +208,10 @@ def segment(
     `model` is the name or folder of a package, the shipped one by default. Raises a `wsi_idc.WsiIdcError`: a
     SettingsError, which is also a ValueError, before anything is computed.
 
-    >>> result = wsi_idc.segment("slide.svs", "results")  # doctest: +SKIP
-    >>> result.summary["idc_mm2"], result.regions  # doctest: +SKIP
-    (12.84, PosixPath('results/slide/regions.geojson'))
+    >>> import wsi_idc
+    >>> result = wsi_idc.segment("slide.tif", "one", model="idc-patch")
+    >>> result.summary["state"], result.regions.name, result.summary["tissue_mm2"] > 1
+    ('done', 'regions.geojson', True)
     """
     wanted = Settings(**settings)
     package = find_model(model) if model else find_model()

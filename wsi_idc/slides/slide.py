@@ -45,6 +45,11 @@ class Slide:
 
     Where a slide states `openslide.bounds-*` (MRXS and some others), that is the corner of the bounds, and the size is
     theirs. Reading is safe from several threads.
+
+    >>> import wsi_idc
+    >>> with wsi_idc.Slide("slide.tif") as slide:
+    ...     slide.size, slide.mpp.x, slide.read(800, 400, 100, 60, mpp=8.0).shape
+    ((750, 600), 4.0, (60, 100, 3))
     """
 
     def __init__(

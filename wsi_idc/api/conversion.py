@@ -1,0 +1,84 @@
+"""One file of annotations to another, whatever the formats: the suffix of the target says which."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsi_idc.annotations.annotation import Annotation
+from wsi_idc.annotations.qupath import IDC_CLASS
+from wsi_idc.annotations.read import read_annotations
+from wsi_idc.annotations.write import Style, open_heatmap, write_annotations, write_labels
+from wsi_idc.base.extras import needs_extra
+from wsi_idc.models.registry import find_model
+from wsi_idc.runs.folder import read_summary
+from wsi_idc.runs.origin import check_slide, run_of
+from wsi_idc.slides.slide import Slide
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What was written: how many annotations of each class ("without a class" among them), and what to know of it."""
+
+    classes: dict[str, int]
+    notes: list[str]
+
+
+def convert_annotations(
+    source: Path,
+    target: Path,
+    *,
+    classes: Mapping[str, str] | None = None,
+    style: Style = "asap",
+    like: Path | None = None,
+    slide: Path | None = None,
+) -> Converted:
+    """Write the annotations of `source`, a file or the folder of a run, to `target`.
+
+    `classes` gives classes other names, "" leaves one out. `style` says whose XML an .xml is. With `like`, a run, they
+    are written as OME-Zarr labels on the grid of its heatmap. `slide` is the slide that they are of: a .dcm, the DICOM
+    segmentation of those of IDC, needs it, and so do formats that state lengths only. Raises SlideError where it is not
+    that of the run, DataError for what cannot be read or has no format, OutputError for the target, and
+    MissingExtraError where a format needs an extra that is not installed.
+    """
+    if slide is not None:
+        _check(source, slide)
+    found = read_annotations(source, classes or {}, slide)
+    if like is not None:
+        notes = write_labels(target, found.annotations, like)
+    elif slide is not None and target.suffix.lower() == ".dcm":
+        notes = _segmentation(source, target, found.annotations, slide)
+    else:
+        run = _run_of(source)
+        mpp = open_heatmap(run)[2].slide_mpp if (run / "heatmap.zarr").is_dir() else None
+        with needs_extra("tables"):
+            notes = write_annotations(target, found.annotations, mpp=mpp, style=style)
+    counts = Counter(a.classification or "without a class" for a in found.annotations)
+    return Converted(dict(sorted(counts.items())), [*found.notes, *notes])
+
+
+def _check(source: Path, slide: Path) -> None:
+    """Refuse the outlines of a run on another slide, which would be put where they do not belong."""
+    run = run_of(source)
+    if run is not None:
+        with Slide(slide, read_summary(run)["slide"]["mpp"]["x"]) as opened:
+            check_slide(source, opened)
+
+
+def _run_of(source: Path) -> Path:
+    """Return the folder of the run that a source is, or is the regions of; else the source."""
+    return source.parent if source.name == "regions.geojson" else source
+
+
+def _segmentation(source: Path, target: Path, annotations: Sequence[Annotation], slide: Path) -> list[str]:
+    """Write the annotations of the class IDC; returns a note of the others."""
+    with needs_extra("dicom"):
+        from wsi_idc.annotations.dicom_seg import write_segmentation
+    run = _run_of(source)
+    model = find_model(open_heatmap(run)[1]["model"]) if (run / "heatmap.zarr").is_dir() else None
+    idc = [a.geometry for a in annotations if a.classification == IDC_CLASS["name"]]
+    write_segmentation(target, idc, slide, model=model)
+    others = len(annotations) - len(idc)
+    return [f"{others} annotations of other classes are not in the segmentation"] if others else []
