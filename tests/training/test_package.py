@@ -235,6 +235,8 @@ def test_the_card_has_what_perturbations_change(run, packaged, tmp_path):
     changed = own | {"auc": 0.88, "f1": 0.95, "changed": 0.021, "area_ratio": None}
     robustness = {
         "set_version": 1,
+        "n_patches": 1234,
+        "n_patients": 5,
         "unperturbed": own,
         "perturbations": {"blur-0.8": changed},
         "prevalence": {"0": own | {"auc": None, "specificity": 0.985}},
@@ -245,6 +247,7 @@ def test_the_card_has_what_perturbations_change(run, packaged, tmp_path):
     file = evaluation / "metrics.json"
     file.write_text(json.dumps({"models": models, "robustness": robustness}))
     card = (package_run(run, tmp_path / "model", evaluation=evaluation).folder / "MODEL_CARD.md").read_text()
+    assert "on 1,234 patches of 5\npatients" in card
     assert "| blur-0.8 | -0.020 | +0.050 | 2.1% | nan | 0.900 |" in card
     assert "1.5% with 0% of the IDC patches left, and 3.0% with all." in card
     file.write_text(json.dumps({"models": [{"temperature": 9.0, "threshold": 0.5}], "robustness": robustness}))

@@ -23,7 +23,7 @@ def measure_robustness(
 ) -> dict[str, Any]:
     """Predict `patches` under each perturbation of the set, and compare with `reference`, what is said of them as is.
 
-    Returns the version of the set; "unperturbed" and "perturbations", by name: AUC, F1, balanced accuracy, ECE, the
+    Returns the version of the set, how many patches and patients; "unperturbed" and "perturbations", by name: AUC, F1, balanced accuracy, ECE, the
     share of patches that change class, the mean shift of the probability, and the area and the Dice coefficient of the
     IDC patches against those of the reference; "prevalence", by the share of IDC patches left in each section: the same
     for the patches that are left. What is not defined is NaN.
@@ -44,7 +44,14 @@ def measure_robustness(
         if on_change:
             on_change(f"{share:.0%} of the IDC patches", number, total)
     own = compare_predictions(reference.labels, reference.probability, reference.probability, threshold)
-    return {"set_version": SET_VERSION, "unperturbed": own, "perturbations": changed, "prevalence": prevalence}
+    return {
+        "set_version": SET_VERSION,
+        "n_patches": len(reference.patches),
+        "n_patients": len(np.unique(reference.patients)),
+        "unperturbed": own,
+        "perturbations": changed,
+        "prevalence": prevalence,
+    }
 
 
 def compare_predictions(

@@ -108,7 +108,8 @@ def _steadiness(robustness: Mapping[str, Any]) -> str:
     return f"""
 ## The same tissue, other pixels
 
-Set {robustness["set_version"]} of perturbations, at the threshold of the model: what AUC and F1 ({own["auc"]:.3f} and
+Set {robustness["set_version"]} of perturbations on {robustness["n_patches"]:,} patches of {robustness["n_patients"]}
+patients, at the threshold of the model: what AUC and F1 ({own["auc"]:.3f} and
 {own["f1"]:.3f}) change by, the share of patches that change class, and the area and the Dice coefficient of the IDC
 patches against those of the patches as they are.
 
