@@ -29,15 +29,22 @@ def test_temperature_is_recovered(true, seed):
 def test_threshold_by_hand():
     probability = np.array([0.1, 0.2, 0.3, 0.4, 0.8, 0.9])
     labels = np.array([0, 0, 1, 0, 1, 1])
-    # >= 0.3: TP 3, FP 1, FN 0, F1 6/7, BAC 5/6; >= 0.8: TP 2, FN 1, F1 4/5, BAC 5/6.
+    # >= 0.3: TP 3, FP 1, FN 0, F1 6/7, BAC 5/6, 2.548; >= 0.8: TP 2, FN 1, F1 4/5, BAC 5/6, 2.433.
     assert fit_threshold(probability, labels) == 0.3
 
 
 def test_threshold_weighs_balanced_accuracy_with_f1():
+    probability = np.array([0.9, 0.3, 0.6, 0.5, *[0.1] * 8])
+    labels = np.array([1, 1] + [0] * 10)
+    # >= 0.9: F1 2/3, BAC 0.75, 2.083; >= 0.3: TP 2, FP 2, F1 2/3 too, BAC 0.9, 2.233.
+    assert fit_threshold(probability, labels) == 0.3
+
+
+def test_threshold_gives_f1_twice_the_weight():
     probability = np.array([0.9, 0.3, 0.6, 0.5, 0.4, *[0.1] * 7])
     labels = np.array([1, 1] + [0] * 10)
-    # >= 0.9: F1 2/3, BAC 0.75, together 1.417; >= 0.3: TP 2, FP 3, F1 4/7, BAC 0.85, together 1.421.
-    assert fit_threshold(probability, labels) == 0.3
+    # >= 0.9: F1 2/3, BAC 0.75, 2.083; >= 0.3: TP 2, FP 3, F1 4/7, BAC 0.85, 1.993 (with equal weights the other way).
+    assert fit_threshold(probability, labels) == 0.9
 
 
 def drawn(seed=0, patients=7, each=300):
