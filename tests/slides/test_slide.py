@@ -73,7 +73,7 @@ def noise(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_read_averages_the_right_level_exactly(noise: Levels, rectangle: Rectangle) -> None:
     slide, levels = noise
     x, y, width, height, mpp = rectangle
-    i = max((i for i, d in enumerate(DOWNSAMPLES) if d <= 1.01 * mpp), default=0)
+    i = max((i for i, d in enumerate(DOWNSAMPLES) if 1.98 * d <= mpp), default=0)
     d = DOWNSAMPLES[i]
     expected = by_hand(levels[i], (x / d, y / d), (mpp / d, mpp / d), (width, height))
     got = slide.read(x, y, width, height, mpp)
@@ -131,9 +131,10 @@ def test_geometry_is_exact_at_any_scale(ramps: dict[str, Slide], name: str, mpp:
 def test_reads_that_begin_on_a_pixel_of_an_odd_level(ramps: dict[str, Slide], level: int) -> None:
     slide = ramps["odd"]
     d = slide.describe()["levels"][level]["downsample"]
-    assert slide.best_level(d * 0.5) == level
-    for i in range(round(49 / d) - 1):
-        assert off_the_slope(slide, i * d, i * d, 1, 1, d * 0.5) <= 0
+    # Twice the scale of the level, 0.5 um/px times its downsample.
+    assert slide.best_level(d) == level
+    for i in range(round(49 / d) - 2):
+        assert off_the_slope(slide, i * d, i * d, 1, 1, d) <= 0
 
 
 @pytest.mark.parametrize("mpp", [1.9, 2.7, 3.3])
@@ -148,14 +149,17 @@ def test_blocks_leave_no_seam_on_an_odd_level(ramps: dict[str, Slide], mpp: floa
 def test_pyramid_and_flat_file_agree_where_pixels_align(ramps: dict[str, Slide], mpp: float) -> None:
     flat, pyramid = ramps["flat"], ramps["even"]
     size = round(28 / mpp)
-    assert pyramid.best_level(mpp) == [0.5, 1.0, 2.0, 4.0].index(mpp)
+    # A level serves from half the scale on.
+    assert pyramid.best_level(mpp) == {0.5: 0, 1.0: 0, 2.0: 1, 4.0: 2}[mpp]
     assert flat.best_level(mpp) == 0
-    assert np.array_equal(flat.read(0, 0, size, size, mpp), pyramid.read(0, 0, size, size, mpp))
+    apart = flat.read(0, 0, size, size, mpp).astype(int) - pyramid.read(0, 0, size, size, mpp)
+    # A mean of rounded means.
+    assert np.abs(apart).max() <= 1
 
 
-def test_a_level_one_percent_coarser_still_serves(ramps: dict[str, Slide]) -> None:
-    assert ramps["even"].best_level(1.0 / 1.0099) == 1
-    assert ramps["even"].best_level(1.0 / 1.02) == 0
+def test_a_level_one_percent_coarser_than_half_still_serves(ramps: dict[str, Slide]) -> None:
+    assert ramps["even"].best_level(2.0 / 1.0099) == 1
+    assert ramps["even"].best_level(2.0 / 1.02) == 0
     assert ramps["even"].best_level(0.1) == 0
 
 

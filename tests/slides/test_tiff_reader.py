@@ -150,7 +150,8 @@ def test_three_planes_are_rgb(tmp_path: Path, subifds: int, names: list[str] | N
         assert np.array_equal(slide.read(0, 0, 264, 200, 0.5), NOISE)
         assert len(slide.describe()["levels"]) == 1 + subifds
         if subifds:
-            assert np.array_equal(slide.read(0, 0, 132, 100, 1.0), NOISE[::2, ::2])
+            means = NOISE[::2, ::2].reshape(50, 2, 66, 2, 3).mean((1, 3))
+            assert np.abs(slide.read(0, 0, 66, 50, 2.0) - means).max() <= 0.51
 
 
 def test_three_stains_are_no_rgb(tmp_path: Path) -> None:

@@ -23,11 +23,12 @@ from wsi_idc.base.files import replacing
 from wsi_idc.errors import SlideError
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.slides.find import dicom_series
-from wsi_idc.slides.slide import LEVEL_TOLERANCE
 
 # As QuPath shows the class.
 _RED = (200, 0, 0)
 _TILE = 512
+# A level up to 1 % coarser than asked still serves: vendors round 4.002x to "4x".
+_LEVEL_TOLERANCE = 1.01
 # Segmentations must state how thick the section is; most are cut at 4 um. In mm, for sources that do not say.
 _THICKNESS = 0.004
 # What every DICOM file has, empty where it is unknown; scanners and converters leave some out.
@@ -72,7 +73,7 @@ def write_segmentation(
     `path` cannot be written.
     """
     levels = read_levels(slide)
-    fine = [level for level in levels if max(level.spacing) <= mpp * LEVEL_TOLERANCE]
+    fine = [level for level in levels if max(level.spacing) <= mpp * _LEVEL_TOLERANCE]
     level = fine[-1] if fine else levels[0]
     mask = rasterise(outlines, level, levels[0])
     _complete(level.header)

@@ -23,10 +23,10 @@ def measure_robustness(
 ) -> dict[str, Any]:
     """Predict `patches` under each perturbation of the set, and compare with `reference`, what is said of them as is.
 
-    Returns the version of the set, how many patches and patients; "unperturbed" and "perturbations", by name: AUC, F1, balanced accuracy, ECE, the
-    share of patches that change class, the mean shift of the probability, and the area and the Dice coefficient of the
-    IDC patches against those of the reference; "prevalence", by the share of IDC patches left in each section: the same
-    for the patches that are left. What is not defined is NaN.
+    Returns the version of the set, how many patches and patients; "unperturbed" and "perturbations", by name: AUC, F1,
+    balanced accuracy, specificity, ECE, the share of patches that change class, the mean shift of the probability, and
+    the area and the Dice coefficient of the IDC patches against those of the reference; "prevalence", by the share of
+    IDC patches left in each section: the same for the patches that are left. What is not defined is NaN.
     """
     threshold, total = ensemble.threshold, len(PERTURBATIONS) + len(PREVALENCES)
     changed = {}
