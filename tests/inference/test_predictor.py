@@ -101,7 +101,7 @@ def test_a_build_for_cuda_without_a_gpu_computes_on_all_cores(monkeypatch):
     """It falls back to the CPU, where large batches in one thread take many times as long."""
     from wsi_idc.inference import engines
 
-    monkeypatch.setattr(engines, "_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(engines, "onnx_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     with pytest.warns(UserWarning, match="CUDAExecutionProvider"):
         engine = ENGINES["onnx"](find_model("idc-patch"), 3)
     assert (engine.batch_size, engine.lanes) == (8, 3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import dropwhile
@@ -16,6 +15,7 @@ from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.drawn import Color, Drawn, normal, polygon
 from wsi_idc.annotations.shapes import TOLERANCE, checked_points, is_closed, number_of
 from wsi_idc.annotations.source import Format, Source, read_each
+from wsi_idc.annotations.xml import corners, hexadecimal, number, printable, rgb
 from wsi_idc.base.polygons import polygons_of
 from wsi_idc.errors import DataError
 
@@ -105,12 +105,6 @@ def _outline(kind: str, points: np.ndarray) -> np.ndarray:
     return points
 
 
-def corners(points: np.ndarray) -> np.ndarray:
-    """Return the four corners (4, 2) of the upright rectangle around points."""
-    (left, top), (right, bottom) = points.min(0), points.max(0)
-    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
-
-
 def spline(points: np.ndarray) -> np.ndarray:
     """Return the closed curve that ASAP draws through points (n, 2), as corners at most a quarter pixel off it.
 
@@ -141,12 +135,6 @@ def spline(points: np.ndarray) -> np.ndarray:
     return curve
 
 
-def rgb(text: str) -> Color:
-    """Return a colour from "#rrggbb"."""
-    red, green, blue = bytes.fromhex(text[1:])
-    return red, green, blue
-
-
 FORMAT = Format("ASAP XML", _reads, _parse)
 
 
@@ -167,8 +155,8 @@ def asap_xml(annotations: Sequence[Annotation], colors: Sequence[Color]) -> byte
                 f"class {name!r}: the name means something else in ASAP XML; give it another with --class {name}=NEW"
             )
         classes.setdefault(name, color)
-    for number, (annotation, color) in enumerate(zip(annotations, colors, strict=True), 1):
-        group, name = annotation.classification or "None", annotation.name or f"Annotation {number}"
+    for count, (annotation, color) in enumerate(zip(annotations, colors, strict=True), 1):
+        group, name = annotation.classification or "None", annotation.name or f"Annotation {count}"
         # In a normal form: what is read back is written with the same corners in the same order.
         for part in polygons_of(normal(annotation.geometry)):
             _write(place, name, group, color, np.asarray(part.exterior.coords))
@@ -196,18 +184,3 @@ def _write(place: Element, name: str, group: str, color: Color, ring: np.ndarray
 def _write_group(groups: Element, name: str, parent: str, color: Color) -> None:
     facts = {"Name": printable(name), "PartOfGroup": printable(parent), "Color": hexadecimal(color)}
     SubElement(SubElement(groups, "Group", facts), "Attributes")
-
-
-def hexadecimal(color: Color) -> str:
-    """Return a colour as "#rrggbb"."""
-    return f"#{bytes(color).hex()}"
-
-
-def number(value: float) -> str:
-    """Write a coordinate such that it is read back exactly, whole ones without a point."""
-    return str(int(value)) if math.isfinite(value) and value == int(value) else repr(value)
-
-
-def printable(text: str) -> str:
-    """Return a text with what XML 1.0 cannot hold, such as control characters, replaced by U+FFFD."""
-    return re.sub("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)

@@ -11,10 +11,10 @@ import numpy as np
 import shapely
 
 from wsi_idc.annotations.annotation import Annotation
-from wsi_idc.annotations.asap import corners, hexadecimal, number, printable
 from wsi_idc.annotations.drawn import Color, Drawn, normal, polygon
 from wsi_idc.annotations.shapes import box_of, checked_points, ellipse, number_of
 from wsi_idc.annotations.source import Format, Source, read_each
+from wsi_idc.annotations.xml import corners, hexadecimal, number, printable
 from wsi_idc.base.polygons import polygons_of
 
 _SHAPES = {"1": "rectangle", "2": "ellipse", "3": "arrow", "4": "ruler"}

@@ -10,10 +10,10 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from wsi_idc.annotations.asap import rgb
 from wsi_idc.annotations.drawn import Drawn, polygon
 from wsi_idc.annotations.shapes import checked_points, ellipse, is_closed, number_of
 from wsi_idc.annotations.source import Format, Source, read_each
+from wsi_idc.annotations.xml import rgb
 from wsi_idc.errors import DataError
 
 _NEEDS = "counts nanometres from the centre of the glass"

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from wsi_idc.base.extras import missing
 from wsi_idc.errors import ModelError
-from wsi_idc.inference.engines import ENGINES, Engine, _providers
+from wsi_idc.inference.engines import ENGINES, Engine, onnx_providers
 from wsi_idc.inference.gpu import computes_on_gpu, has_gpu
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import ModelPackage
@@ -107,7 +107,7 @@ Rates = dict[str, float]
 
 def _rates(package: ModelPackage, engines: list[str]) -> dict[str, Rates]:
     """Return the rates of those engines that can be run here, measured once for all processes of this user."""
-    key = f"{package.sha256[:16]}-{os.cpu_count()}-{'+'.join(sorted(_providers()))}"
+    key = f"{package.sha256[:16]}-{os.cpu_count()}-{'+'.join(sorted(onnx_providers()))}"
     cache = Path(platformdirs.user_cache_dir("wsi-idc", appauthor=False)) / "engines.json"
     if _unknown(known := _read(cache), key, engines):
         try:

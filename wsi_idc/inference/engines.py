@@ -63,7 +63,7 @@ class OnnxEngine:
         self.lanes = threads
         self._sessions = {}
         # Other providers that a build may have are left alone: what they compute was not compared.
-        providers = [p for p in (_CUDA, "CPUExecutionProvider") if p in _providers()]
+        providers = [p for p in (_CUDA, "CPUExecutionProvider") if p in onnx_providers()]
         # What the neighbourhoods of a whole block took is not kept from one to the next.
         frugal = onnxruntime.RunOptions()
         frugal.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -141,7 +141,8 @@ def load_keras(package: ModelPackage, network: str) -> Any:
 ENGINES: dict[str, type[OnnxEngine] | type[KerasEngine]] = {"onnx": OnnxEngine, "keras": KerasEngine}
 
 
-def _providers() -> list[str]:
+def onnx_providers() -> list[str]:
+    """Return what the installed build of ONNX Runtime can compute with, by name."""
     import onnxruntime
 
     return onnxruntime.get_available_providers()
