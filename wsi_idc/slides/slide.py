@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from wsi_idc.slides.jpeg_tiles import JpegTileReader
 
 # A level serves where it is at least twice as fine as asked, but for what vendors round. Its own pixels, and what its
-# codec did to them, then hardly show: of one section written with other levels and as JPEG 70 to 95 the area of IDC came
-# out up to 17 % larger where the coarsest level was taken that fits, and so at most 4 % larger (docs/experiments.md).
+# codec did to them, then hardly show: of one section written with other levels and as JPEG 70 to 95 the area of IDC
+# came out up to 17 % larger where the coarsest level was taken that fits, and so at most 4 % larger
+# (docs/experiments.md).
 LEVEL_MARGIN = 1.98
 # A virtual level serves where a pixel asked for spans this many of its pixels a side, for at the borders of a pixel it
 # tells no more than their mean. On tissue of CMU-1-Small-Region.svs the idc-context model, at 4 um/px, gave
