@@ -12,7 +12,7 @@ from wsi_idc.heatmap import store as heatmap
 from wsi_idc.heatmap import stream as stream_module
 from wsi_idc.heatmap.encode import Encoded, Encoder
 from wsi_idc.heatmap.features import KeptFeatures
-from wsi_idc.heatmap.store import HeatmapStore
+from wsi_idc.heatmap.store import HeatmapSpec
 from wsi_idc.heatmap.stream import in_threads, stream
 from wsi_idc.inference.predictor import Predictor
 
@@ -41,11 +41,7 @@ def run(folder, pixels, wanted, *, halo, chunk, workers=1, engine=None, damaged=
     predictor = Predictor(numpy_package(halo=halo), engine or NumpyEngine(halo))
     features = KeptFeatures(folder / "features", (1, *grid.shape, predictor.n_features), chunk)
     encoder = Encoder(ArraySlide(pixels, damaged), grid, predictor, features)
-
-    def begin(name):
-        return HeatmapStore(folder / f"{name}.zarr", grid, {})
-
-    found, report = stream([(encoder, wanted)], grid, wanted, begin, in_threads(workers), progress)
+    found, report = stream([(encoder, wanted)], HeatmapSpec(grid, {}), wanted, folder, in_threads(workers), progress)
     return found.read(), report
 
 

@@ -40,14 +40,14 @@ def test_a_failing_slide_does_not_stop_the_others(painted, tmp_path):
 
 
 def test_an_unforeseen_error_is_one_slides_own(painted, tmp_path, monkeypatch):
-    from wsi_idc.runs import run
+    from wsi_idc.runs import steps
 
     def breaks(*_):
         raise ZeroDivisionError("nobody thought of this")
 
     package, settings, out = wsi_idc.find_model(), wsi_idc.Settings(), tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr(run, "find_tissue", breaks)
+        patched.setattr(steps, "find_tissue", breaks)
         outcome = segment_slides([painted], out, package, settings)[painted]
     assert f"{painted}: ZeroDivisionError: nobody thought of this" in str(outcome)
     assert rows(out / "manifest.csv")[0]["state"] == "failed"

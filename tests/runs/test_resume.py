@@ -143,7 +143,7 @@ def test_an_error_leaves_nothing_to_go_on_from(painted, tmp_path, monkeypatch):
     def fails(*args, **kwargs):
         raise SlideError("broken")
 
-    monkeypatch.setattr("wsi_idc.runs.run.delineate", fails)
+    monkeypatch.setattr("wsi_idc.runs.steps.delineate", fails)
     with pytest.raises(SlideError, match="broken"):
         run(painted, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -154,7 +154,7 @@ def test_interrupted_it_keeps_what_was_done(painted, tmp_path, monkeypatch, enco
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("wsi_idc.runs.run.delineate", stops)
+        patched.setattr("wsi_idc.runs.steps.delineate", stops)
         with pytest.raises(KeyboardInterrupt):
             run(painted, tmp_path / "out")
     del encoded[:]

@@ -275,7 +275,7 @@ def test_no_space_left(painted, tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("wsi_idc.runs.run.draw_overview", full)
+    monkeypatch.setattr("wsi_idc.runs.steps.draw_overview", full)
     with pytest.raises(OutputError, match="no space left"):
         wsi_idc.segment(painted, tmp_path)
     assert not (tmp_path / "painted").exists()

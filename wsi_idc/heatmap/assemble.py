@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from wsi_idc.base.raster import cut
 from wsi_idc.base.threads import in_parallel
-from wsi_idc.grid import Block, Grid
+from wsi_idc.grid import Block
 from wsi_idc.heatmap.encode import Encoder
 from wsi_idc.heatmap.overlap import merge, under
-from wsi_idc.heatmap.store import HeatmapStore, heatmap_chunks
+from wsi_idc.heatmap.store import HeatmapSpec, HeatmapStore, heatmap_chunks
 from wsi_idc.inference.predictor import slide_sums
 from wsi_idc.inference.symmetry import symmetry, turned_back
 
@@ -30,22 +31,22 @@ class Finisher:
     slide, so none of them is begun before all is encoded; those that a run that was killed has written are kept.
     """
 
-    def __init__(
-        self, lattices: Sequence[Lattice], grid: Grid, wanted: np.ndarray, begin: Callable[[str], HeatmapStore]
-    ) -> None:
-        """Wait for the features of `lattices`, over which lie the squares of `grid` that get a probability.
+    def __init__(self, lattices: Sequence[Lattice], spec: HeatmapSpec, wanted: np.ndarray, folder: Path) -> None:
+        """Wait for the features of `lattices`, over which lie the squares of a heatmap.
 
-        Of these just the `wanted` ones do, (rows, cols) bool. `begin` gets a name that tells two heatmaps of the same
-        run apart, where the features were not the same, and begins the store or goes on with one of that name.
+        Of these just the `wanted` ones get a probability, (rows, cols) bool. The store lies in `folder`, under a name
+        that tells two heatmaps of the same run apart, where the features were not the same; one that is there of that
+        name is gone on with.
         """
-        self._lattices, self._grid, self._wanted, self._begin = lattices, grid, wanted, begin
+        self._lattices, self._spec, self._wanted, self._folder = lattices, spec, wanted, folder
+        self._grid = grid = spec.grid
         self._predictor = lattices[0][0].predictor
         self._lock = threading.Lock()
         needs = {block: self._needs(block) for block in heatmap_chunks(grid)}
         self._waiting = {block: needed for block, needed in needs.items() if needed}
         self._sums = [np.zeros((encoder.features.shape[0], self._predictor.n_features + 1)) for encoder, _ in lattices]
         if not self._predictor.package.halo:
-            self._heatmap = begin(self._name())
+            self._heatmap = self._resume()
 
     def encoded(self, lattice: int, block: Block) -> None:
         """Take note of a chunk of a lattice whose features are there; may be called from several threads at once."""
@@ -65,16 +66,17 @@ class Finisher:
         """Write what could not be written before all was encoded; return the heatmap."""
         if self._predictor.package.halo:
             self._sums = [_slide_sums(encoder) for encoder, _ in self._lattices]
-            self._heatmap = self._begin(self._name())
+            self._heatmap = self._resume()
             for block in self._waiting:
                 if not self._heatmap.holds(block):
                     self._finish(block)
         return self._heatmap
 
-    def _name(self) -> str:
-        """Name a heatmap by what a chunk of it depends on that lies elsewhere on the slide."""
+    def _resume(self) -> HeatmapStore:
+        """Begin the heatmap, or go on with it, named by what a chunk of it depends on elsewhere on the slide."""
         features = [encoder.features.folder.name.encode() for encoder, _ in self._lattices]
-        return hashlib.sha256(b"".join([*features, *(sums.tobytes() for sums in self._sums)])).hexdigest()[:16]
+        name = hashlib.sha256(b"".join([*features, *(sums.tobytes() for sums in self._sums)])).hexdigest()[:16]
+        return HeatmapStore.resume(self._folder / f"heatmap-{name}.zarr", self._spec)
 
     def _needs(self, block: Block) -> set[tuple[int, int, int]]:
         """Return the chunks of patches, as lattice, row and column, that a chunk of the heatmap needs."""

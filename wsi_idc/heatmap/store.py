@@ -6,8 +6,9 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import zarr
@@ -52,6 +53,14 @@ def _multiscales(grid: Grid, name: str) -> dict[str, Any]:
 _Files = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class HeatmapSpec:
+    """Of what a heatmap is: the squares that have a probability, and the provenance that it keeps as attributes."""
+
+    grid: Grid
+    provenance: Mapping[str, Any]
+
+
 class HeatmapStore:
     """A heatmap that is being written; its chunks may come one by one and from any thread."""
 
@@ -75,6 +84,11 @@ class HeatmapStore:
             dimension_names=("y", "x"),
         )
         _save(self._files, path)
+
+    @classmethod
+    def resume(cls, folder: Path, spec: HeatmapSpec) -> Self:
+        """Go on with the store in a folder that a run of the same spec has begun there, or begin it."""
+        return cls(folder, spec.grid, spec.provenance)
 
     def holds(self, block: Block) -> bool:
         """Say whether probabilities of a chunk, one of `heatmap_chunks`, have been written, and are whole."""

@@ -8,16 +8,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import dask
 import dask.threaded
 import numpy as np
 
 from wsi_idc.base.progress import Progress
-from wsi_idc.grid import Block, Grid
+from wsi_idc.grid import Block
 from wsi_idc.heatmap.assemble import Finisher, Lattice
 from wsi_idc.heatmap.encode import Chunk, Encoded, Encoder
-from wsi_idc.heatmap.store import HeatmapStore
+from wsi_idc.heatmap.store import HeatmapSpec, HeatmapStore
 
 # Chunks side by side in a strip of a slide.
 _STRIP = 4
@@ -68,22 +69,22 @@ def in_threads(threads: int) -> RunChunks:
 
 def stream(
     lattices: Sequence[Lattice],
-    grid: Grid,
+    spec: HeatmapSpec,
     wanted: np.ndarray,
-    begin: Callable[[str], HeatmapStore],
+    folder: Path,
     run: RunChunks,
     progress: Progress | None = None,
 ) -> tuple[HeatmapStore, StreamReport]:
-    """Compute the heatmap over the squares of `grid`: a probability for each that is `wanted`, (rows, cols) bool.
+    """Compute a heatmap into a store in `folder`: a probability for each square that is `wanted`, (rows, cols) bool.
 
     `run` encodes every chunk of each lattice; those of which the features are there from a run that was killed are not
-    computed again. A chunk of the heatmap is written when all that it needs is known; see `finish.Finisher`, also for
-    `begin`. So no patch is read or encoded twice, and chunks in flight bound the memory. In a chunk that cannot be
+    computed again. A chunk of the heatmap is written when all that it needs is known; see `assemble.Finisher`. So no
+    patch is read or encoded twice, and chunks in flight bound the memory. In a chunk that cannot be
     decoded what can be is computed patch by patch; the rest stays NaN, counts as absent for its neighbours, and is
     reported.
     """
     report, lock = StreamReport(), threading.Lock()
-    finisher = Finisher(lattices, grid, wanted, begin)
+    finisher = Finisher(lattices, spec, wanted, folder)
 
     def on_done(lattice: int, chunk: Chunk, encoded: Encoded) -> None:
         block, asked = chunk

@@ -12,36 +12,24 @@ import openslide
 import shapely
 import zarr
 
-from wsi_idc.grid import Grid
 from wsi_idc.heatmap.stream import StreamReport
 from wsi_idc.inference.engines import engine_versions
-from wsi_idc.models.package import ModelPackage
-from wsi_idc.regions.regions import Region, measure_slide
+from wsi_idc.regions.regions import measure_slide
 from wsi_idc.runs.warnings import warnings_of
-from wsi_idc.slides.slide import Slide
-from wsi_idc.tissue.tissue import TissueMap
+from wsi_idc.runs.work import Work
 
 RESEARCH_USE = "For research use only; not a medical device and not for diagnosis."
 
 
-def summarise(
-    slide: Slide,
-    package: ModelPackage,
-    identity: dict[str, Any],
-    tissue: TissueMap,
-    grid: Grid,
-    regions: list[Region],
-    report: StreamReport,
-    probabilities: np.ndarray,
-    engine: str | None,
-) -> dict[str, Any]:
+def summarise(work: Work) -> dict[str, Any]:
     """Gather what summary.json states but the timings; areas in mm2, lengths in mm, `idc_share` null without tissue."""
+    slide, package, identity, tissue, report = work.slide, work.package, work.identity, work.tissue, work.report
     state = "incomplete" if report.failed else "done"
     return {
         "state": state,
-        **measure_slide(regions, tissue.tissue_mm2),
-        "patches": int(np.isfinite(probabilities).sum()),
-        "patch_mm2": grid.patch_mm2,
+        **measure_slide(work.found.regions, tissue.tissue_mm2),
+        "patches": int(np.isfinite(work.probabilities).sum()),
+        "patch_mm2": work.grid.patch_mm2,
         "ink_mm2": round(tissue.ink_mm2, 4),
         "out_of_focus_share": round(tissue.out_of_focus_share, 4),
         "message": "" if tissue.tissue_mm2 else "no tissue found",
@@ -62,7 +50,7 @@ def summarise(
             "sha256": package.sha256,
             "mpp": package.mpp,
             "patch_size": package.patch_size,
-            "engine": engine,
+            "engine": work.engine,
         },
         "parameters": identity["parameters"],
         "identity": identity,
@@ -70,7 +58,7 @@ def summarise(
         "versions": {"python": platform.python_version()}
         | {"wsi-idc": version("wsi-idc"), "numpy": np.__version__, "zarr": zarr.__version__}
         | {"shapely": shapely.__version__, "openslide-python": openslide.__version__}
-        | engine_versions(engine),
+        | engine_versions(work.engine),
         "note": RESEARCH_USE,
     }
 

@@ -1,0 +1,140 @@
+"""The four steps of a slide: find what is to be computed, compute it, outline it, write it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsi_idc.annotations.qupath import to_geojson
+from wsi_idc.base.progress import Progress
+from wsi_idc.errors import SlideError
+from wsi_idc.grid import Grid
+from wsi_idc.heatmap.encode import copy_of, open_encoder
+from wsi_idc.heatmap.overlap import cells, shifted
+from wsi_idc.heatmap.store import HeatmapStore
+from wsi_idc.heatmap.stream import RunChunks, StreamReport, stream
+from wsi_idc.inference.predictor import Predictor
+from wsi_idc.models.package import ModelPackage
+from wsi_idc.regions.delineate import delineate, fine_tissue, without_patches
+from wsi_idc.regions.interpolate import fine_grid
+from wsi_idc.runs.memory import give_back
+from wsi_idc.runs.overview import draw_overview
+from wsi_idc.runs.report import write_report
+from wsi_idc.runs.settings import Settings
+from wsi_idc.runs.summary import summarise, timings
+from wsi_idc.runs.work import Work
+from wsi_idc.slides.slide import Slide
+from wsi_idc.tissue.glass import SparseSlide, find_glass
+from wsi_idc.tissue.tissue import TissueMap, find_tissue
+
+# Pixels of the mask of a slide that takes so much memory that it is given back between stages; else it costs time only.
+_LARGE_MASK = 4_000_000
+
+
+def look(slide: Slide, package: ModelPackage, settings: Settings) -> tuple[TissueMap, list[tuple[Grid, np.ndarray]]]:
+    """Find the tissue of a slide and the patches to be computed, as `find` does; keeps nothing."""
+    tissue = find_tissue(_sparse(slide, settings) or slide, settings.n_threads)
+    return tissue, _patch_grids(_grid(slide, package), tissue, package, settings)
+
+
+def find(work: Work) -> None:
+    """Find the tissue, the patches to be computed, and the squares that get a probability."""
+    slide, package, settings = work.slide, work.package, work.settings
+    copy = copy_of(slide, work.unfinished, _sparse(slide, settings))
+    tissue = find_tissue(copy, settings.n_threads)
+    work.patch_grids = _patch_grids(_grid(slide, package), tissue, package, settings)
+    copy.complete(work.patch_grids)
+    work.ended("tissue")
+    work.grid = cells(_grid(slide, package), settings.stride_of(package))
+    first, wanted = work.patch_grids[0]
+    # Where patches do not overlap, the squares that get a probability are the patches.
+    work.wanted = wanted if work.grid == first else _wanted(work.grid, tissue, settings)
+    work.tissue_fine = fine_tissue(tissue.mask, tissue.um, work.grid)
+    work.large, work.tissue = tissue.mask.size > _LARGE_MASK, tissue.without_planes()
+
+
+def compute(work: Work, predictor: Predictor, encoding: RunChunks, progress: Progress | None) -> None:
+    """Compute the heatmap, chunk by chunk; `progress` is told of the patches that are done.
+
+    Raises SlideError where not a single patch can be decoded.
+    """
+    settings = work.settings
+    work.ended("engine")
+    layers = [
+        (open_encoder(work.slide, grid, predictor, work.unfinished, settings.chunk, settings.views), wanted)
+        for grid, wanted in work.patch_grids
+    ]
+    work.engine = predictor.engine.name
+    work.heatmap, work.report = stream(layers, work.heatmap_spec, work.wanted, work.unfinished, encoding, progress)
+    work.probabilities = work.heatmap.read()
+    work.ended("stream")
+    if work.report.failed and not np.isfinite(work.probabilities).any():
+        raise SlideError(f"{work.slide.path}: no patch of it can be decoded ({work.report.failed[0].reason})")
+
+
+def compute_nothing(work: Work) -> None:
+    """Make the heatmap of a slide without a patch to compute."""
+    work.engine, work.report = None, StreamReport()
+    work.heatmap = HeatmapStore.resume(work.unfinished / "heatmap-empty.zarr", work.heatmap_spec)
+    work.probabilities = work.heatmap.read()
+    work.ended("stream")
+
+
+def outline(work: Work) -> None:
+    """Outline the heatmap; what could not be computed counts as no tissue. Regions and tissue become its labels."""
+    failed = work.wanted & ~np.isfinite(work.probabilities)
+    work.tissue_fine = without_patches(work.tissue_fine, work.grid, failed)
+    work.found = delineate(work.probabilities, work.grid, work.tissue_fine, work.settings, work.key)
+    labels = {"idc": work.found.numbers, "tissue": work.tissue_fine.astype(np.uint8)}
+    work.heatmap.add_labels(labels, fine_grid(work.grid))
+
+
+def write(work: Work, out: Path) -> dict[str, Any]:
+    """Write the results into the folder `out` and return what summary.json holds; moves the heatmap there."""
+    found = work.found
+    (out / "regions.geojson").write_text(to_geojson(found.regions, found.bands), encoding="utf-8")
+    give_back_of(work)
+    picture = out / "overview.png"
+    draw_overview(picture, work.slide.name, work.tissue.thumbnail, work.probabilities, work.grid, found.regions)
+    summary = summarise(work)
+    write_report(out / "report.html", summary, picture, found.regions)
+    work.ended("write")
+    summary["timings"] = timings(work.times, work.report)
+    work.heatmap.move(out / "heatmap.zarr")
+    # Under another name first: summary.json, once there, means that all the others are whole.
+    unnamed = out / "summary.json.part"
+    unnamed.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    unnamed.replace(out / "summary.json")
+    return summary
+
+
+def give_back_of(work: Work) -> None:
+    """Give back the memory that a step took, of a slide that takes much."""
+    if work.large:
+        give_back()
+
+
+def _sparse(slide: Slide, settings: Settings) -> SparseSlide | None:
+    """Return the slide without its empty glass, where that can be told without decoding it."""
+    glass = find_glass(slide, settings.n_threads)
+    return SparseSlide(slide, glass) if glass is not None else None
+
+
+def _grid(slide: Slide, package: ModelPackage) -> Grid:
+    return Grid(slide.size, (slide.mpp.x, slide.mpp.y), package.patch_size, package.mpp)
+
+
+def _patch_grids(
+    grid: Grid, tissue: TissueMap, package: ModelPackage, settings: Settings
+) -> list[tuple[Grid, np.ndarray]]:
+    """Return the grids of patches, several where these overlap, each with those to be computed, (rows, cols)."""
+    return [(g, _wanted(g, tissue, settings)) for g in shifted(grid, settings.stride_of(package))]
+
+
+def _wanted(grid: Grid, tissue: TissueMap, settings: Settings) -> np.ndarray:
+    # What could not be seen at low magnification may be tissue: it is tried, and reported where it fails again.
+    share = grid.share(tissue.mask, tissue.um)
+    return (share >= settings.min_tissue) | (grid.share(tissue.unreadable, tissue.um) > 0)
