@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tissue.scans import Scan, as_jpeg, padded, painted_mm2, scanned
 
 from wsi_idc.demo.painter import CLASSES, PaintedSection
 from wsi_idc.tissue.bands import Bands
 from wsi_idc.tissue.light import find_light
 from wsi_idc.tissue.tissue import TissueMap, find_tissue
+
+from tissue.scans import Scan, as_jpeg, padded, painted_mm2, scanned
 
 WHITE = (255, 255, 255)
 

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tissue.scans import Scan, scanned
 
 from wsi_idc.demo.painter import PaintedSection
 from wsi_idc.tissue.stain import BLUE, BROWN, DARK, GREYSCALE, INVERTED, PALE, SWAPPED
 from wsi_idc.tissue.tissue import find_tissue
+
+from tissue.scans import Scan, scanned
 
 
 def warnings_of(pixels: np.ndarray) -> tuple[str, ...]:

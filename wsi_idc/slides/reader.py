@@ -32,8 +32,6 @@ class Reader(Protocol):
     levels: list[Level]
     properties: dict[str, str]
     background: tuple[int, int, int]
-    # The colour profile of the file, as it lies there.
-    icc: bytes | None
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Read (height, width, 3) uint8 RGB at a level, from pixel (x, y) of that level.
@@ -41,6 +39,11 @@ class Reader(Protocol):
         Transparent and missing pixels are background. What is read at a pixel does not depend on where the rectangle
         begins. Raises SlideError where the file cannot be decoded; the reader stays usable.
         """
+        ...
+
+    @property
+    def icc(self) -> bytes | None:
+        """The colour profile (ICC) of the image as it lies in the file, None where there is none."""
         ...
 
     def close(self) -> None:

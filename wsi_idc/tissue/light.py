@@ -154,15 +154,16 @@ def _measure(pixels: np.ndarray, unreadable: np.ndarray, background: tuple[int, 
     flat, filled, black, known = (np.zeros(shape, bool) for _ in range(4))
 
     def look(rows: slice) -> None:
-        part = pixels[rows]
+        # Every second row tells as much, in half the time.
+        part, bad = pixels[rows][::2], unreadable[rows][::2]
         # Cells that the border cuts are filled up with its pixels.
-        pad = [(0, -n % _CELL) for n in part.shape[:2]]
-        part = np.pad(part, (*pad, (0, 0)), mode="edge")
-        bad = np.pad(unreadable[rows], pad, mode="edge")
-        at = slice(rows.start // _CELL, rows.start // _CELL + len(part) // _CELL)
+        pad = [(0, -part.shape[0] % (_CELL // 2)), (0, -part.shape[1] % _CELL)]
+        part, bad = np.pad(part, (*pad, (0, 0)), mode="edge"), np.pad(bad, pad, mode="edge")
+        first, count = rows.start // _CELL, len(part) // (_CELL // 2)
+        at = slice(first, first + count)
 
         def by_cell(values: np.ndarray) -> np.ndarray:
-            return values.reshape(len(part) // _CELL, _CELL, shape[1], _CELL)
+            return values.reshape(count, _CELL // 2, shape[1], _CELL)
 
         for c in range(3):
             mean[at, :, c] = by_cell(part[..., c]).mean((1, 3), dtype=np.float32)
@@ -197,7 +198,8 @@ def _candidates(cells: _Cells) -> np.ndarray:
     if not flat.any():
         return flat
     edges = np.arange(-_REACH, _REACH + _BIN, _BIN)
-    counts = np.histogram2d(*tint[flat].T, bins=(edges, edges))[0]
+    red, blue = tint[flat].T
+    counts = np.histogram2d(red, blue, bins=[edges, edges])[0]
     middle = (edges[:-1] + edges[1:]) / 2
     # Glass is nearly grey, and of what is flat most is glass.
     prior = np.exp(-np.add.outer(middle**2, middle**2) / (2 * 0.03**2))
