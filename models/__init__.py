@@ -1,1 +1,1 @@
-"""Architectures, the registry and the model packages that ship; imports nothing of the library but its errors."""
+"""Architectures, the registry and the model packages that ship; imports nothing of the library but what is below it."""

@@ -1,4 +1,4 @@
-"""The arithmetic of patches, chunks and level-0 pixels; only this module multiplies mpp, patch size and downsample."""
+"""The arithmetic of patches, chunks and level-0 pixels: where they lie, and what of a slide each covers."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What knows nothing of slides: files, threads, figures, sums."""
+"""What knows nothing of slides: files, rasters, threads, polygons, figures, pages, settings."""
