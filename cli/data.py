@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
 import click
@@ -110,6 +109,9 @@ def _print_audit(audit: Audit) -> None:
 
 def _spread(values: Sequence[float | None], form: str) -> str:
     """Give the least, the median and the largest of the values that are known."""
+
+    from statistics import median
+
     known = [v for v in values if v is not None]
     if not known:
         return "none"

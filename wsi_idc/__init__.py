@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import os
 
+# Not from typing, nor anything of pathlib: to import them takes as long as all the rest.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from wsi_idc.api.patches import evaluate, load_model, predict, train
     from wsi_idc.api.slides import compare, convert, delineate, fields, segment_slides
     from wsi_idc.errors import WsiIdcError
@@ -20,8 +23,9 @@ if TYPE_CHECKING:
     __version__: str
 
 # In a checkout `cli` and `models` lie beside this folder, not in it; an installed package has them inside.
-if not Path(__file__).with_name("cli").is_dir():
-    __path__.append(str(Path(__file__).parents[1]))
+_HERE = os.path.dirname(__file__)  # noqa: PTH120
+if not os.path.isdir(os.path.join(_HERE, "cli")):  # noqa: PTH112, PTH118
+    __path__.append(os.path.dirname(_HERE))  # noqa: PTH120
 
 # Loaded when first asked for: `import wsi_idc` and `wsi-idc --help` stay light.
 _HOME = {
