@@ -131,7 +131,7 @@ def _quarters(reader: JpegTileReader, level: int, places: np.ndarray, threads: i
 def _is_glass(quarters: np.ndarray, colour: np.ndarray) -> np.ndarray:
     """Say of tiles whether every quarter lets through as much light as glass, in every colour; False where NaN."""
     density = optical_density(quarters, colour)
-    return (density < WEAK_DENSITY).all((1, 2))
+    return np.all(density < WEAK_DENSITY, axis=(1, 2))
 
 
 class SparseSlide:
