@@ -83,7 +83,8 @@ def _type(known: Setting) -> click.ParamType:
     if known.kind is float:
         return FiniteRange(low, high, known.open_low, known.open_high)
     if known.kind is int:
-        return click.IntRange(low, high, known.open_low, known.open_high)
+        least, most = (None if bound is None else int(bound) for bound in (low, high))
+        return click.IntRange(least, most, known.open_low, known.open_high)
     if known.choices:
         return click.Choice(known.choices)
     return click.BOOL if known.kind is bool else click.STRING

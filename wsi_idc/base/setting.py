@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -14,6 +13,8 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from wsi_idc.errors import SettingsError
 
 _KEY = "setting"
+# An option whose name is made of that of the setting.
+_MADE = "made"
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -28,7 +29,7 @@ class Setting:
     open_low: bool = False
     open_high: bool = False
     choices: tuple[str, ...] = ()
-    option: str | None = None
+    option: str = _MADE
     without: str = ""
     of_model: str = ""
     metavar: str | None = None
@@ -70,8 +71,8 @@ class Setting:
         if self.kind is tuple:
             if isinstance(value, str) or not isinstance(value, Sequence):
                 return None
-            numbers = [self._number(v) for v in value]
-            return None if None in numbers or numbers != sorted(set(numbers)) else tuple(numbers)
+            numbers = [number for v in value if (number := self._number(v)) is not None]
+            return tuple(numbers) if len(numbers) == len(value) and numbers == sorted(set(numbers)) else None
         if self.kind in (int, float):
             return self._number(value)
         if not isinstance(value, self.kind) or (self.choices and value not in self.choices):
@@ -82,7 +83,7 @@ class Setting:
         # A bool is an Integral; nobody who writes True means one.
         if isinstance(value, bool) or not isinstance(value, Integral if self.kind is int else Real):
             return None
-        number = int(value) if self.kind is int else float(value)
+        number = int(value) if isinstance(value, Integral) and self.kind is int else float(value)
         above = number > self.low if self.open_low else number >= self.low
         below = number < self.high if self.open_high else number <= self.high
         return number if above and below and math.isfinite(number) else None
@@ -100,16 +101,24 @@ def setting(default: Any, help: str, **facts: Any) -> Any:
     return field(default=default, metadata={_KEY: Setting(help, **facts)})
 
 
-@functools.cache
+_SETTINGS: dict[type, dict[str, Setting]] = {}
+
+
 def settings_of(cls: type) -> dict[str, Setting]:
     """Return the settings of a dataclass by name, with what its fields say of them."""
+    if cls not in _SETTINGS:
+        _SETTINGS[cls] = _read_fields(cls)
+    return _SETTINGS[cls]
+
+
+def _read_fields(cls: type) -> dict[str, Setting]:
     hints = get_type_hints(cls)
     found = {}
     for f in fields(cls):
         kinds = [k for k in get_args(hints[f.name]) if k not in (type(None), Ellipsis)]
         kind = tuple if getattr(hints[f.name], "__origin__", None) is tuple else kinds[0] if kinds else hints[f.name]
         known: Setting = f.metadata[_KEY]
-        option = "--" + f.name.replace("_", "-") if known.option is None else known.option
+        option = "--" + f.name.replace("_", "-") if known.option == _MADE else known.option
         optional = f.default is None
         found[f.name] = replace(known, name=f.name, kind=kind, optional=optional, default=f.default, option=option)
     return found

@@ -34,13 +34,16 @@ def cached_patches(folder: Path | None = None) -> list[CachedPatches]:
         if path.name.endswith(".kept.npy"):
             continue
         try:
-            shape, status = np.load(path, mmap_mode="r").shape, path.stat()
+            status = path.stat()
+        except FileNotFoundError:
+            continue
+        try:
+            patches, side = np.load(path, mmap_mode="r").shape[:2]
         except (OSError, ValueError):
-            # Removed meanwhile, or cut short: `remove_cached` takes it all the same.
-            shape, status = (0, 0), path.lstat() if path.exists() else None
-        if status:
-            written = time.strftime("%Y-%m-%d %H:%M", time.localtime(status.st_mtime))
-            found.append(CachedPatches(path, shape[0], shape[1], status.st_size, written))
+            # Cut short: `remove_cached` takes it all the same.
+            patches, side = 0, 0
+        written = time.strftime("%Y-%m-%d %H:%M", time.localtime(status.st_mtime))
+        found.append(CachedPatches(path, patches, side, status.st_size, written))
     return found
 
 
