@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from wsi_idc.annotations.write import Style
 
 
 def _renamed(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
@@ -93,7 +97,7 @@ def _annotations(
 ) -> None:
     from wsi_idc.api.conversion import convert_annotations
 
-    whose = "imagescope" if style == "imagescope" else "asap"
+    whose: Style = "imagescope" if style == "imagescope" else "asap"
     done = convert_annotations(source, target, classes=classes, style=whose, like=like, slide=slide)
     for note in done.notes:
         click.echo(f"{click.format_filename(source)}: {note}", err=True)
