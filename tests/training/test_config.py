@@ -95,6 +95,8 @@ def test_the_examples_are_valid(file):
         ('[model]\ninit = "x"\nweights = "imagenet"', "model: init brings a network of its own"),
         ("fit = 3", "fit: Input should be a valid dictionary"),
         ("[fit\n", "is not TOML"),
+        ("a = " + "[" * 3000, "is not TOML (nested too deeply)"),
+        ("a = " + "1" * 5000, "is not TOML"),
     ],
 )
 def test_faults_are_named_with_file_and_key(tmp_path, text, fault):

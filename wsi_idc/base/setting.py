@@ -43,7 +43,11 @@ class Setting:
         """Return the value in its own type; raises SettingsError, which names value and bounds, where it is none."""
         if value is None and self.optional:
             return None
-        found = self._converted(value)
+        try:
+            found = self._converted(value)
+        except OverflowError:
+            # A whole number larger than any float.
+            found = None
         if found is None:
             raise SettingsError(f"{self.name} = {value!r}: give {self.wanted}")
         return found
@@ -182,10 +186,10 @@ def read_toml(path: Path, cls: type) -> dict[str, Any]:
     Raises SettingsError, which names the file, where it cannot be read, is no TOML or has a setting that is not known
     or cannot be meant.
     """
-    import tomllib
+    from wsi_idc.base.toml import read_toml_file
 
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = read_toml_file(path)
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror}); give a file of settings") from error
     except ValueError as error:

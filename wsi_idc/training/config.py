@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from wsi_idc.base.toml import parse_toml, read_toml_file
 from wsi_idc.errors import DataError
 
 
@@ -204,8 +204,8 @@ def read_config(file: Path | None = None, settings: Sequence[str] = ()) -> Train
     sections: dict[str, Any] = {}
     if file:
         try:
-            sections = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            sections = read_toml_file(file)
+        except ValueError as error:
             raise DataError(f"{file}: is not TOML ({error})") from error
     values = {}
     for setting in settings:
@@ -238,8 +238,8 @@ def _validated(sections: dict[str, Any], values: Mapping[str, Any], source: str)
 
 def _value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text  # A bare word is meant as a string.
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import math
 import sys
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import partial, reduce
@@ -20,6 +18,7 @@ from matplotlib.ticker import NullFormatter
 
 from wsi_idc.base.figures import draw_panels
 from wsi_idc.base.files import locked, replacing
+from wsi_idc.base.toml import read_toml_file
 from wsi_idc.errors import DataError, DivergedError, OutputError, WsiIdcError
 from wsi_idc.training.config import TrainConfig, override
 from wsi_idc.training.run import train
@@ -45,8 +44,8 @@ def read_space(file: Path | None) -> dict[str, Any]:
     if file is None:
         return DEFAULT_SPACE
     try:
-        space = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        space = read_toml_file(file)
+    except ValueError as error:
         raise DataError(f"{file}: is not TOML ({error})") from error
     if not space:
         raise DataError(f"{file}: names no key to vary")
@@ -65,7 +64,8 @@ def _unfit(entry: Any) -> str:
         one_kind = len(kinds) == 1 and kinds <= {str, int, float, bool}
         return "" if one_kind else "choices are strings, whole numbers, other numbers, or true and false"
     low, high, log = entry["low"], entry["high"], entry.get("log", False)
-    if not all(type(v) in (int, float) and math.isfinite(v) for v in (low, high)) or not low < high:
+    # Whole numbers may be larger than any float.
+    if not all(type(v) in (int, float) and abs(v) <= sys.float_info.max for v in (low, high)) or not low < high:
         return "low is a number less than high"
     if type(log) is not bool or (log and low <= 0):
         return "log is true or false, and true only where low is above 0"
