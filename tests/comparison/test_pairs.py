@@ -196,3 +196,65 @@ def test_the_picture_of_a_run_lies_on_its_overview(tmp_path):
     assert (rows.min() / 620, (rows.max() + 1) / 620) == pytest.approx((0.2, 0.4), abs=0.01)
     assert (cols.min() / 1240, (cols.max() + 1) / 1240) == pytest.approx((0.1, 0.3), abs=0.01)
     assert np.abs(panel[390, 775] - (np.array(BOTH) * 0.75 + 255 * 0.25)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        [{"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 1]}, "properties": {}}],
+        [{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[[0, 0], ["a", 1], [1, 1]]]}}],
+        [{"type": "Feature", "geometry": None, "properties": {"classification": ["Tumor"]}}],
+    ],
+)
+def test_a_truth_of_which_nothing_can_be_read_is_an_error(tmp_path, features):
+    run = write_run(tmp_path / "p1_a", [box(0, 0, 100, 100, p=0.9)])
+    truth = tmp_path / "t.geojson"
+    truth.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    with pytest.raises(DataError, match=r"t\.geojson: "):
+        compare_slides(run, truth)
+    # One that says that there is nothing is a truth.
+    (slide,) = compare_slides(run, write_annotations(tmp_path / "e.geojson", []))["slides"]
+    assert slide["dice"] == 0
+
+
+@pytest.mark.parametrize("side", ["run", "file"])
+@pytest.mark.parametrize("name", ["Ignore*", "ignore*", "Immune cells*"])
+def test_what_ends_in_a_star_counts_for_neither_side(tmp_path, side, name):
+    regions = [box(0, 0, 100, 100, p=0.9), box(300, 0, 400, 100, p=0.8)]
+    found = write_run(tmp_path / "p1_a", regions)
+    if side == "file":
+        found = write_annotations(tmp_path / "f.geojson", [box(*a.geometry.bounds, name="IDC") for a in regions])
+    # Half of the first region, of which all is true, and all of the second one, which is not.
+    truth = [box(0, 0, 100, 100, name="IDC"), box(50, -50, 150, 150, name=name), box(290, -10, 410, 110, name=name)]
+    document = compare_slides(found, write_annotations(tmp_path / "t.geojson", truth), mpp=2.0)
+    (slide,) = document["slides"]
+    assert (slide["dice"], slide["false_regions"], slide["foci"]) == (1, 0, 1)
+    assert slide["truth_mm2"] == pytest.approx(50 * 100 * 4e-6)
+    # Nobody drew the rim of what is ignored as a boundary.
+    assert slide["hausdorff_um"] == 0
+    assert slide["counted_mm2"] is None
+    assert any("ends in * does not count" in note for note in document["notes"])
+
+
+def test_a_class_that_ends_in_a_star_cannot_be_asked_for(tmp_path):
+    run = write_run(tmp_path / "p1_a", [box(0, 0, 100, 100)])
+    with pytest.raises(DataError, match=r"class 'Ignore\*': ends in \*"):
+        compare_slides(run, write_annotations(tmp_path / "t.geojson", []), classes=["Ignore*"])
+
+
+@pytest.mark.parametrize("name", ["roi", "Roi", "REGION*", "region*"])
+def test_an_roi_is_found_in_any_case(tmp_path, name):
+    run = write_run(tmp_path / "p1_a", [box(0, 0, 100, 100)])
+    truth = [box(0, 0, 100, 200, name="IDC"), box(-10, -10, 200, 100, name=name)]
+    (slide,) = compare_slides(run, write_annotations(tmp_path / "t.geojson", truth))["slides"]
+    assert slide["dice"] == 1
+
+
+def test_runs_of_two_slides_are_not_compared(tmp_path):
+    runs = [write_run(tmp_path / name, [box(0, 0, 100, 100)]) for name in ("a", "b")]
+    assert compare_slides(*runs)["slides"][0]["dice"] == 1
+    for run, fingerprint in zip(runs, ("1" * 64, "2" * 64), strict=True):
+        summary = json.loads((run / "summary.json").read_text())
+        (run / "summary.json").write_text(json.dumps(summary | {"identity": {"slide_fingerprint": fingerprint}}))
+    with pytest.raises(DataError, match="is a run of another slide than"):
+        compare_slides(*runs)

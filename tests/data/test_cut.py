@@ -297,3 +297,52 @@ def test_real_sections_are_cut_again_and_a_shipped_model_trained_further(shared,
     assert result["metrics"]["val"]["auc"]["value"] > 0.85
     assert result["architecture"].startswith("idc-patch ")
     assert result["training_data"] == {"patients": 1, "patches": len(index_patches(tmp_path / "cut", {"9124"}))}
+
+
+@pytest.mark.parametrize("name", ["Ignore*", "ignore*", "Necrosis*"])
+def test_what_ends_in_a_star_is_left_out_and_not_cut_as_no_idc(section, painted, tmp_path, name):
+    height, width = section.labels.shape
+    tumour = outline(section.labels == TUMOUR)
+    left = shapely.box(0, 0, width / 2, height)
+    both = write_outlines(tmp_path / "b.geojson", ("IDC", tumour), (name, left))
+    cut = cut_patches(painted, both, tmp_path / "out", SEES_4_UM)
+    patches = index_patches(tmp_path / "out")
+    # Of a patch of 50 pixels at least 40 columns have to lie right of the middle.
+    assert patches
+    assert all(p.x - 1 + 10 >= width / 2 for p in patches)
+    assert cut.beyond > 0
+    whole = cut_patches(painted, write_outlines(tmp_path / "w.geojson", ("IDC", tumour)), tmp_path / "w", SEES_4_UM)
+    assert cut.idc + cut.not_idc + cut.border + cut.beyond == whole.idc + whole.not_idc + whole.border
+
+
+def test_an_roi_class_of_ones_own_in_any_case(section, painted, tmp_path):
+    height, width = section.labels.shape
+    outlines = ("IDC", outline(section.labels == TUMOUR)), ("looked AT", shapely.box(0, 0, width / 2, height))
+    file = write_outlines(tmp_path / "o.geojson", *outlines)
+    command = ["data", "from-annotations", str(painted), str(file), "-o", str(tmp_path / "out"), "--roi-class"]
+    done = CliRunner().invoke(main, [*command, "Looked at"])
+    assert done.exit_code == 0, done.output
+    assert all(p.x - 1 + 40 <= width / 2 for p in index_patches(tmp_path / "out"))
+
+
+def test_a_class_that_is_neither_cannot_be_cut():
+    with pytest.raises(DataError, match=r"class 'Ignore\*': ends in \*"):
+        Rule("Ignore*")
+
+
+def test_regions_of_a_run_on_another_slide_are_refused(painted, tumour, tmp_path):
+    from wsi_idc.slides.slide import Slide
+
+    with Slide(painted) as slide:
+        own = slide.fingerprint
+    for name, fingerprint in (("own", own), ("other", "0" * 64)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "regions.geojson").write_bytes(tumour.read_bytes())
+        facts = {"width": 750, "height": 600, "mpp": {"x": 4.0, "y": 4.0}}
+        summary = {"state": "done", "slide": facts, "model": {}, "parameters": {}}
+        (folder / "summary.json").write_text(json.dumps(summary | {"identity": {"slide_fingerprint": fingerprint}}))
+    assert cut_patches(painted, tmp_path / "own", tmp_path / "out", SEES_4_UM).idc > 0
+    for outlines in (tmp_path / "other", tmp_path / "other" / "regions.geojson"):
+        with pytest.raises(SlideError, match="is not the slide that"):
+            cut_patches(painted, outlines, tmp_path / "new", SEES_4_UM)

@@ -18,7 +18,7 @@ from xml.etree.ElementTree import Element
 # No outlines take more; what is larger is another file, or a small one that was packed to harm.
 LARGEST = 1 << 29
 # Outlines are packed to a twentieth at most; from this size on what is packed far more tightly is no outlines.
-_MOST_RATIO, _FREE = 100, 1 << 25
+_MOST_RATIO, _FREE = 50, 1 << 25
 _PIECE = 1 << 20
 # Longest marks first: that of UTF-16 begins that of UTF-32.
 _MARKS = (

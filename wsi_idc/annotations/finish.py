@@ -14,7 +14,7 @@ from wsi_idc.base.polygons import mended, polygons_of
 
 Area = Polygon | MultiPolygon
 # Holes and areas that lie on each other: more pairs than in any drawing, and all that time and memory allow.
-_MOST_CUTS = 2_000_000
+_MOST_CUTS = 200_000
 
 
 def finish(drawn: Iterable[Drawn], classes: Mapping[str, str]) -> AnnotationFile:
