@@ -48,3 +48,7 @@ def test_what_would_never_end_is_refused():
         valid_area(star(2000))
     with pytest.raises(ValueError, match="300,000 corners"):
         valid_area(star(300_000))
+    with pytest.raises(ValueError, match="300,001 corners that crosses itself everywhere"):
+        tangled.check_tangle(star(300_001))
+    angle = 2 * np.pi * np.arange(300_000) / 300_000
+    tangled.check_tangle(Polygon(1e4 * np.column_stack([np.cos(angle), np.sin(angle)])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shapely
 from shapely import MultiPolygon, Polygon
 
-from wsi_idc.base.tangled import valid_area
+from wsi_idc.base.tangled import check_tangle, valid_area
 
 
 def mended(geometry: shapely.Geometry) -> Polygon | MultiPolygon | None:
@@ -15,8 +15,10 @@ def mended(geometry: shapely.Geometry) -> Polygon | MultiPolygon | None:
     that fills it shows; lines and points that are left over count for nothing. Raises ValueError where it crosses
     itself so often that it would take hours.
     """
+    one = isinstance(geometry, Polygon) and not geometry.is_empty
+    if one:
+        check_tangle(geometry)
     if not shapely.is_valid(geometry):
-        one = isinstance(geometry, Polygon)
         geometry = valid_area(geometry) if one else shapely.make_valid(geometry, method="linework")
     area = area_of(geometry)
     return None if area.is_empty else area

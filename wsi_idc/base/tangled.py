@@ -31,6 +31,28 @@ def valid_area(polygon: Polygon) -> shapely.Geometry:
     return shapely.make_valid(polygon, method="linework") if times <= _FEW else _odd_faces(polygon, rings)
 
 
+def check_tangle(polygon: Polygon) -> None:
+    """Raise ValueError for an outline of very many corners that crosses itself everywhere, before GEOS looks at it.
+
+    A few of its segments, evenly spread, tell: each crosses many others, where of a drawn one hardly any does.
+    """
+    line = np.asarray(polygon.exterior.coords)[:, :2]
+    if len(line) <= _MOST_CORNERS:
+        return
+    ends = np.stack([line[:-1], line[1:]], axis=1)
+    some = ends[:: len(ends) // 16][:16]
+    low, high = some.min(1), some.max(1)
+    met = 0
+    for a, b, (left, top), (right, bottom) in zip(some[:, 0], some[:, 1], low, high, strict=True):
+        (dx, dy), (x, y) = b - a, line.T
+        side = dx * (y - a[1]) - dy * (x - a[0]) > 0
+        near = (np.minimum(x[:-1], x[1:]) < right) & (np.maximum(x[:-1], x[1:]) > left)
+        near &= (np.minimum(y[:-1], y[1:]) < bottom) & (np.maximum(y[:-1], y[1:]) > top)
+        met += int((near & (side[:-1] != side[1:])).sum())
+    if met > 16 * 1000:
+        raise ValueError(f"an outline of {len(ends):,} corners that crosses itself everywhere; draw it again")
+
+
 def _crossings(rings: list[np.ndarray]) -> int:
     """Count the pairs of segments that meet other than as neighbours; stops soon after `MOST_CROSSINGS`."""
     segments = np.concatenate([np.stack([ring[:-1], ring[1:]], axis=1) for ring in rings])
