@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from wsi_idc.models.package import ModelPackage
-    from wsi_idc.runs.batch import OnSlide
+    from wsi_idc.runs.executor import Limits, Listener
     from wsi_idc.runs.forecast import Forecast
-    from wsi_idc.runs.processes import Limits
     from wsi_idc.runs.run import Plan
     from wsi_idc.runs.settings import SegmentResult, Settings
 
@@ -132,7 +131,7 @@ def segment(
 
     be_lean()
     from wsi_idc.runs.batch import segment_slides
-    from wsi_idc.runs.processes import Limits
+    from wsi_idc.runs.executor import Limits
     from wsi_idc.slides.find import find_slides
     from wsi_idc.slides.listed import read_list
 
@@ -151,13 +150,8 @@ def segment(
     if dry_run:
         _dry_run(found, output, package, settings, limits)
         return
-    with _client(scheduler, cluster, workers) as client, _progress() as (on_slide, on_end):
-
-        def on_done(slide: Path, outcome: SegmentResult | WsiIdcError) -> None:
-            on_end(slide)
-            print_outcome(slide, outcome)
-
-        outcomes = segment_slides(found, output, package, settings, on_slide, on_done, limits, client)
+    with _client(scheduler, cluster, workers) as client, _listener(found) as listener:
+        outcomes = segment_slides(found, output, package, settings, listener, limits, client)
     bad = [o for o in outcomes.values() if isinstance(o, WsiIdcError) or o.summary["state"] != "done"]
     if len(found) > 1:
         click.echo(f"{len(found) - len(bad)} of {len(found)} slides done; {output / 'manifest.csv'}")
@@ -240,40 +234,49 @@ def _print_forecast(found: Forecast, limits: Limits) -> int:
 
 
 @contextmanager
-def _progress() -> Iterator[tuple[OnSlide | None, Callable[[Path], None]]]:
-    """Show a bar with rate and time left for each slide at work, on a terminal, nothing elsewhere.
+def _listener(slides: Sequence[Path]) -> Iterator[Listener]:
+    """Print what becomes of each slide; on a terminal show a bar with rate and time left for each one at work."""
+    from wsi_idc.runs.executor import Listener
 
-    Gives what is to be told of each slide that is begun, and of each that ended.
-    """
+    class Lines(Listener):
+        """Tells what becomes of slides."""
+
+        def ended(self, number: int, outcome: SegmentResult | WsiIdcError) -> None:
+            print_outcome(slides[number], outcome)
+
     if not sys.stderr.isatty():
         # What draws the bars takes as long to load as to write the report.
-        yield None, lambda _: None
+        yield Lines()
         return
     from rich.markup import escape
     from rich.progress import TaskID
 
     with progress_bar("{task.description}", "patches {task.fields[rate]}") as bar:
-        shown: dict[Path, TaskID] = {}
+        shown: dict[int, TaskID] = {}
 
-        def on_slide(number: int, count: int, path: Path) -> Callable[[int], Callable[[int], None]]:
-            # A slide that crashed is begun once more.
-            on_end(path)
-            name = f"[{number}/{count}] {path.name}"
-            shown[path] = task = bar.add_task(escape(f"{name}: finding tissue"), total=None, rate="")
+        class Bars(Lines):
+            """Shows besides how far they are."""
 
-            def on_plan(patches: int) -> Callable[[int], None]:
-                bar.reset(task, total=patches, description=escape(name))
+            def started(self, number: int) -> None:
+                name = f"[{number + 1}/{len(slides)}] {slides[number].name}: finding tissue"
+                # A slide that crashed is begun once more.
+                self.delayed(number, "")
+                shown[number] = bar.add_task(escape(name), total=None, rate="")
 
-                def advance(done: int) -> None:
-                    speed = next(t.speed for t in bar.tasks if t.id == task)
-                    bar.update(task, advance=done, rate=f"{speed:.0f}/s" if speed else "")
+            def planned(self, number: int, patches: int) -> None:
+                name = f"[{number + 1}/{len(slides)}] {slides[number].name}"
+                bar.reset(shown[number], total=patches, description=escape(name))
 
-                return advance
+            def advanced(self, number: int, patches: int) -> None:
+                speed = next(t.speed for t in bar.tasks if t.id == shown[number])
+                bar.update(shown[number], advance=patches, rate=f"{speed:.0f}/s" if speed else "")
 
-            return on_plan
+            def delayed(self, number: int, reason: str) -> None:
+                if number in shown:
+                    bar.remove_task(shown.pop(number))
 
-        def on_end(path: Path) -> None:
-            if path in shown:
-                bar.remove_task(shown.pop(path))
+            def ended(self, number: int, outcome: SegmentResult | WsiIdcError) -> None:
+                self.delayed(number, "")
+                super().ended(number, outcome)
 
-        yield on_slide, on_end
+        yield Bars()

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import wsi_idc
-from wsi_idc.errors import ModelError, SlideError
+from wsi_idc.base.files import locked
+from wsi_idc.errors import HeldError, ModelError, SlideError
 from wsi_idc.runs.batch import segment_slides
-from wsi_idc.runs.processes import Limits
+from wsi_idc.runs.executor import Limits, Listener
 from wsi_idc.runs.status import read_status
 
 
@@ -24,10 +25,13 @@ def test_a_failing_slide_does_not_stop_the_others(painted, tmp_path):
     bad.write_text("not a slide")
     good = shutil.copy(painted, tmp_path / "good.tif")
     done = []
+
+    class Done(Listener):
+        def ended(self, number, outcome):
+            done.append(([bad, good][number], outcome))
+
     out = tmp_path / "out"
-    outcomes = segment_slides(
-        [bad, good], out, wsi_idc.find_model(), wsi_idc.Settings(), on_done=lambda s, o: done.append((s, o))
-    )
+    outcomes = segment_slides([bad, good], out, wsi_idc.find_model(), wsi_idc.Settings(), Done())
     assert isinstance(outcomes[bad], SlideError)
     assert outcomes[good].summary["state"] == "done"
     assert [s for s, _ in done] == [bad, good]
@@ -81,14 +85,17 @@ def test_slides_of_one_name_find_their_results_again(painted, tmp_path):
         shutil.copy(painted, slide)
     seen = []
 
-    def on_slide(number, count, path):
-        state = {r["slide"]: r["state"] for r in rows(out / "manifest.csv")}
-        seen.append((number, count, path, state[str(path)]))
-        return lambda patches: seen.append(patches)
+    class Seen(Listener):
+        def started(self, number):
+            state = {r["slide"]: r["state"] for r in rows(out / "manifest.csv")}
+            seen.append((number, state[str([one, two][number])]))
 
-    both = segment_slides([one, two], out, package, settings, on_slide)
+        def planned(self, number, patches):
+            seen.append(patches)
+
+    both = segment_slides([one, two], out, package, settings, Seen())
     patches = both[one].summary["patches"]
-    assert seen == [(1, 2, one, "running"), patches, (2, 2, two, "running"), patches]
+    assert seen == [(0, "running"), patches, (1, "running"), patches]
     took = rows(out / "manifest.csv")
     again = segment_slides([two], out, package, settings)[two]
     assert again.reused
@@ -124,3 +131,36 @@ def test_a_killed_run_leaves_nobody_behind_and_goes_on(painted, tmp_path):
     done = segment_slides(slides, out, wsi_idc.find_model(), wsi_idc.Settings(), limits=Limits(workers=2))
     assert all(o.summary["state"] == "done" for o in done.values())
     assert read_status(out).done == 2
+
+
+def test_an_interrupted_overwriting_goes_on_with_what_is_left(painted, tmp_path):
+    slides = [Path(shutil.copy(painted, tmp_path / f"{n}.tif")) for n in "12"]
+    package, out, again = wsi_idc.find_model("idc-patch"), tmp_path / "out", wsi_idc.Settings(overwrite=True)
+    segment_slides(slides, out, package, wsi_idc.Settings())
+
+    class Interrupts(Listener):
+        def ended(self, number, outcome):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        segment_slides(slides, out, package, again, Interrupts())
+    assert rows(out / "manifest.csv")[0]["state"] == "done"
+    assert read_status(out).remaining == 1, "what is still to be overwritten is to be done"
+    assert [o.reused for o in segment_slides(slides, out, package, again).values()] == [True, False]
+    assert not (out / ".overwriting").exists()
+    # It is over: who asks once more wants all of them once more.
+    assert [o.reused for o in segment_slides(slides, out, package, again).values()] == [False, False]
+
+
+def test_a_slide_that_another_process_has_is_left_to_it(painted, tmp_path):
+    out = tmp_path / "out"
+    with locked(out / "painted"):
+        outcome = segment_slides([painted], out, wsi_idc.find_model("idc-patch"), wsi_idc.Settings())[painted]
+        assert isinstance(outcome, HeldError)
+        assert rows(out / "manifest.csv")[0]["state"] == "running", "not failed: the other one does it"
+
+
+def test_importing_it_loads_nothing_that_computes():
+    code = "import sys, wsi_idc.runs.batch; print(*{'dask', 'distributed', 'numpy', 'zarr'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
+    assert done.stdout == "\n"

@@ -20,12 +20,13 @@ from wsi_idc.errors import (
     UnknownModelError,
     WsiIdcError,
 )
-from wsi_idc.runs.processes import Limits, _portable, run_here, run_tasks
+from wsi_idc.runs.executor import Here, Limits, Listener
+from wsi_idc.runs.processes import Processes, _portable
 
 
 @dataclass
-class Notes:
-    """What a watcher was told."""
+class Notes(Listener):
+    """What a listener was told."""
 
     outcomes: dict = field(default_factory=dict)
     events: list = field(default_factory=list)
@@ -33,8 +34,8 @@ class Notes:
     def started(self, number):
         self.events.append(("started", number))
 
-    def reported(self, number, message):
-        self.events.append((message, number))
+    def advanced(self, number, patches):
+        self.events.append((patches, number))
 
     def delayed(self, number, reason):
         self.events.append(("delayed", number))
@@ -49,7 +50,7 @@ class Unportable(Exception):
         super().__init__(f"{one} and {two}")
 
 
-def act(task, report):
+def act(number, task, listener):
     """Do what a task, a verb and a path, says."""
     verb, path = task
     if verb == "die once" and not path.exists():
@@ -75,13 +76,13 @@ def act(task, report):
         raise ScaleError("no scale")
     if verb == "odd":
         raise Unportable("one", "two")
-    report("half way")
+    listener.advanced(number, "half way")
     return os.getpid()
 
 
 def run(tasks, **limits):
     notes = Notes()
-    run_tasks(tasks, act, Limits(**limits), notes)
+    Processes(Limits(**limits)).run(tasks, act, notes)
     return notes
 
 
@@ -141,7 +142,7 @@ def test_what_the_watcher_raises_ends_the_processes(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_tasks([("sleep", tmp_path / "pid"), ("fine", None)], act, Limits(workers=2), Stops())
+        Processes(Limits(workers=2)).run([("sleep", tmp_path / "pid"), ("fine", None)], act, Stops())
     assert gone(int((tmp_path / "pid").read_text()))
 
 
@@ -149,7 +150,7 @@ def test_children_end_when_their_parent_is_killed(tmp_path):
     pid = tmp_path / "pid"
     code = (
         "from pathlib import Path; from test_processes import *\n"
-        f"run_tasks([('sleep', Path({str(pid)!r}))], act, Limits(), Notes())"
+        f"Processes(Limits()).run([('sleep', Path({str(pid)!r}))], act, Notes())"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent)
     while not pid.exists() or not pid.read_text():
@@ -173,7 +174,7 @@ def test_a_script_without_a_guard_is_told_so_once(tmp_path):
 
 def test_here_all_is_done_in_this_process(tmp_path):
     notes = Notes()
-    run_here([("fine", None), ("wrong", tmp_path / "wrong"), ("fine", None)], act, notes)
+    Here().run([("fine", None), ("wrong", tmp_path / "wrong"), ("fine", None)], act, notes)
     assert notes.outcomes[0] == notes.outcomes[2] == os.getpid()
     assert isinstance(notes.outcomes[1], ScaleError)
 

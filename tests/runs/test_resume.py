@@ -24,19 +24,21 @@ import os, signal, sys
 from pathlib import Path
 import wsi_idc
 import wsi_idc.heatmap.stream
+from wsi_idc.runs.executor import Listener
 from wsi_idc.runs.run import Runner
 
 wsi_idc.heatmap.stream._BATCHES = 1
 left = int(sys.argv[3])
 
-def advance(patches):
-    global left
-    left -= 1
-    if not left:
-        os.kill(os.getpid(), signal.SIGKILL)
+class Kills(Listener):
+    def advanced(self, number, patches):
+        global left
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 settings = wsi_idc.Settings(chunk=2, threads=2)
-Runner(wsi_idc.find_model("idc-patch"), settings).run(Path(sys.argv[1]), Path(sys.argv[2]), lambda patches: advance)
+Runner(wsi_idc.find_model("idc-patch"), settings).run(Path(sys.argv[1]), Path(sys.argv[2]), Kills())
 """
 
 

@@ -27,6 +27,7 @@ LOCK = ".lock"
 HOLDER = ".holder"
 # A look at the lock of the holder's file takes less than a millisecond; so long it is waited for.
 _LOOK_S = 5.0
+_PATIENCE_S = 1.0
 
 
 @contextmanager
@@ -38,8 +39,8 @@ def locked(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Where a look takes the lock itself, it is waited for.
-        lock.acquire(timeout=0 if fcntl else _LOOK_S)
+        # A holder that was just killed may need a moment to be gone; a look that takes the lock itself ends soon.
+        lock.acquire(timeout=_PATIENCE_S)
         shown = _show_holder(folder / HOLDER)
     except Timeout:
         raise HeldError(f"{folder}: another wsi-idc{_holder(folder)} is writing there; wait for it to end") from None

@@ -5,21 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dask.system import CPU_COUNT
-
 from wsi_idc.base.files import is_held
-from wsi_idc.base.progress import Progress
 from wsi_idc.base.setting import takes_settings
-from wsi_idc.errors import LostError, ModelError, SlideError, WsiIdcError
+from wsi_idc.errors import HeldError, LostError, ModelError, OutputError, SlideError, WsiIdcError
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.models.registry import find_model
+from wsi_idc.runs.executor import Executor, Here, Limits, Listener
 from wsi_idc.runs.manifest import NUMBERS, Manifest
-from wsi_idc.runs.processes import Limits, run_here, run_tasks
+from wsi_idc.runs.overwriting import Overwriting
+from wsi_idc.runs.processes import Processes
 from wsi_idc.runs.settings import SegmentResult, Settings
 from wsi_idc.slides.find import output_names
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 Outcome = SegmentResult | WsiIdcError
-# Called before each slide with its place (from 1), the number of slides and its path; gives a `Runner.run` on_plan.
-OnSlide = Callable[[int, int, Path], Callable[[int], Progress | None] | None]
 
 
 def segment_slides(
@@ -40,8 +37,7 @@ def segment_slides(
     output: Path,
     package: ModelPackage,
     settings: Settings,
-    on_slide: OnSlide | None = None,
-    on_done: Callable[[Path, Outcome], None] | None = None,
+    listener: Listener | None = None,
     limits: Limits | None = None,
     client: Client | None = None,
 ) -> dict[Path, Outcome]:
@@ -50,34 +46,54 @@ def segment_slides(
     Several slides, or one with a limit of time, are computed in `limits.workers` other processes, so that a slide that
     crashes, hangs or takes all memory costs no other; a script that calls this has to guard its main part by
     `if __name__ == "__main__":`. One slide is computed in this process. With a `client` of a Dask cluster, several
-    slides are computed by its workers, and so are the chunks of a single one.
+    slides are computed by its workers, within the same limits, and so are the chunks of a single one.
 
     A slide that fails is recorded with its reason and the next one is begun; only a ModelError, which all slides would
-    share, is raised, and a SettingsError, before anything is begun. Returns what became of each slide.
+    share, is raised, and a SettingsError, before anything is begun. A slide that another process is computing is left
+    to it. With `settings.overwrite`, what a run of the same settings had overwritten when it was interrupted is kept.
+    The `listener` is told of slides by their place in `slides`, from 0; what it is told of as ended is an `Outcome`.
+    Returns what became of each slide.
     """
     limits = limits or Limits()
     settings.resolved(package)
     manifest = Manifest(output / "manifest.csv")
     names = slide_names(slides, manifest)
-    keeper = _Keeper(manifest, names, on_slide, on_done)
+    real = [os.path.realpath(slide) for slide in names]
+    overwriting = Overwriting(output, package, settings)
+    begun = overwriting.begun() if settings.overwrite else set()
+    rows = manifest.read()
+    kept = [slide in begun and rows.get(slide, {}).get("state") == "done" for slide in real]
+    keeper = _Keeper(manifest, names, listener)
     try:
-        keeper.announce(output)
-        tasks = [(slide, output / name) for slide, name in names.items()]
-        job = _Segmenting(package, settings if client else shared_out(settings, limits))
-        if client:
-            from wsi_idc.runs.cluster import run_in_cluster
-
-            if len(tasks) == 1:
-                run_here(tasks, _Segmenting(package, settings, client), keeper)
-            else:
-                run_in_cluster(client, [(s.absolute(), o.absolute()) for s, o in tasks], job, keeper)
-        elif len(tasks) == 1 and limits.minutes is None:
-            run_here(tasks, job, keeper)
-        else:
-            run_tasks(tasks, job, limits, keeper)
+        keeper.announce(output, again=settings.overwrite, kept=kept)
+        if settings.overwrite:
+            overwriting.begin(real)
+        tasks = [(slide, output / name, keep) for (slide, name), keep in zip(names.items(), kept, strict=True)]
+        _compute(tasks, _Segmenting(package, settings), limits, client, keeper)
+        overwriting.end(real)
     finally:
         manifest.settle()
     return {slide: keeper.outcomes[slide] for slide in names}
+
+
+def _compute(tasks: list[_Task], job: _Segmenting, limits: Limits, client: Client | None, keeper: Listener) -> None:
+    """Do the tasks in the way that suits them."""
+    # Reads Dask's configuration: what is wrong there is raised once, not by every slide.
+    import dask  # noqa: F401
+
+    alone = len(tasks) == 1
+    executor: Executor = Processes(limits)
+    if client and not alone:
+        from wsi_idc.runs.cluster_tasks import Cluster
+
+        executor = Cluster(client, limits)
+        tasks = [(slide.absolute(), folder.absolute(), kept) for slide, folder, kept in tasks]
+    elif client and limits.minutes is not None:
+        # The process that can be ended connects for itself.
+        job = replace(job, scheduler=(client.scheduler.address, client.security))
+    elif alone and limits.minutes is None:
+        job, executor = replace(job, client=client), Here()
+    executor.run(tasks, job, keeper)
 
 
 def slide_names(slides: Sequence[Path], manifest: Manifest) -> dict[Path, str]:
@@ -86,80 +102,107 @@ def slide_names(slides: Sequence[Path], manifest: Manifest) -> dict[Path, str]:
     return dict(zip(slides, output_names(slides, held), strict=True))
 
 
-def shared_out(settings: Settings, limits: Limits) -> Settings:
-    """Divide the cores among processes: threads that read, and as many that compute, for each of them."""
-    if limits.workers == 1 or settings.threads is not None:
+def shared_out(settings: Settings, processes: int) -> Settings:
+    """Divide the cores of this machine among processes: threads that read, and as many that compute, for each."""
+    if processes == 1 or settings.threads is not None:
         return settings
-    return replace(settings, threads=max(2, CPU_COUNT // limits.workers))
+    # Counts the cores that a container may use; loaded where something is computed.
+    from dask.system import CPU_COUNT
+
+    return replace(settings, threads=max(2, CPU_COUNT // processes))
+
+
+# A slide, the folder of its results, and whether these are kept where they are what the run would leave.
+_Task = tuple[Path, Path, bool]
 
 
 @dataclass(slots=True)
 class _Segmenting:
-    """The job of a process: one slide after another, with the engines that were loaded for the first."""
+    """The job of a process: one slide after another, with the engines that were loaded for the first.
+
+    Chunks are computed on a cluster with its `client`, or with the address and the security of its `scheduler`.
+    """
 
     package: ModelPackage
     settings: Settings
     client: Client | None = None
+    scheduler: tuple[str, Any] | None = None
     _runner: Runner | None = None
 
-    def __call__(self, task: tuple[Path, Path], report: Callable[[Any], None]) -> SegmentResult:
-        def on_plan(patches: int) -> Progress:
-            report(("plan", patches))
-            return lambda done: report(("done", done))
+    def shared_by(self, processes: int) -> _Segmenting:
+        """See `executor.SharesCores`."""
+        return replace(self, settings=shared_out(self.settings, processes))
 
+    def __call__(self, number: int, task: _Task, listener: Listener) -> SegmentResult:
+        # Here, since a process that has others do the work need not load what does it.
+        from wsi_idc.runs.run import Runner
+
+        slide, folder, kept = task
         if self._runner is None:
-            # Here, since a process that has others do the work need not load what does it.
-            from wsi_idc.runs.run import Runner
+            if self.scheduler:
+                from distributed import Client
 
+                self.client = Client(self.scheduler[0], security=self.scheduler[1], set_as_default=False)
             self._runner = Runner(self.package, self.settings, self.client)
-        return self._runner.run(*task, on_plan)
+        if kept:
+            keeping = replace(self._runner, settings=replace(self.settings, overwrite=False))
+            try:
+                return keeping.run(slide, folder, listener, number)
+            except HeldError:
+                raise
+            except OutputError as error:
+                _log.debug("%s: overwritten after all (%s)", slide, error)
+        return self._runner.run(slide, folder, listener, number)
 
 
 @dataclass(slots=True)
-class _Keeper:
-    """Keeps the manifest and the caller informed: a `workers.Watcher`."""
+class _Keeper(Listener):
+    """Keeps the manifest, and tells the caller's listener."""
 
     manifest: Manifest
     names: dict[Path, str]
-    on_slide: OnSlide | None
-    on_done: Callable[[Path, Outcome], None] | None
+    listener: Listener | None
     outcomes: dict[Path, Outcome] = field(default_factory=dict)
     _slides: list[Path] = field(init=False)
     _begun: dict[int, float] = field(default_factory=dict)
-    _on_plan: dict[int, Callable[[int], Progress | None] | None] = field(default_factory=dict)
-    _advance: dict[int, Progress | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._slides = list(self.names)
 
-    def announce(self, output: Path) -> None:
-        """Say of all slides that they are to be done, but for those that are done, or that another process does."""
+    def announce(self, output: Path, *, again: bool, kept: Sequence[bool]) -> None:
+        """Say of all slides that they are to be done, but for those that are done, or that another process does.
+
+        Where they are done `again`, only those that are `kept` are done.
+        """
         self.manifest.add(self._row(number, "pending") for number in range(len(self._slides)))
         held = self.manifest.read()
-        again = []
+        undone = []
         for number, slide in enumerate(self._slides):
             state = held[os.path.realpath(slide)]["state"]
-            if state in ("failed", "incomplete") or (state == "running" and not is_held(output / self.names[slide])):
-                again.append(self._row(number, "pending"))
-        self.manifest.update(*again)
+            to_do = state in ("failed", "incomplete") or (state == "done" and again and not kept[number])
+            if to_do or (state == "running" and not is_held(output / self.names[slide])):
+                undone.append(self._row(number, "pending"))
+        self.manifest.update(*undone)
 
     def started(self, number: int) -> None:
-        slide = self._slides[number]
         self._begun[number] = time.perf_counter()
         self.manifest.update(self._row(number, "running"))
-        self._on_plan[number] = self.on_slide(number + 1, len(self._slides), slide) if self.on_slide else None
-        self._advance[number] = None
+        if self.listener:
+            self.listener.started(number)
 
-    def reported(self, number: int, message: tuple[str, int]) -> None:
-        kind, patches = message
-        if kind == "plan" and (on_plan := self._on_plan[number]):
-            self._advance[number] = on_plan(patches)
-        elif kind == "done" and (advance := self._advance[number]):
-            advance(patches)
+    def planned(self, number: int, patches: int) -> None:
+        if self.listener:
+            self.listener.planned(number, patches)
+
+    def advanced(self, number: int, patches: int) -> None:
+        if self.listener:
+            self.listener.advanced(number, patches)
 
     def delayed(self, number: int, reason: str) -> None:
         _log.debug("%s: %s", self._slides[number], reason)
         self.manifest.update(self._row(number, "pending") | {"reason": f"{reason}; will be tried again"})
+        if self.listener:
+            self.listener.delayed(number, reason)
 
     def ended(self, number: int, outcome: Any) -> None:
         if isinstance(outcome, ModelError):
@@ -172,20 +215,28 @@ class _Keeper:
             _log.debug("%s failed", slide, exc_info=outcome)
         else:
             self.outcomes[slide] = outcome
-            summary = outcome.summary
-            row = self._row(number, summary["state"]) | {key: summary[key] for key in NUMBERS}
-            row |= {"reason": summary["message"], "failed_chunks": len(summary["failed_chunks"])}
-            row["warnings"] = "; ".join(summary["warnings"])
+            row = self._row(number, outcome.summary["state"]) | _numbers(outcome.summary)
             if outcome.reused:
                 # What computing it took, not finding it: forecasts go by it.
-                seconds = sum(s for stage, s in summary["timings"].items() if not stage.endswith("_threads_s"))
-        self.manifest.update(row | {"seconds": f"{seconds:.2f}"})
-        if self.on_done:
-            self.on_done(slide, self.outcomes[slide])
+                seconds = sum(s for stage, s in outcome.summary["timings"].items() if not stage.endswith("_threads_s"))
+        # The row of a slide that another process has is written by that one.
+        if not isinstance(outcome, HeldError):
+            self.manifest.update(row | {"seconds": f"{seconds:.2f}"})
+        if self.listener:
+            self.listener.ended(number, self.outcomes[slide])
 
     def _row(self, number: int, state: str) -> dict[str, object]:
         slide = self._slides[number]
         return {"slide": os.path.realpath(slide), "state": state, "output": self.names[slide]}
+
+
+def _numbers(summary: dict[str, Any]) -> dict[str, object]:
+    """Return what the manifest has of summary.json, but for the state."""
+    return {key: summary[key] for key in NUMBERS} | {
+        "reason": summary["message"],
+        "failed_chunks": len(summary["failed_chunks"]),
+        "warnings": "; ".join(summary["warnings"]),
+    }
 
 
 def as_slide_error(slide: Path, error: Exception) -> WsiIdcError:

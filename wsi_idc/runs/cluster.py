@@ -1,24 +1,22 @@
-"""Slides, or the chunks of one, on a Dask cluster: what travels are paths, so every machine must see the same files."""
+"""A Dask cluster, and chunks of a slide on it: what travels are paths, so every machine must see the same files."""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wsi_idc.base.extras import missing
-from wsi_idc.errors import ClusterError, LostError
+from wsi_idc.errors import ClusterError
 from wsi_idc.grid import Grid
 from wsi_idc.heatmap.encode import Chunk, Encoded, Encoder, open_encoder
 from wsi_idc.heatmap.stream import RunChunks
 from wsi_idc.inference.choose import make_engine
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import load_package
-from wsi_idc.runs.processes import Job, Watcher
 from wsi_idc.slides.slide import Slide
 
 if TYPE_CHECKING:
@@ -99,7 +97,7 @@ def in_cluster(client: Client, there: Elsewhere) -> RunChunks:
 
         futures = client.map(_encode, [there] * len(packs), [here.grid] * len(packs), packs, pure=False)
         numbers = {future: number for number, future in enumerate(futures)}
-        for future, found in as_completed(futures, with_results=True):
+        for future, found in as_completed(futures, loop=client.loop, with_results=True):
             for chunk, encoded in zip(packs[numbers[future]], found, strict=True):
                 on_done(chunk, encoded)
 
@@ -122,50 +120,3 @@ def _predictor(model: Path, engine: str) -> Predictor:
 
     package = load_package(model)
     return Predictor(package, make_engine(engine, package, get_worker().state.nthreads))
-
-
-def run_in_cluster(client: Client, tasks: Sequence[Any], job: Job, watcher: Watcher) -> None:
-    """Do tasks on the workers of a cluster, as many at once as they have threads; see `workers.run_tasks`.
-
-    The task of a worker that dies is done again by another, as often as the scheduler allows
-    (`distributed.scheduler.allowed-failures`). What tasks report is not heard.
-    """
-    from distributed import KilledWorker, as_completed
-
-    pickled = pickle.dumps(job)
-    running: dict[Any, int] = {}
-    waiting = iter(range(len(tasks)))
-    ended = as_completed()
-
-    def begin(number: int) -> None:
-        future = client.submit(_do, pickled, tasks[number], pure=False)
-        running[future] = number
-        watcher.started(number)
-        ended.add(future)
-
-    def fill() -> None:
-        # A cluster may grow while it works.
-        for _ in range(max(1, sum(client.nthreads().values())) - len(running)):
-            if (number := next(waiting, None)) is None:
-                return
-            begin(number)
-
-    client.wait_for_workers(1)
-    fill()
-    for future in ended:
-        number = running.pop(future)
-        error = future.exception()
-        if isinstance(error, KilledWorker):
-            error = LostError(f"its worker died, and so did the next ones ({error})")
-        watcher.ended(number, error or future.result())
-        fill()
-
-
-def _do(pickled: bytes, task: Any) -> Any:
-    return _job(pickled)(task, lambda _: None)
-
-
-@lru_cache(maxsize=1)
-def _job(pickled: bytes) -> Job:
-    """Unpickle a job once in each process, so that it keeps what it loads."""
-    return pickle.loads(pickled)

@@ -13,8 +13,9 @@ from wsi_idc.errors import WsiIdcError
 from wsi_idc.inference.choose import choose_engine, measure
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.runs.batch import as_slide_error, shared_out, slide_names
+from wsi_idc.runs.executor import Limits, Listener
 from wsi_idc.runs.manifest import Manifest
-from wsi_idc.runs.processes import Limits, run_tasks
+from wsi_idc.runs.processes import Processes
 from wsi_idc.runs.run import Plan, Runner
 from wsi_idc.runs.settings import Settings
 from wsi_idc.slides.slide import READ_SIDE
@@ -53,8 +54,8 @@ def forecast(
     """
     names = slide_names(slides, Manifest(output / "manifest.csv"))
     looker = _Looker(list(names), on_done)
-    job = _Looking(Runner(package, settings := shared_out(settings, limits)))
-    run_tasks([(slide, output / name) for slide, name in names.items()], job, limits, looker)
+    job = _Looking(Runner(package, settings := shared_out(settings, limits.workers)))
+    Processes(limits).run([(slide, output / name) for slide, name in names.items()], job, looker)
     found = {slide: looker.plans[slide] for slide in names}
     patches = [plan.patches for plan in found.values() if isinstance(plan, Plan) and not plan.done]
     engine = choose_engine(settings.engine, package, 0)
@@ -75,30 +76,21 @@ class _Looking:
 
     runner: Runner
 
-    def __call__(self, task: tuple[Path, Path], report: Callable[[Any], None]) -> tuple[Plan, float, int]:
+    def __call__(self, number: int, task: tuple[Path, Path], listener: Listener) -> tuple[Plan, float, int]:
         begun = time.perf_counter()
         plan = self.runner.plan(*task)
         return plan, time.perf_counter() - begun, peak_bytes()
 
 
 @dataclass(slots=True)
-class _Looker:
-    """Collects what processes saw: a `workers.Watcher`."""
+class _Looker(Listener):
+    """Collects what processes saw."""
 
     slides: list[Path]
     on_done: Callable[[Path, Plan | WsiIdcError], None] | None
     plans: dict[Path, Plan | WsiIdcError] = field(default_factory=dict)
     seconds: float = 0.0
     peaks: list[int] = field(default_factory=list)
-
-    def started(self, number: int) -> None:
-        pass
-
-    def reported(self, number: int, message: Any) -> None:
-        pass
-
-    def delayed(self, number: int, reason: str) -> None:
-        pass
 
     def ended(self, number: int, outcome: Any) -> None:
         slide = self.slides[number]

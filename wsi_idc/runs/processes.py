@@ -13,146 +13,117 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol
+from typing import Any
 
 from wsi_idc.errors import LostError
+from wsi_idc.runs.executor import Job, Limits, Listener, shared
 from wsi_idc.runs.memory import be_lean
-
-# Does one task and returns what came of it; what it gives to its second argument reaches `Watcher.reported`.
-Job = Callable[[Any, Callable[[Any], None]], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How tasks run: `workers` processes at once, `minutes` for each (None for no end), `retries` after a death."""
+class Processes:
+    """Does tasks in fresh processes, which each keep their copy of the job from one task to the next."""
 
-    workers: int = 1
-    minutes: float | None = None
-    retries: int = 1
+    limits: Limits
 
-    def __post_init__(self) -> None:
-        """Refuse values that cannot be meant, with ValueError."""
-        if self.workers < 1 or self.retries < 0 or not (self.minutes is None or self.minutes > 0):
-            raise ValueError(f"{self} takes at least one worker, time above 0 and no fewer than 0 retries")
+    def run(self, tasks: Sequence[Any], job: Job, listener: Listener) -> None:
+        """Do all tasks; see `Executor`.
 
-
-class Watcher(Protocol):
-    """Is told, in the parent, what becomes of the tasks, by number from 0; what it raises ends everything."""
-
-    def started(self, number: int) -> None:
-        """Task `number` is begun."""
-
-    def reported(self, number: int, message: Any) -> None:
-        """Task `number` said something."""
-
-    def delayed(self, number: int, reason: str) -> None:
-        """The process of task `number` died; it is begun again when the others have been begun."""
-
-    def ended(self, number: int, outcome: Any) -> None:
-        """Task `number` returned `outcome`, or raised it, or was given up with a LostError."""
-
-
-def run_here(tasks: Sequence[Any], job: Job, watcher: Watcher) -> None:
-    """Do the tasks one after another in this process, without the limits of `run_tasks`."""
-    for number, task in enumerate(tasks):
-        watcher.started(number)
+        The job, the tasks and the results are pickled; a script that calls this has to guard its main part by
+        `if __name__ == "__main__":`. No process is left when this returns or raises. Raises LostError where processes
+        die before they are given anything to do.
+        """
+        pool = Pool(tasks, shared(job, self.limits.workers), self.limits, listener)
         try:
-            outcome = job(task, partial(watcher.reported, number))
-        except Exception as error:  # noqa: BLE001
-            # Whatever one task brings up, the others are still to be done.
-            outcome = error
-        watcher.ended(number, outcome)
+            pool.run()
+        finally:
+            for child in pool.children:
+                child.end()
 
 
-def run_tasks(tasks: Sequence[Any], job: Job, limits: Limits, watcher: Watcher) -> None:
-    """Do the tasks in fresh processes, which each keep their copy of `job` from one task to the next.
-
-    `job`, the tasks, the messages and the results are pickled; a script that calls this has to guard its main part by
-    `if __name__ == "__main__":`. No process is left when this returns or raises. Raises LostError where processes die
-    before they are given anything to do.
-    """
-    pool = _Pool(tasks, job, limits, watcher)
-    try:
-        pool.run()
-    finally:
-        for worker in pool.workers:
-            worker.end()
+# Several threads of a worker may start processes at once.
+_STARTING = threading.Lock()
 
 
-class _Pool:
+class Pool:
     """The processes, and the numbers of the tasks that wait for one."""
 
-    def __init__(self, tasks: Sequence[Any], job: Job, limits: Limits, watcher: Watcher) -> None:
-        self.workers: list[_Worker] = []
-        self._tasks, self._job, self._limits, self._watcher = tasks, job, limits, watcher
+    def __init__(
+        self, tasks: Sequence[Any], job: Job, limits: Limits, listener: Listener, idle: Sequence[Child] = ()
+    ) -> None:
+        """Take over processes of this very job that have nothing to do."""
+        self.children = list(idle)
+        self._tasks, self._job, self._limits, self._listener = tasks, job, limits, listener
         self._waiting, self._deaths, self._stillborn = deque(range(len(tasks))), Counter[int](), 0
 
     def run(self) -> None:
         """Do all tasks."""
-        while self._waiting or any(w.task is not None for w in self.workers):
+        while self._waiting or any(w.task is not None for w in self.children):
             self._begin()
-            for worker in _woken(self.workers):
-                self._hear(worker)
-            for worker in [w for w in self.workers if w.task is not None and time.monotonic() > w.deadline]:
-                self.workers.remove(worker)
-                worker.end()
+            for child in _woken(self.children):
+                self._hear(child)
+            for child in [w for w in self.children if w.task is not None and time.monotonic() > w.deadline]:
+                self.children.remove(child)
+                child.end()
                 given = f"{self._limits.minutes:g} minute{'' if self._limits.minutes == 1 else 's'}"
                 lost = LostError(f"took longer than {given}; give more with --time-limit")
-                self._watcher.ended(worker.number, lost)
+                self._listener.ended(child.number, lost)
 
     def _begin(self) -> None:
         """Start the processes that there is work for, and give work to those that have none."""
-        busy = sum(w.task is not None for w in self.workers)
-        while len(self.workers) < min(self._limits.workers, len(self._waiting) + busy):
-            self.workers.append(_Worker(self._job))
-        for worker in [w for w in self.workers if w.ready and w.task is None][: len(self._waiting)]:
+        busy = sum(w.task is not None for w in self.children)
+        while len(self.children) < min(self._limits.workers, len(self._waiting) + busy):
+            self.children.append(Child(self._job))
+        for child in [w for w in self.children if w.ready and w.task is None][: len(self._waiting)]:
             number = self._waiting.popleft()
-            worker.begin(number, self._tasks[number], self._limits.minutes)
-            self._watcher.started(number)
+            child.begin(number, self._tasks[number], self._limits.minutes)
+            self._listener.started(number)
 
-    def _hear(self, worker: _Worker) -> None:
+    def _hear(self, child: Child) -> None:
         """Take one message of a process, or its end."""
         try:
-            kind, value = worker.pipe.recv()
+            kind, value = child.pipe.recv()
         except (EOFError, OSError):
-            self.workers.remove(worker)
-            self._bury(worker, worker.end(patience_s=5))
+            self.children.remove(child)
+            self._bury(child, child.end(patience_s=5))
             return
         if kind == "ready":
-            worker.ready, self._stillborn = True, 0
-        elif kind == "reported":
-            self._watcher.reported(worker.number, value)
+            child.ready, self._stillborn = True, 0
+        elif kind == "planned":
+            self._listener.planned(child.number, value)
+        elif kind == "advanced":
+            self._listener.advanced(child.number, value)
         else:
-            number, worker.task = worker.number, None
+            number, child.task = child.number, None
             if not isinstance(value, Exception):
                 # At once: the process need not wait until its result is written down.
                 self._begin()
-            self._watcher.ended(number, value)
+            self._listener.ended(number, value)
 
-    def _bury(self, worker: _Worker, reason: str) -> None:
+    def _bury(self, child: Child, reason: str) -> None:
         """Have the task of a process that died done again, or give it up."""
-        if (number := worker.task) is not None:
+        if (number := child.task) is not None:
             self._deaths[number] += 1
             if self._deaths[number] <= self._limits.retries:
                 # Behind the others: where several were too much for the memory, it may then be alone.
                 self._waiting.append(number)
-                self._watcher.delayed(number, reason)
+                self._listener.delayed(number, reason)
             else:
                 tries = f", in each of {self._deaths[number]} tries" if self._limits.retries else ""
-                self._watcher.ended(number, LostError(reason + tries))
-        elif not worker.ready:
+                self._listener.ended(number, LostError(reason + tries))
+        elif not child.ready:
             self._stillborn += 1
             if self._stillborn > self._limits.retries:
                 raise LostError(f"no process can be started for the slides: {reason}")
 
 
-class _Worker:
+class Child:
     """A child process, the pipe to it, and the number of the task that it does."""
 
     def __init__(self, job: Job) -> None:
+        """Start it; it says when it is ready for a task."""
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(job, theirs), daemon=True)
@@ -161,7 +132,7 @@ class _Worker:
         self.deadline = float("inf")
         # Else the first start does it, and lets interrupts through.
         resource_tracker.ensure_running()
-        with _interrupts_held_back():
+        with _interrupts_held_back(), _allowed_children():
             self.process.start()
         # The end of the child is seen here only once no other process holds its side.
         theirs.close()
@@ -177,7 +148,7 @@ class _Worker:
         self.task = number
         self.deadline = float("inf") if minutes is None else time.monotonic() + 60 * minutes
         try:
-            self.pipe.send(task)
+            self.pipe.send((number, task))
         except OSError:
             # Dead since its last task: reading from the pipe says so next.
             return
@@ -192,11 +163,11 @@ class _Worker:
         return _reason(self.process.exitcode)
 
 
-def _woken(workers: Sequence[_Worker]) -> list[_Worker]:
+def _woken(children: Sequence[Child]) -> list[Child]:
     """Wait until processes say something or die, or the time of a task is over; return those processes."""
-    left = min(w.deadline if w.task is not None else float("inf") for w in workers) - time.monotonic()
-    pipes = wait([w.pipe for w in workers], None if left == float("inf") else max(0.0, left))
-    return [w for w in workers if w.pipe in pipes]
+    left = min(w.deadline if w.task is not None else float("inf") for w in children) - time.monotonic()
+    pipes = wait([w.pipe for w in children], None if left == float("inf") else max(0.0, left))
+    return [w for w in children if w.pipe in pipes]
 
 
 @contextmanager
@@ -210,6 +181,24 @@ def _interrupts_held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _allowed_children() -> Iterator[None]:
+    """Let a process start others though it is a daemon, as the workers of a Dask cluster are.
+
+    That is forbidden to daemons since nobody would end their children: these end with their parent by themselves.
+    """
+    process = multiprocessing.current_process()
+    with _STARTING:
+        daemon = process.daemon
+        if daemon:
+            process.daemon = False
+        try:
+            yield
+        finally:
+            if daemon:
+                process.daemon = True
 
 
 def _reason(code: int | None) -> str:
@@ -238,13 +227,26 @@ def _serve(job: Job, pipe: Connection) -> None:
     send("ready", None)
     while True:
         try:
-            task = pipe.recv()
+            number, task = pipe.recv()
         except (EOFError, OSError):
             return
         try:
-            send("ended", job(task, lambda message: send("reported", message)))
+            send("ended", job(number, task, _Told(send)))
         except Exception as error:  # noqa: BLE001
             send("ended", _portable(error))
+
+
+@dataclass(slots=True)
+class _Told(Listener):
+    """Passes on to the parent what a job tells."""
+
+    send: Callable[[str, Any], None]
+
+    def planned(self, number: int, patches: int) -> None:
+        self.send("planned", patches)
+
+    def advanced(self, number: int, patches: int) -> None:
+        self.send("advanced", patches)
 
 
 def _die_with_parent() -> None:

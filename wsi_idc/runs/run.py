@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsi_idc.base.progress import Progress
 from wsi_idc.heatmap.stream import RunChunks, in_threads
 from wsi_idc.inference.choose import choose_engine, make_engine
 from wsi_idc.inference.engines import Engine
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import ModelPackage
+from wsi_idc.runs.executor import Listener
 from wsi_idc.runs.folder import holding, previous_run, unfinished, writing_to
 from wsi_idc.runs.identity import identify
 from wsi_idc.runs.settings import SegmentResult, Settings
@@ -69,8 +69,8 @@ class Runner:
             tissue, patches = look(slide, self.package, self.settings)
             return Plan(sum(int(wanted.sum()) for _, wanted in patches), tissue.tissue_mm2, done=False)
 
-    def run(self, path: Path, folder: Path, on_plan: Callable[[int], Progress | None] | None = None) -> SegmentResult:
-        """Segment the slide at `path` into `folder`; `on_plan` gets the number of patches and may return a callback.
+    def run(self, path: Path, folder: Path, listener: Listener | None = None, number: int = 0) -> SegmentResult:
+        """Segment the slide at `path` into `folder`; `listener` is told of its patches, as of task `number`.
 
         A folder that holds this very run is reused. Raises SlideError for the slide, OutputError for the folder.
         """
@@ -88,17 +88,18 @@ class Runner:
                     writing_to(folder) as place,
                 ):
                     work = Work(slide, self.package, self.settings.resolved(self.package), identity, kept, times)
-                    summary = self._segment(work, place, on_plan)
+                    summary = self._segment(work, place, listener or Listener(), number)
         return SegmentResult(folder, summary)
 
-    def _segment(self, work: Work, out: Path, on_plan: Callable[[int], Progress | None] | None) -> dict[str, Any]:
+    def _segment(self, work: Work, out: Path, listener: Listener, number: int) -> dict[str, Any]:
         """Take a slide through its four steps, into the folder `out`; return its summary."""
         find(work)
-        progress = on_plan(work.n_patches) if on_plan else None
+        listener.planned(number, work.n_patches)
         give_back_of(work)
         if work.n_patches:
             predictor = self.predictor(work.n_patches * self.settings.views)
-            compute(work, predictor, self._encoding(work, predictor.engine.name), progress)
+            encoding = self._encoding(work, predictor.engine.name)
+            compute(work, predictor, encoding, partial(listener.advanced, number))
         else:
             compute_nothing(work)
         give_back_of(work)
