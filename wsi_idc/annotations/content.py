@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import io
 import json
 import re
@@ -52,8 +53,6 @@ def read_document(path: Path, suffixes: tuple[str, ...]) -> Document:
 def _unpacked(content: bytes, suffixes: tuple[str, ...]) -> bytes:
     """Return what a gzipped file, or a zipped one of a single annotation file, holds; other content as it is."""
     if content.startswith(b"\x1f\x8b"):
-        import gzip
-
         try:
             with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
                 return _bounded(stream, len(content))
@@ -76,7 +75,7 @@ def _unpacked(content: bytes, suffixes: tuple[str, ...]) -> bytes:
         raise ValueError(f"a damaged zip ({error})") from error
 
 
-def _bounded(stream: IO[bytes], packed: int) -> bytes:
+def _bounded(stream: IO[bytes] | gzip.GzipFile, packed: int) -> bytes:
     """Read what was packed in `packed` bytes to its end; raises ValueError where that is more than outlines take."""
     pieces, size = [], 0
     for piece in _pieces(stream):
@@ -87,7 +86,7 @@ def _bounded(stream: IO[bytes], packed: int) -> bytes:
     return b"".join(pieces)
 
 
-def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
+def _pieces(stream: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
     while piece := stream.read(_PIECE):
         yield piece
 

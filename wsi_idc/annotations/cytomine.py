@@ -64,7 +64,7 @@ def _drawn(one: Mapping[str, Any], where: str, height: int) -> Drawn:
         else:
             continue
         parts += polygon([checked_points(shapely.get_coordinates(ring) * (1, -1) + (0, height)) for ring in rings])
-    return Drawn(where, shape.geom_type, parts, names=_terms(one), note=note)
+    return Drawn(where, type(shape).__name__, parts, names=_terms(one), note=note)
 
 
 def _geometry(text: str) -> shapely.Geometry:

@@ -15,6 +15,7 @@ TOLERANCE = 0.25
 FARTHEST = 1e7
 # Ends of a line that are this near to each other, in pixels, are one point.
 _CLOSED = 0.01
+Pair = Sequence[float] | np.ndarray
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*")
 
 
@@ -52,7 +53,7 @@ def is_closed(points: np.ndarray) -> bool:
     return len(points) > 3 and bool(np.hypot(*(points[0] - points[-1])) <= _CLOSED)
 
 
-def ellipse(centre: Sequence[float], radius: Sequence[float], rotation: float = 0.0) -> np.ndarray:
+def ellipse(centre: Pair, radius: Pair, rotation: float = 0.0) -> np.ndarray:
     """Return an ellipse as corners (n, 2) at most `TOLERANCE` off it.
 
     `radius` is half the width and half the height before it is turned by `rotation`, in radians, from x towards y.
@@ -64,13 +65,13 @@ def ellipse(centre: Sequence[float], radius: Sequence[float], rotation: float = 
     return _turned(radii * np.column_stack([np.cos(angle), np.sin(angle)]), centre, rotation)
 
 
-def rectangle(centre: Sequence[float], radius: Sequence[float], rotation: float = 0.0) -> np.ndarray:
+def rectangle(centre: Pair, radius: Pair, rotation: float = 0.0) -> np.ndarray:
     """Return the corners (4, 2) of a rectangle; the parameters are those of `ellipse`."""
     signs = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
     return _turned(signs * np.asarray(radius, float), centre, rotation)
 
 
-def _turned(points: np.ndarray, centre: Sequence[float], rotation: float) -> np.ndarray:
+def _turned(points: np.ndarray, centre: Pair, rotation: float) -> np.ndarray:
     cos, sin = math.cos(rotation), math.sin(rotation)
     x, y = points.T
     return np.asarray(centre, float) + np.column_stack([x * cos - y * sin, x * sin + y * cos])

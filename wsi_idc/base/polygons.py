@@ -15,11 +15,11 @@ def mended(geometry: shapely.Geometry) -> Polygon | MultiPolygon | None:
     that fills it shows; lines and points that are left over count for nothing. Raises ValueError where it crosses
     itself so often that it would take hours.
     """
-    one = isinstance(geometry, Polygon) and not geometry.is_empty
-    if one:
+    if isinstance(geometry, Polygon) and not geometry.is_empty:
         check_tangle(geometry)
-    if not shapely.is_valid(geometry):
-        geometry = valid_area(geometry) if one else shapely.make_valid(geometry, method="linework")
+        geometry = geometry if geometry.is_valid else valid_area(geometry)
+    elif not shapely.is_valid(geometry):
+        geometry = shapely.make_valid(geometry, method="linework")
     area = area_of(geometry)
     return None if area.is_empty else area
 

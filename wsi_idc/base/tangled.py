@@ -60,7 +60,7 @@ def _crossings(rings: list[np.ndarray]) -> int:
     # The number of the segment that follows, round its own ring.
     after = np.arange(1, len(segments) + 1)
     after[np.cumsum(lengths) - 1] -= lengths
-    lines = shapely.linestrings(segments)
+    lines = np.asarray(shapely.linestrings(segments), object)
     tree = shapely.STRtree(lines)
     found, start, count = 0, 0, 16
     while start < len(lines) and found <= 2 * MOST_CROSSINGS:
