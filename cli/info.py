@@ -63,11 +63,11 @@ def _print(facts: dict[str, Any]) -> None:
         rows.append((str(i), *sizes, f"{level['downsample']:.4f}", um))
     print_table(rows)
     if len(facts["images"]) > 1:
-        rows = [("image", "width", "height", "um/px", "what", "name")]
+        images = [("image", "width", "height", "um/px", "what", "name")]
         for image in facts["images"]:
             um = f"{image['mpp']:.4g}" if image["mpp"] else "?"
             sizes = (str(image["width"]), str(image["height"]))
-            rows.append((str(image["number"]), *sizes, um, image["role"], image["name"]))
-        print_table(rows)
+            images.append((str(image["number"]), *sizes, um, image["role"], image["name"]))
+        print_table(images)
     for warning in facts["warnings"]:
         click.echo(f"warning: {warning}")

@@ -72,6 +72,11 @@ class Finisher:
                     self._finish(block)
         return self._heatmap
 
+    def slide_sums(self) -> np.ndarray:
+        """Return the sums over all patches of the first grid, as they are; see `inference.slide_sums`."""
+        sums: np.ndarray = (self._sums[0] if self._predictor.package.halo else _slide_sums(self._lattices[0][0]))[0]
+        return sums
+
     def _resume(self) -> HeatmapStore:
         """Begin the heatmap, or go on with it, named by what a chunk of it depends on elsewhere on the slide."""
         features = [encoder.features.folder.name.encode() for encoder, _ in self._lattices]

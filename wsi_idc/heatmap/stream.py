@@ -37,11 +37,13 @@ class FailedChunk:
 
 @dataclass(slots=True)
 class StreamReport:
-    """What streaming did: chunks that failed, and seconds of reading and inference, of all threads together."""
+    """What streaming did: chunks that failed, seconds of reading and inference, of all threads together, and the
+    `slide_sums` of the features."""
 
     failed: list[FailedChunk] = field(default_factory=list)
     read_s: float = 0.0
     infer_s: float = 0.0
+    sums: np.ndarray | None = None
 
 
 # Encodes packs of chunks, here or elsewhere, and calls back with each chunk that is done, from any thread.
@@ -106,6 +108,7 @@ def stream(
     started = time.perf_counter()
     heatmap = finisher.complete()
     report.infer_s += time.perf_counter() - started
+    report.sums = finisher.slide_sums()
     report.failed.sort(key=lambda f: (f.block.top, f.block.left))
     return heatmap, report
 

@@ -90,8 +90,8 @@ class Familiar:
     @classmethod
     def read(cls, held: Mapping[str, Any]) -> Familiar:
         """Take what `document` gave."""
-        arrays = (np.array(held[name], np.float64) for name in ("centre", "precision", "distances"))
-        return cls(*arrays, held["limit"])
+        centre, precision, distances = (np.array(held[n], np.float64) for n in ("centre", "precision", "distances"))
+        return cls(centre, precision, distances, held["limit"])
 
     def document(self) -> dict[str, Any]:
         """Give plain lists for JSON, of six digits."""

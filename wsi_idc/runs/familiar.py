@@ -6,21 +6,22 @@ import numpy as np
 
 from wsi_idc.errors import SlideError
 from wsi_idc.grid import Block, Grid
+from wsi_idc.heatmap.stream import StreamReport
 from wsi_idc.inference.familiar import Familiarity, compare_slide, sample
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.tissue.tissue import Source
 
 
 def familiarity(
-    slide: Source, grid: Grid, wanted: np.ndarray, package: ModelPackage, sums: np.ndarray
+    slide: Source, grid: Grid, wanted: np.ndarray, package: ModelPackage, report: StreamReport
 ) -> Familiarity | None:
     """Compare some of the patches that are `wanted`, (rows, cols) bool, and the features of all, with training.
 
-    `sums` are the slide's `slide_sums`. None where the model does not say what its slides were like, or where there are
-    too few patches to tell.
+    `report` has the sums of the features. None where the model does not say what its slides were like, or where there
+    are too few patches to tell.
     """
-    known = package.read_familiar()
-    if known is None or not sums[-1]:
+    known, sums = package.read_familiar(), report.sums
+    if known is None or sums is None or not sums[-1]:
         return None
     pixels = []
     for row, col in sample(np.argwhere(wanted).tolist()):

@@ -120,7 +120,8 @@ class Manifest:
     def _fold(self, added: Mapping[str, Row], changed: Mapping[str, Row]) -> None:
         """Write the table anew, with all changes. Old rows keep their places, new ones follow."""
         rows = self._read_held()
-        rows |= {slide: row for slide, row in added.items() if slide not in rows} | changed
+        rows |= {slide: row for slide, row in added.items() if slide not in rows}
+        rows |= changed
         with (
             replacing(self._path) as temporary,
             temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
@@ -167,7 +168,7 @@ class Manifest:
             return {}
         except OSError as error:
             raise OutputError(f"{self._changes}: cannot be read ({error.strerror})") from error
-        rows = {}
+        rows: dict[str, Row] = {}
         for line in filter(None, lines):
             try:
                 row = json.loads(line)

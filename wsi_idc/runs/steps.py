@@ -20,6 +20,7 @@ from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.regions.delineate import delineate, fine_tissue, without_patches
 from wsi_idc.regions.interpolate import fine_grid
+from wsi_idc.runs.familiar import familiarity
 from wsi_idc.runs.memory import give_back
 from wsi_idc.runs.overview import draw_overview
 from wsi_idc.runs.report import write_report
@@ -70,6 +71,8 @@ def compute(work: Work, predictor: Predictor, encoding: RunChunks, progress: Pro
     work.engine = predictor.engine.name
     work.heatmap, work.report = stream(layers, work.heatmap_spec, work.wanted, work.unfinished, encoding, progress)
     work.probabilities = work.heatmap.read()
+    copy = copy_of(work.slide, work.unfinished)
+    work.familiarity = familiarity(copy, *work.patch_grids[0], work.package, work.report)
     work.ended("stream")
     if work.report.failed and not np.isfinite(work.probabilities).any():
         raise SlideError(f"{work.slide.path}: no patch of it can be decoded ({work.report.failed[0].reason})")
@@ -77,7 +80,7 @@ def compute(work: Work, predictor: Predictor, encoding: RunChunks, progress: Pro
 
 def compute_nothing(work: Work) -> None:
     """Make the heatmap of a slide without a patch to compute."""
-    work.engine, work.report = None, StreamReport()
+    work.engine, work.report, work.familiarity = None, StreamReport(), None
     work.heatmap = HeatmapStore.resume(work.unfinished / "heatmap-empty.zarr", work.heatmap_spec)
     work.probabilities = work.heatmap.read()
     work.ended("stream")

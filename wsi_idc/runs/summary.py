@@ -33,7 +33,8 @@ def summarise(work: Work) -> dict[str, Any]:
         "ink_mm2": round(tissue.ink_mm2, 4),
         "out_of_focus_share": round(tissue.out_of_focus_share, 4),
         "message": "" if tissue.tissue_mm2 else "no tissue found",
-        "warnings": warnings_of(slide, tissue),
+        "warnings": warnings_of(slide, tissue, work.familiarity),
+        "familiarity": work.familiarity and {"pixels": work.familiarity.pixels, "features": work.familiarity.features},
         "failed_chunks": [
             {
                 "rows": [f.block.top, f.block.bottom],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wsi_idc.errors import ScaleError, SlideError
+from wsi_idc.inference.familiar import Familiarity
 from wsi_idc.slides.slide import Slide
 from wsi_idc.tissue.glass import SparseSlide, find_glass
 from wsi_idc.tissue.tissue import TissueMap, find_tissue
@@ -12,8 +13,8 @@ from wsi_idc.tissue.tissue import TissueMap, find_tissue
 _BLURRED = 0.2
 
 
-def warnings_of(slide: Slide, tissue: TissueMap) -> list[str]:
-    """Return the warnings of a slide and its tissue, a plain sentence each.
+def warnings_of(slide: Slide, tissue: TissueMap, familiarity: Familiarity | None = None) -> list[str]:
+    """Return the warnings of a slide, its tissue and, once it is computed, its likeness, a plain sentence each.
 
     summary.json, the report, manifest.csv and `info` have them from here. What another stage doubts is added here.
     """
@@ -22,7 +23,7 @@ def warnings_of(slide: Slide, tissue: TissueMap) -> list[str]:
         found.append(f"the scale is an estimate from the {slide.mpp.source}; areas may be off by a tenth")
     if tissue.out_of_focus_share > _BLURRED:
         found.append(f"{tissue.out_of_focus_share:.0%} of the tissue is out of focus")
-    return found
+    return [*found, *familiarity.warnings] if familiarity else found
 
 
 def look_for_warnings(

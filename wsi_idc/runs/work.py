@@ -13,6 +13,7 @@ import numpy as np
 from wsi_idc.grid import Grid
 from wsi_idc.heatmap.store import HeatmapSpec, HeatmapStore
 from wsi_idc.heatmap.stream import StreamReport
+from wsi_idc.inference.familiar import Familiarity
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.regions.delineate import Delineation
 from wsi_idc.runs.settings import Settings
@@ -49,6 +50,7 @@ class Work:
     heatmap: HeatmapStore = field(init=False)
     probabilities: np.ndarray = field(init=False)
     report: StreamReport = field(init=False)
+    familiarity: Familiarity | None = field(init=False)
 
     # Outlined.
     found: Delineation = field(init=False)

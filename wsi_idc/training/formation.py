@@ -88,7 +88,8 @@ class Formation:
         if self.sharpen:
             pixels = sharpen(pixels, *self.sharpen)
         if self.tone:
-            pixels = retone(pixels, *self.tone)
+            gamma, gains, saturation = self.tone
+            pixels = retone(pixels, gamma, np.array(gains), saturation)
         if self.noise:
             pixels = add_noise(pixels, self.noise, rng)
         return compress(pixels, *self.jpeg) if self.jpeg else pixels

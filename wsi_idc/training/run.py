@@ -240,8 +240,8 @@ def _fit_networks(
     if not config.model.context:
         rng = np.random.default_rng(config.fit.seed)
         others = [predict_logits(model, reform(np.asarray(val.pixels), config.formation, rng)) for _ in range(forms)]
-        own, seen = (predict_logits(model, data.pixels) for data in (val, training.data))
-        return {"encoder": model}, {"val": own}, others, ([seen[:, None]], [own[:, None]])
+        own, known = (predict_logits(model, data.pixels) for data in (val, training.data))
+        return {"encoder": model}, {"val": own}, others, ([known[:, None]], [own[:, None]])
     encoder = feature_encoder(model)
     seen = config.model_copy(update={"context": config.context.model_copy(update={"variants": 1 + forms})})
     features = encode_sections(encoder, training.data, config, run / "views", hooks.on_view)
