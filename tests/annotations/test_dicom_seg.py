@@ -168,9 +168,10 @@ def test_centres_decide(slide):
 def test_what_is_no_dicom_slide(slide, tmp_path):
     with pytest.raises(SlideError, match="is not one DICOM slide"):
         read_levels(tmp_path / "painted.tif")
+    before = [level.shape for level in read_levels(slide)]
+    # Files are known by their content: without the mark of DICOM one is not of the slide, whatever its name.
     (slide / "broken.dcm").write_bytes((slide / "a.dcm").read_bytes()[130:])
-    with pytest.raises(SlideError, match=r"broken\.dcm: is no level of a DICOM slide"):
-        read_levels(slide)
+    assert [level.shape for level in read_levels(slide)] == before
 
 
 @pytest.mark.realdata

@@ -37,6 +37,11 @@ class Image:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+def off(found: np.ndarray, expected: np.ndarray) -> int:
+    """How far pixels are from others at most: means of a finer level are rounded otherwise than those of the file."""
+    return int(np.abs(found.astype(int) - expected).max())
+
+
 def write(path: Path, images: Sequence[Image]) -> Path:
     with tifffile.TiffWriter(path) as tiff:
         for image in images:
@@ -59,7 +64,7 @@ def test_the_scan_and_its_level_in_any_order(tmp_path: Path, order: Sequence[Ima
     with Slide(write(tmp_path / "s.tif", order)) as slide:
         assert slide.size == (640, 480) and slide.mpp.x == pytest.approx(0.5)
         assert np.array_equal(slide.read(0, 0, 640, 480, 0.5), SCAN)
-        assert np.array_equal(slide.read(0, 0, 320, 240, 1.0), HALF.pixels)
+        assert off(slide.read(0, 0, 320, 240, 1.0), HALF.pixels) <= 1
         assert slide.warnings == ()
         assert sorted(i["role"] for i in slide.images if i["role"] != "slide") == ["label", "macro"]
 
@@ -68,7 +73,7 @@ def test_the_scan_and_its_level_in_any_order(tmp_path: Path, order: Sequence[Ima
 def test_a_pyramid_in_any_order(tmp_path: Path, order: Sequence[Image]) -> None:
     with Slide(write(tmp_path / "s.tif", order)) as slide:
         assert [v["downsample"] for v in slide.describe()["levels"]] == [1, 2, 4]
-        assert np.array_equal(slide.read(0, 0, 160, 120, 2.0), QUARTER.pixels)
+        assert off(slide.read(0, 0, 160, 120, 2.0), QUARTER.pixels) <= 1
 
 
 UNLIKE = [
@@ -97,13 +102,13 @@ def test_two_scans_in_one_file(tmp_path: Path, swapped: bool) -> None:
     path = write(tmp_path / "s.tif", [image for pair in (pairs[::-1] if swapped else pairs) for image in pair])
     with Slide(path) as slide:
         assert slide.size == (640, 480)
-        assert np.array_equal(slide.read(0, 0, 320, 240, 1.0), HALF.pixels)
+        assert off(slide.read(0, 0, 320, 240, 1.0), HALF.pixels) <= 1
         assert len(slide.warnings) == 1 and "608 x 400" in slide.warnings[0] and "--series" in slide.warnings[0]
         number = next(i["number"] for i in slide.images if i["role"] == "scan")
         fingerprint = slide.fingerprint
     with Slide(path, series=number) as slide:
         assert slide.size == (608, 400) and slide.warnings == ()
-        assert np.array_equal(slide.read(0, 0, 304, 200, 1.0), half(OTHER_SCAN))
+        assert off(slide.read(0, 0, 304, 200, 1.0), half(OTHER_SCAN)) <= 1
         assert slide.fingerprint != fingerprint
     with pytest.raises(SlideError, match=r"s\.tif: there is no image 7; the file holds the images 0 to 1"):
         Slide(path, series=7)
@@ -154,7 +159,7 @@ def test_levels_in_sub_ifds_of_a_plain_tiff(tmp_path: Path) -> None:
         tiff.write(half(SCAN), subfiletype=1, resolution=(10_000, 10_000), resolutionunit=3, **common)
     with Slide(path) as slide:
         assert [v["downsample"] for v in slide.describe()["levels"]] == [1, 2]
-        assert np.array_equal(slide.read(0, 0, 320, 240, 1.0), half(SCAN))
+        assert off(slide.read(0, 0, 320, 240, 1.0), half(SCAN)) <= 1
 
 
 @pytest.mark.parametrize("compression", ["jpeg", "deflate", "zstd"])

@@ -110,7 +110,8 @@ class TestOmeTiff:
         with Slide(write_ome(tmp_path / "s.ome.tif", **layout), mpp=0.25) as slide:
             assert np.array_equal(slide.read(0, 0, 208, 160, 0.25), IMAGE)
             assert [v["downsample"] for v in slide.describe()["levels"]] == [1, 2]
-            assert np.array_equal(slide.read(0, 0, 104, 80, 0.5), HALF)
+            quarter = HALF.reshape(40, 2, 52, 2, 3).mean((1, 3))
+            assert np.abs(slide.read(0, 0, 52, 40, 1.0) - quarter).max() <= 0.51
 
 
 def tiff_reader(path: Path) -> TiffReader:
