@@ -22,6 +22,8 @@ from wsi_idc.models.package import ModelPackage, load_package
 if TYPE_CHECKING:
     import keras
 
+# What a run of a painted slide is warned of: it is not what the model was trained on.
+UNLIKE = "unlike the slides that the model was trained on, by what the model sees of its tissue"
 # What takes long to import.
 HEAVY = {"tensorflow", "keras", "numpy", "zarr", "dask", "skimage", "scipy", "shapely", "onnxruntime", "matplotlib"}
 HEAVY |= {"sklearn", "pydantic", "keras_tuner"}

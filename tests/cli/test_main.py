@@ -17,7 +17,7 @@ from PIL import Image
 from wsi_idc.cli import main
 from wsi_idc.models.registry import SHIPPED, find_model
 
-from helpers import HEAVY
+from helpers import HEAVY, UNLIKE
 
 
 def run(*arguments):
@@ -56,7 +56,7 @@ def test_segment_prints_what_was_found_and_where(painted, tmp_path):
     assert done.exit_code == 0, done.output
     assert "painted.tif: IDC " in done.stdout
     assert str(tmp_path / "out" / "painted") in done.stdout
-    assert done.stderr == "", "no progress bar where there is no terminal"
+    assert done.stderr == f"painted.tif: {UNLIKE}\n", "no progress bar where there is no terminal"
     again = run("segment", painted, "-o", tmp_path / "out")
     assert "(as before)" in again.stdout
 
@@ -94,7 +94,7 @@ def test_segment_exit_status_when_some_slides_fail(painted, tmp_path):
     done = run("segment", folder, "-o", tmp_path / "out")
     assert done.exit_code == 1
     assert done.stderr.startswith(f"error: {folder / 'a.svs'}: ")
-    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.splitlines()[1:] == [f"b.tif: {UNLIKE}"]
     assert "1 of 2 slides done" in done.stdout
     assert (tmp_path / "out" / "b" / "summary.json").is_file()
 

@@ -14,6 +14,8 @@ from wsi_idc.runs.warnings import look_for_warnings
 from wsi_idc.slides.write import write_slide
 from wsi_idc.tissue.stain import SWAPPED
 
+from helpers import UNLIKE
+
 
 @pytest.fixture(scope="module")
 def wrong(section: PaintedSection, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -30,13 +32,15 @@ def test_a_warning_is_said_wherever_results_are(wrong: Path, tmp_path: Path) -> 
     done = run("segment", wrong, "-o", tmp_path)
     assert done.exit_code == 0 and SWAPPED in done.stderr
     summary = json.loads((tmp_path / "wrong" / "summary.json").read_text())
-    assert summary["warnings"] == [SWAPPED] and summary["parameters"]["icc"] == "ignore"
+    # By its features such a slide is unlike those of training as well.
+    assert summary["warnings"] == [SWAPPED, UNLIKE] and summary["parameters"]["icc"] == "ignore"
     assert SWAPPED.replace("'", "&#x27;") in (tmp_path / "wrong" / "report.html").read_text(encoding="utf-8")
     with (tmp_path / "manifest.csv").open(newline="") as stream:
         (row,) = csv.DictReader(stream)
-    assert row["warnings"] == SWAPPED and list(row)[-1] == "warnings"
+    said = f"{SWAPPED}; {UNLIKE}"
+    assert row["warnings"] == said and list(row)[-1] == "warnings"
     assert f"warning: wrong.tif: {SWAPPED}" in run("status", tmp_path).stdout
-    assert json.loads(run("status", tmp_path, "--json").stdout)["warned"][0]["warnings"] == SWAPPED
+    assert json.loads(run("status", tmp_path, "--json").stdout)["warned"][0]["warnings"] == said
 
 
 def test_info_looks_at_the_stain(wrong: Path) -> None:
