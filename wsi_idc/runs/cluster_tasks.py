@@ -43,8 +43,8 @@ class Cluster:
         finally:
             self.client.unsubscribe_topic(run.topic)
             self.client.cancel(list(run.running))
-            # Not waited for: a worker that hangs would keep the others from being told.
-            self.client.run(_end_children, run.topic, wait=False)
+            # Not waited for: a worker that hangs would keep the others from being told. One that died needs no telling.
+            self.client.run(_end_children, run.topic, wait=False, on_error="ignore")
 
 
 class _Run:
@@ -96,7 +96,7 @@ class _Run:
         future = next(f for f, n in self.running.items() if n == number)
         del self.running[future]
         future.cancel()
-        self._client.run(_end_children, self.topic, number, wait=False)
+        self._client.run(_end_children, self.topic, number, wait=False, on_error="ignore")
         self._give_up(number)
 
     def _ended(self, future: Future) -> None:
