@@ -52,12 +52,15 @@ def train(
         raise click.BadParameter(f"{folds}: give a number of folds, at least 2, or hospital", param_hint="--folds")
     with needs_extra("train"):
         from wsi_idc.training.config import override, read_config
+
+    given = {_KEYS[name]: value for name, value in shortcuts.items() if value is not None}
+    # Before Keras is imported, which takes seconds: what is wrong with the configuration is said at once.
+    chosen = override(read_config(config, settings), given)
+    with needs_extra("train"):
         from wsi_idc.training.folds import train_folds
         from wsi_idc.training.run import Hooks
         from wsi_idc.training.run import train as run_training
 
-    given = {_KEYS[name]: value for name, value in shortcuts.items() if value is not None}
-    chosen = override(read_config(config, settings), given)
     with progress_bar("{task.description}") as bar:
         epoch = bar.add_task("epoch 1")
         views = bar.add_task("views of the sections", total=chosen.context.variants, visible=False)

@@ -37,12 +37,15 @@ def tune(
     """
     with needs_extra("train"):
         from wsi_idc.training.config import read_config
+
+    base = read_config(config, settings)
+    with needs_extra("train"):
         from wsi_idc.training.tune import read_space
         from wsi_idc.training.tune import tune as search
 
     def on_trial(name: str, auc: float) -> None:
         click.echo(f"trial {name}: AUC {auc:.4f}")
 
-    base, keys = read_config(config, settings), read_space(space)
+    keys = read_space(space)
     search(data, base, keys, output, method=method, trials=trials, seed=seed, on_trial=on_trial)
     click.echo(output / "best.toml")
