@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from wsi_idc.errors import SlideError
 from wsi_idc.grid import Block, Grid
 from wsi_idc.heatmap.stream import StreamReport
 from wsi_idc.inference.familiar import Familiarity, compare_slide, sample
-from wsi_idc.models.package import ModelPackage
 from wsi_idc.tissue.tissue import Source
 
 
 def familiarity(
-    slide: Source, grid: Grid, wanted: np.ndarray, package: ModelPackage, report: StreamReport
+    slide: Source, grid: Grid, wanted: np.ndarray, known: Mapping[str, Any] | None, report: StreamReport
 ) -> Familiarity | None:
     """Compare some of the patches that are `wanted`, (rows, cols) bool, and the features of all, with training.
 
-    `report` has the sums of the features. None where the model does not say what its slides were like, or where there
-    are too few patches to tell.
+    `known` is what the model keeps of its slides, `report` has the sums of the features. None where the model keeps
+    nothing, or where there are too few patches to tell.
     """
-    known, sums = package.read_familiar(), report.sums
+    sums = report.sums
     if known is None or sums is None or not sums[-1]:
         return None
     pixels = []

@@ -63,6 +63,8 @@ def compute(work: Work, predictor: Predictor, encoding: RunChunks, progress: Pro
     Raises SlideError where not a single patch can be decoded.
     """
     settings = work.settings
+    # Before hours of computing: a damaged file of the model would lose them.
+    known = work.package.read_familiar()
     work.ended("engine")
     layers = [
         (open_encoder(work.slide, grid, predictor, work.unfinished, settings.chunk, settings.views), wanted)
@@ -72,7 +74,7 @@ def compute(work: Work, predictor: Predictor, encoding: RunChunks, progress: Pro
     work.heatmap, work.report = stream(layers, work.heatmap_spec, work.wanted, work.unfinished, encoding, progress)
     work.probabilities = work.heatmap.read()
     copy = copy_of(work.slide, work.unfinished)
-    work.familiarity = familiarity(copy, *work.patch_grids[0], work.package, work.report)
+    work.familiarity = familiarity(copy, *work.patch_grids[0], known, work.report)
     work.ended("stream")
     if work.report.failed and not np.isfinite(work.probabilities).any():
         raise SlideError(f"{work.slide.path}: no patch of it can be decoded ({work.report.failed[0].reason})")
