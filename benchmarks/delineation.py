@@ -24,10 +24,10 @@ from wsi_idc import Settings, Slide, find_model, read_heatmap
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.read import read_annotations
 from wsi_idc.base.bootstrap import patient_bootstrap
+from wsi_idc.base.grid import Grid
 from wsi_idc.comparison.agreement import SlideAgreement, compare_regions, pooled
 from wsi_idc.data.assemble import PATCH_MPP, assemble
 from wsi_idc.data.kaggle import LabelledPatch, index_patches, read_patients
-from wsi_idc.grid import Grid
 from wsi_idc.regions.delineate import delineate
 from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.regions.outlining import Outlining

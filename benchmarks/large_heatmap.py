@@ -21,14 +21,14 @@ import numpy as np
 import shapely
 from scipy.ndimage import gaussian_filter
 
-from wsi_idc.annotations.qupath import to_geojson
-from wsi_idc.grid import Grid
+from wsi_idc.annotations.formats.qupath import to_geojson
+from wsi_idc.base.grid import Grid
 from wsi_idc.heatmap.store import write_heatmap
 from wsi_idc.regions.delineate import delineate
 from wsi_idc.regions.interpolate import fine_grid, per_side
 from wsi_idc.regions.outlining import Outlining
 from wsi_idc.regions.regions import Region
-from wsi_idc.runs.overview import draw_overview
+from wsi_idc.runs.results.overview import draw_overview
 
 READING = "read through Dask"
 

@@ -32,7 +32,7 @@ from interrupted import cluster, kills
 from readers import tile_ways
 
 from wsi_idc import Settings, Slide, find_model, read_heatmap
-from wsi_idc.grid import Grid
+from wsi_idc.base.grid import Grid
 from wsi_idc.heatmap import assemble as finish
 from wsi_idc.models.registry import DEFAULT_MODEL
 from wsi_idc.runs.run import Runner

@@ -8,18 +8,18 @@ import click
 
 from wsi_idc.cli.compare import compare
 from wsi_idc.cli.convert import convert
-from wsi_idc.cli.data import data
 from wsi_idc.cli.delineate import delineate
 from wsi_idc.cli.demo import demo
-from wsi_idc.cli.evaluate import evaluate
 from wsi_idc.cli.fields import fields
 from wsi_idc.cli.info import info
-from wsi_idc.cli.models import models
 from wsi_idc.cli.predict import predict
 from wsi_idc.cli.segment import segment
 from wsi_idc.cli.status import status
-from wsi_idc.cli.train import train
-from wsi_idc.cli.tune import tune
+from wsi_idc.cli.training.data import data
+from wsi_idc.cli.training.evaluate import evaluate
+from wsi_idc.cli.training.models import models
+from wsi_idc.cli.training.train import train
+from wsi_idc.cli.training.tune import tune
 from wsi_idc.errors import WsiIdcError
 
 

@@ -45,7 +45,7 @@ def fields(run: Path, number: int, area: float, edge: float, output: Path | None
     """
     from wsi_idc.grading.fields import Wish
     from wsi_idc.grading.report import write_fields
-    from wsi_idc.runs.summary import RESEARCH_USE
+    from wsi_idc.runs.results.summary import RESEARCH_USE
 
     folder = output or run / "fields"
     chosen, notes = write_fields(run, folder, Wish(number, area, edge), slide)

@@ -22,7 +22,7 @@ def info(slide: Path, mpp: float | None, series: int | None, as_json: bool) -> N
     Of a folder that is not one slide, print the slides in it, and which files count as such. Exit status 1 where
     segment would refuse the slide for its scale.
     """
-    from wsi_idc.slides.find import RULE, find_slides
+    from wsi_idc.slides.paths.find import RULE, find_slides
     from wsi_idc.slides.slide import describe_slide
 
     if slide.is_dir() and (found := find_slides([slide])) != [slide]:
@@ -31,7 +31,7 @@ def info(slide: Path, mpp: float | None, series: int | None, as_json: bool) -> N
         else:
             click.echo("\n".join([*(click.format_filename(path) for path in found), f"{len(found)} found; {RULE}"]))
         return
-    from wsi_idc.runs.warnings import look_for_warnings
+    from wsi_idc.runs.results.warnings import look_for_warnings
 
     facts = describe_slide(slide, mpp, series)
     facts["warnings"] = look_for_warnings(slide, mpp, series) or facts["warnings"]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from wsi_idc.models.package import ModelPackage
-    from wsi_idc.runs.executor import Limits, Listener
+    from wsi_idc.runs.executors.executor import Limits, Listener
     from wsi_idc.runs.forecast import Forecast
     from wsi_idc.runs.run import Plan
     from wsi_idc.runs.settings import SegmentResult, Settings
@@ -131,9 +131,9 @@ def segment(
 
     be_lean()
     from wsi_idc.runs.batch import segment_slides
-    from wsi_idc.runs.executor import Limits
-    from wsi_idc.slides.find import find_slides
-    from wsi_idc.slides.listed import read_list
+    from wsi_idc.runs.executors.executor import Limits
+    from wsi_idc.slides.paths.find import find_slides
+    from wsi_idc.slides.paths.listed import read_list
 
     package = chosen_model(model)
     with usage_errors():
@@ -144,7 +144,7 @@ def segment(
     except DataError as error:
         raise _NothingFound(str(error)) from error
     if series is not None:
-        from wsi_idc.slides.series import with_series
+        from wsi_idc.slides.paths.series import with_series
 
         found = with_series(found, None if isinstance(series, str) else series)
     if dry_run:
@@ -165,7 +165,7 @@ def _client(scheduler: str | None, cluster: str | None, workers: int) -> Iterato
     if not (scheduler or cluster):
         yield None
         return
-    from wsi_idc.runs.cluster import connect
+    from wsi_idc.runs.executors.cluster import connect
 
     with connect(scheduler, cluster, workers) as client:
         click.echo(f"dashboard: {client.dashboard_link}", err=True)
@@ -236,7 +236,7 @@ def _print_forecast(found: Forecast, limits: Limits) -> int:
 @contextmanager
 def _listener(slides: Sequence[Path]) -> Iterator[Listener]:
     """Print what becomes of each slide; on a terminal show a bar with rate and time left for each one at work."""
-    from wsi_idc.runs.executor import Listener
+    from wsi_idc.runs.executors.executor import Listener
 
     class Lines(Listener):
         """Tells what becomes of slides."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wsi_idc.errors import ScaleError
-from wsi_idc.runs.executor import Listener
+from wsi_idc.runs.executors.executor import Listener
 
 
 def do(number: int, task: tuple[str, Path], listener: Listener) -> int:

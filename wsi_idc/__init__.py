@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wsi_idc.models.registry import find_model, list_models
     from wsi_idc.runs.batch import segment
     from wsi_idc.runs.settings import SegmentResult, Settings
-    from wsi_idc.slides.find import find_slides
+    from wsi_idc.slides.paths.find import find_slides
     from wsi_idc.slides.slide import Slide
 
     __version__: str
@@ -39,7 +39,7 @@ _HOME = {
     "evaluate": "wsi_idc.api.patches",
     "fields": "wsi_idc.api.slides",
     "find_model": "wsi_idc.models.registry",
-    "find_slides": "wsi_idc.slides.find",
+    "find_slides": "wsi_idc.slides.paths.find",
     "list_models": "wsi_idc.models.registry",
     "load_model": "wsi_idc.api.patches",
     "predict": "wsi_idc.api.patches",

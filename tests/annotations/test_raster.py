@@ -14,8 +14,8 @@ from shapely import box
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.raster import centres_inside
 from wsi_idc.annotations.write import write_labels, write_tiles
+from wsi_idc.base.grid import Grid
 from wsi_idc.errors import DataError, OutputError
-from wsi_idc.grid import Grid
 from wsi_idc.heatmap.store import write_heatmap
 
 from annotations.test_write import HOLED, check_rules, drawn

@@ -15,12 +15,12 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from shapely import MultiPolygon, Polygon, box
 
 from wsi_idc.annotations.annotation import Annotation
-from wsi_idc.annotations.qupath import to_geojson
+from wsi_idc.annotations.formats.qupath import to_geojson
 from wsi_idc.annotations.read import read_annotations
 from wsi_idc.annotations.write import whole_pixels, write_annotations
+from wsi_idc.base.grid import Grid
 from wsi_idc.base.polygons import mended
 from wsi_idc.errors import DataError, OutputError
-from wsi_idc.grid import Grid
 from wsi_idc.regions.interpolate import fine_grid, make_field
 from wsi_idc.regions.outlining import Outlining
 from wsi_idc.regions.regions import find_regions

@@ -13,9 +13,9 @@ from shapely import Polygon, box
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.read import read_annotations
 from wsi_idc.annotations.write import write_annotations
+from wsi_idc.base.grid import Grid
 from wsi_idc.cli.convert import convert
 from wsi_idc.errors import DataError
-from wsi_idc.grid import Grid
 from wsi_idc.heatmap.store import write_heatmap
 
 from helpers import HEAVY

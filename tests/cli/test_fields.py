@@ -17,7 +17,7 @@ from wsi_idc.cli.fields import fields
 from wsi_idc.errors import DataError, OutputError, SlideError
 from wsi_idc.grading.fields import Wish
 from wsi_idc.grading.report import write_fields
-from wsi_idc.runs.summary import RESEARCH_USE
+from wsi_idc.runs.results.summary import RESEARCH_USE
 from wsi_idc.slides.slide import Slide
 from wsi_idc.slides.write import write_slide
 

@@ -9,11 +9,11 @@ import shapely
 from PIL import Image
 
 from wsi_idc.annotations.annotation import Annotation
+from wsi_idc.base.grid import Grid
 from wsi_idc.comparison.pairs import find_pairs
 from wsi_idc.comparison.report import compare_slides
 from wsi_idc.errors import DataError, OutputError
-from wsi_idc.grid import Grid
-from wsi_idc.runs.overview import draw_overview
+from wsi_idc.runs.results.overview import draw_overview
 
 from helpers import box
 

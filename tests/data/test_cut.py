@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from wsi_idc.base.grid import Grid
 from wsi_idc.cli import main
 from wsi_idc.data import cut as cut_module
 from wsi_idc.data.assemble import assemble
@@ -18,7 +19,6 @@ from wsi_idc.data.audit import audit_folder
 from wsi_idc.data.cut import BEYOND, BORDER, IDC, NOT_IDC, Rule, cut_patches, label_cells, patient_of
 from wsi_idc.data.kaggle import index_patches, read_patch
 from wsi_idc.errors import DataError, OutputError, SlideError
-from wsi_idc.grid import Grid
 from wsi_idc.models.registry import find_model
 from wsi_idc.slides.write import write_slide
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
+from wsi_idc.base.grid import Grid
 from wsi_idc.demo.demo import run_demo
 from wsi_idc.demo.painter import CLASSES, paint_section
-from wsi_idc.grid import Grid
 from wsi_idc.heatmap.store import read_heatmap
 from wsi_idc.models.registry import find_model
 

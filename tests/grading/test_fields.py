@@ -9,6 +9,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from shapely import MultiPolygon, Polygon
 from skimage.color import rgb2hed, rgb_from_hed
 
+from wsi_idc.base.grid import Grid
 from wsi_idc.demo.painter import CLASSES
 from wsi_idc.grading.fields import (
     MIN_TUMOUR,
@@ -21,7 +22,6 @@ from wsi_idc.grading.fields import (
     haematoxylin,
     invasive_edge,
 )
-from wsi_idc.grid import Grid
 from wsi_idc.regions.interpolate import fine_grid, per_side
 from wsi_idc.slides.slide import Slide
 from wsi_idc.slides.write import write_slide

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsi_idc.grid import Block
+from wsi_idc.base.grid import Block
 from wsi_idc.heatmap.features import KeptFeatures
 
 ROWS, COLS, CHUNK = 11, 7, 4

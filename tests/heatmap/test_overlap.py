@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 import wsi_idc
 from wsi_idc import read_heatmap
+from wsi_idc.base.grid import Block, Grid
 from wsi_idc.errors import SettingsError
-from wsi_idc.grid import Block, Grid
 from wsi_idc.heatmap.overlap import cells, merge, shifted, under
 
 from helpers import contents

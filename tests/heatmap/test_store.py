@@ -4,8 +4,8 @@ import zarr
 from ome_zarr_models.v05.image import Image
 from ome_zarr_models.v05.labels import Labels
 
+from wsi_idc.base.grid import Grid
 from wsi_idc.errors import DataError
-from wsi_idc.grid import Grid
 from wsi_idc.heatmap.store import read_heatmap, write_heatmap
 
 GRID = Grid((2220, 2967), (0.5, 0.5), 50, 4.0)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wsi_idc.base.grid import Block, Grid
 from wsi_idc.errors import SlideError
-from wsi_idc.grid import Block, Grid
 from wsi_idc.heatmap import assemble as finish
 from wsi_idc.heatmap import store as heatmap
 from wsi_idc.heatmap import stream as stream_module

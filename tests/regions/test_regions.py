@@ -5,7 +5,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from wsi_idc.grid import Grid
+from wsi_idc.base.grid import Grid
 from wsi_idc.regions.delineate import fine_tissue, without_patches
 from wsi_idc.regions.interpolate import fine_grid, make_field, per_side
 from wsi_idc.regions.outlining import Outlining

@@ -12,7 +12,7 @@ from wsi_idc.base.files import locked
 from wsi_idc.errors import OutputError, SlideError
 from wsi_idc.heatmap import stream
 from wsi_idc.inference.predictor import Predictor
-from wsi_idc.runs.folder import OUTPUTS
+from wsi_idc.runs.results.folder import OUTPUTS
 from wsi_idc.runs.run import Runner
 
 from helpers import contents
@@ -24,7 +24,7 @@ import os, signal, sys
 from pathlib import Path
 import wsi_idc
 import wsi_idc.heatmap.stream
-from wsi_idc.runs.executor import Listener
+from wsi_idc.runs.executors.executor import Listener
 from wsi_idc.runs.run import Runner
 
 wsi_idc.heatmap.stream._BATCHES = 1

@@ -22,7 +22,7 @@ from wsi_idc.inference.ensemble import Ensemble
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.runs.again import delineate_again
-from wsi_idc.runs.folder import OUTPUTS
+from wsi_idc.runs.results.folder import OUTPUTS
 from wsi_idc.runs.run import Runner
 from wsi_idc.slides.write import write_slide
 

@@ -11,7 +11,7 @@ import pytest
 
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.dicom import is_dicom_slide, level_downsamples
-from wsi_idc.slides.find import RULE, find_slides
+from wsi_idc.slides.paths.find import RULE, find_slides
 from wsi_idc.slides.slide import Slide
 
 pydicom = pytest.importorskip("pydicom")

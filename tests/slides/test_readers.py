@@ -13,12 +13,12 @@ from PIL import Image
 
 from wsi_idc.demo.painter import PaintedSection
 from wsi_idc.errors import SlideError
-from wsi_idc.slides.images import plain_images
 from wsi_idc.slides.openslide_reader import OpenSlideReader
 from wsi_idc.slides.reader import Reader
 from wsi_idc.slides.slide import Slide
-from wsi_idc.slides.tiff_pages import read_pages, walk
-from wsi_idc.slides.tiff_reader import TiffReader
+from wsi_idc.slides.tiff.images import plain_images
+from wsi_idc.slides.tiff.pages import read_pages, walk
+from wsi_idc.slides.tiff.reader import TiffReader
 from wsi_idc.slides.write import write_slide
 
 IMAGE = np.random.default_rng(3).integers(0, 200, (160, 208, 3), np.uint8)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import wsi_idc
+from wsi_idc.base.grid import Block, Grid
 from wsi_idc.demo.painter import CLASSES, PaintedSection, paint_section
-from wsi_idc.grid import Block, Grid
 from wsi_idc.slides.slide import Slide
 from wsi_idc.slides.write import write_slide
 from wsi_idc.tissue import glass as glass_module

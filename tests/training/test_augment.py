@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsi_idc.training.augment import StainChange, Stains, augment, change_stain, symmetries
+from wsi_idc.training.augmentation.augment import StainChange, Stains, augment, change_stain, symmetries
 from wsi_idc.training.config import AugmentConfig
 
 NONE = {"symmetries": False, "stain_scale": 0, "stain_shift": 0}

@@ -8,7 +8,7 @@ import pytest
 from wsi_idc.data.kaggle import LabelledPatch
 from wsi_idc.data.store import PatchArray
 from wsi_idc.errors import DataError, DivergedError
-from wsi_idc.training.batches import Batches, TrainingSet, soft_labels
+from wsi_idc.training.augmentation.batches import Batches, TrainingSet, soft_labels
 from wsi_idc.training.config import LossConfig, OptimizerConfig, override, read_config
 from wsi_idc.training.fit import BEST, CHECKPOINT, fit, make_loss, make_optimizer, predict_logits
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from wsi_idc.training.augmentation.formation import Formation, reform
 from wsi_idc.training.config import FormationConfig
-from wsi_idc.training.formation import Formation, reform
 
 ALL = FormationConfig(share=1.0, resample=1.0, coarser=1.0, blur=0.5, sharpen=0.5, tone=1.0, noise=1.0, jpeg=1.0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wsi_idc.annotations import asap, coco, cytomine, halo, histomics, imagescope, ndpa, qupath_in
+from wsi_idc.annotations.formats import asap, coco, cytomine, halo, histomics, imagescope, ndpa, qupath_in
 from wsi_idc.annotations.source import Format
 
 # In this order: the first that knows a document reads it.

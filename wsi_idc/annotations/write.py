@@ -16,16 +16,16 @@ import shapely
 from shapely import MultiPolygon, Polygon, STRtree
 
 from wsi_idc.annotations.annotation import Annotation
-from wsi_idc.annotations.asap import asap_xml
 from wsi_idc.annotations.drawn import Color, normal
-from wsi_idc.annotations.imagescope import imagescope_xml
-from wsi_idc.annotations.qupath import IDC_CLASS, collection, feature
-from wsi_idc.annotations.qupath_in import as_uuid
+from wsi_idc.annotations.formats.asap import asap_xml
+from wsi_idc.annotations.formats.imagescope import imagescope_xml
+from wsi_idc.annotations.formats.qupath import IDC_CLASS, collection, feature
+from wsi_idc.annotations.formats.qupath_in import as_uuid
 from wsi_idc.annotations.raster import centres_inside
 from wsi_idc.base.files import new_folder, replacing
+from wsi_idc.base.grid import Grid
 from wsi_idc.base.polygons import area_of, polygons_of
 from wsi_idc.errors import DataError
-from wsi_idc.grid import Grid
 from wsi_idc.heatmap.store import read_grid, read_heatmap, write_heatmap
 
 Style = Literal["asap", "imagescope"]
@@ -49,7 +49,7 @@ def write_annotations(
     """
     name = path.name.lower()
     if name.endswith(TABLES):
-        from wsi_idc.annotations.tables import write_table
+        from wsi_idc.annotations.formats.tables import write_table
 
         write_table(path, annotations, mpp)
         return []

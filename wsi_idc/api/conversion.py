@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsi_idc.annotations.annotation import Annotation
-from wsi_idc.annotations.qupath import IDC_CLASS
+from wsi_idc.annotations.formats.qupath import IDC_CLASS
 from wsi_idc.annotations.read import read_annotations
 from wsi_idc.annotations.write import Style, open_heatmap, write_annotations, write_labels
 from wsi_idc.base.extras import needs_extra
 from wsi_idc.models.registry import find_model
-from wsi_idc.runs.folder import read_summary
-from wsi_idc.runs.origin import check_slide, run_of
+from wsi_idc.runs.results.folder import read_summary
+from wsi_idc.runs.results.origin import check_slide, run_of
 from wsi_idc.slides.slide import Slide
 
 
@@ -75,7 +75,7 @@ def _run_of(source: Path) -> Path:
 def _segmentation(source: Path, target: Path, annotations: Sequence[Annotation], slide: Path) -> list[str]:
     """Write the annotations of the class IDC; returns a note of the others."""
     with needs_extra("dicom"):
-        from wsi_idc.annotations.dicom_seg import write_segmentation
+        from wsi_idc.annotations.formats.dicom_seg import write_segmentation
     run = _run_of(source)
     model = find_model(open_heatmap(run)[1]["model"]) if (run / "heatmap.zarr").is_dir() else None
     idc = [a.geometry for a in annotations if a.classification == IDC_CLASS["name"]]

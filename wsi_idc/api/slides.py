@@ -19,7 +19,7 @@ from wsi_idc.regions.delineate import Delineation
 from wsi_idc.regions.outlining import Outlining
 from wsi_idc.runs import batch
 from wsi_idc.runs.again import delineate_again
-from wsi_idc.runs.executor import Limits
+from wsi_idc.runs.executors.executor import Limits
 from wsi_idc.runs.settings import Settings
 
 _WISH = Wish()

@@ -14,14 +14,14 @@ import shapely
 from shapely import MultiPolygon
 
 from wsi_idc.annotations.annotation import ROI_CLASSES, Annotation, is_ignored, is_roi
-from wsi_idc.annotations.qupath import IDC_CLASS
+from wsi_idc.annotations.formats.qupath import IDC_CLASS
 from wsi_idc.annotations.read import read_annotations
 from wsi_idc.annotations.registry import SUFFIXES as ANNOTATIONS
 from wsi_idc.annotations.source import Frame
 from wsi_idc.comparison.agreement import Areas, SlideAgreement, agreement_areas, compare_regions, polygons
 from wsi_idc.errors import DataError
-from wsi_idc.runs.folder import read_summary
-from wsi_idc.slides.find import SUFFIXES
+from wsi_idc.runs.results.folder import read_summary
+from wsi_idc.slides.paths.find import SUFFIXES
 
 # A folder may hold notes beside outlines: text that may be anything is read only where it is given by name.
 _ANNOTATIONS = frozenset({*ANNOTATIONS, ".gz", ".zip"}) - {".txt"}

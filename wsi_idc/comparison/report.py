@@ -17,7 +17,7 @@ from shapely import MultiPolygon
 from wsi_idc.annotations.annotation import ROI_CLASSES
 from wsi_idc.base.bootstrap import as_json
 from wsi_idc.base.files import new_folder, replacing
-from wsi_idc.base.sheet import GAP, INK, LONGEST_ABOVE, TITLE, Panel, TwoPanels, draw_scale_bar
+from wsi_idc.base.pages.sheet import GAP, INK, LONGEST_ABOVE, TITLE, Panel, TwoPanels, draw_scale_bar
 from wsi_idc.comparison.agreement import (
     FOUND_SHARE,
     STEP_UM,
@@ -26,7 +26,7 @@ from wsi_idc.comparison.agreement import (
 )
 from wsi_idc.comparison.pairs import ComparedSlide, compare_pair, find_pairs
 from wsi_idc.errors import DataError
-from wsi_idc.runs.folder import read_summary
+from wsi_idc.runs.results.folder import read_summary
 
 # "High contrast" of Paul Tol's colour schemes: told apart by the colour-blind, and in grey.
 _BOTH, _ONLY_FOUND, _ONLY_TRUTH = (0, 68, 136), (221, 170, 51), (187, 85, 102)

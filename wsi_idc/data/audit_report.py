@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from wsi_idc.base.figures import draw_panels
+from wsi_idc.base.pages.figures import draw_panels
 from wsi_idc.data.kaggle import FARTHEST
 
 SIZE = 50  # pixels a side, at 4 um/px

@@ -15,13 +15,13 @@ from PIL import Image
 from wsi_idc.annotations.annotation import ROI_CLASSES, Annotation, is_ignored, is_roi
 from wsi_idc.annotations.read import read_annotations
 from wsi_idc.base.files import new_folder, output_error
+from wsi_idc.base.grid import Block, Grid
 from wsi_idc.base.threads import in_parallel
 from wsi_idc.data.kaggle import FARTHEST, is_listable
 from wsi_idc.errors import DataError, OutputError
-from wsi_idc.grid import Block, Grid
 from wsi_idc.models.package import ModelPackage
-from wsi_idc.runs.origin import check_slide
-from wsi_idc.slides.address import given_name
+from wsi_idc.runs.results.origin import check_slide
+from wsi_idc.slides.paths.address import given_name
 from wsi_idc.slides.slide import Slide, check_scale
 from wsi_idc.tissue.tissue import find_tissue
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from wsi_idc.base.grid import Grid
 from wsi_idc.demo.painter import CLASSES, paint_section
-from wsi_idc.grid import Grid
 from wsi_idc.heatmap.store import read_heatmap
 from wsi_idc.models.registry import find_model
 from wsi_idc.runs.batch import segment

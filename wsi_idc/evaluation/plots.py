@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
 
-from wsi_idc.base.figures import Panel, draw_panels
+from wsi_idc.base.pages.figures import Panel, draw_panels
 from wsi_idc.evaluation.metrics import calibration_bins, decision_metrics
 from wsi_idc.evaluation.predictions import CLASSES, Predictions
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from wsi_idc.base.html import page, table
-from wsi_idc.runs.summary import RESEARCH_USE
+from wsi_idc.base.pages.html import page, table
+from wsi_idc.runs.results.summary import RESEARCH_USE
 
 
 def write_evaluation(path: Path, metrics: Mapping[str, Any], report: str, figures: Sequence[Path]) -> None:

@@ -13,8 +13,8 @@ from shapely import LineString, MultiPolygon, Polygon
 from skimage.color import hed_from_rgb
 from skimage.filters import threshold_otsu
 
+from wsi_idc.base.grid import Block, Grid
 from wsi_idc.base.polygons import area_of
-from wsi_idc.grid import Block, Grid
 from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.slides.slide import Slide
 

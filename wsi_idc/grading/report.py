@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from shapely import MultiPolygon
 
 from wsi_idc.annotations.annotation import Annotation
-from wsi_idc.annotations.qupath import IDC_CLASS, collection, feature
+from wsi_idc.annotations.formats.qupath import IDC_CLASS, collection, feature
 from wsi_idc.annotations.read import read_annotations
 from wsi_idc.base.files import new_folder
 from wsi_idc.base.polygons import polygons_of
@@ -23,10 +23,10 @@ from wsi_idc.errors import OutputError, SlideError
 from wsi_idc.grading.fields import WEIGHTS, FoundFields, GradingField, Segmentation, Wish, find_fields
 from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label
 from wsi_idc.regions.interpolate import fine_grid
-from wsi_idc.runs.folder import read_summary
 from wsi_idc.runs.manifest import Manifest
-from wsi_idc.runs.summary import RESEARCH_USE
-from wsi_idc.slides.address import SlideAddress
+from wsi_idc.runs.results.folder import read_summary
+from wsi_idc.runs.results.summary import RESEARCH_USE
+from wsi_idc.slides.paths.address import SlideAddress
 from wsi_idc.slides.slide import Slide
 
 # 40x in um per pixel. Scanners call 0.2 to 0.27 so; such slides, and coarser ones, are cropped as they are.

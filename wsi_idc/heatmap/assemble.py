@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from wsi_idc.base.grid import Block
 from wsi_idc.base.raster import cut
 from wsi_idc.base.threads import in_parallel
-from wsi_idc.grid import Block
 from wsi_idc.heatmap.encode import Encoder
 from wsi_idc.heatmap.overlap import merge, under
 from wsi_idc.heatmap.store import HeatmapSpec, HeatmapStore, heatmap_chunks

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from wsi_idc.base.grid import Block, Grid
 from wsi_idc.errors import SlideError
-from wsi_idc.grid import Block, Grid
 from wsi_idc.heatmap.features import KeptFeatures
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.inference.symmetry import symmetry

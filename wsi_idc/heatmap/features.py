@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from wsi_idc.base.files import replacing
+from wsi_idc.base.grid import Block
 from wsi_idc.base.raster import cut
-from wsi_idc.grid import Block
 
 
 @dataclass(frozen=True, slots=True)

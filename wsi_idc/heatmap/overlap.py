@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from wsi_idc.grid import Block, Grid
+from wsi_idc.base.grid import Block, Grid
 
 
 def shifted(grid: Grid, stride: int) -> list[Grid]:

@@ -14,8 +14,8 @@ import numpy as np
 import zarr
 from zarr.storage import MemoryStore
 
+from wsi_idc.base.grid import Block, Grid
 from wsi_idc.errors import DataError
-from wsi_idc.grid import Block, Grid
 
 # Pixels a side: files of 256 kB, and for all but the largest slides a single one.
 _CHUNK, _LABEL_CHUNK = 256, 512

@@ -14,8 +14,8 @@ import dask
 import dask.threaded
 import numpy as np
 
+from wsi_idc.base.grid import Block
 from wsi_idc.base.progress import Progress
-from wsi_idc.grid import Block
 from wsi_idc.heatmap.assemble import Finisher, Lattice
 from wsi_idc.heatmap.encode import Chunk, Encoded, Encoder
 from wsi_idc.heatmap.store import HeatmapSpec, HeatmapStore

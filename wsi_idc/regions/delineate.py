@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsi_idc.grid import Grid
+from wsi_idc.base.grid import Grid
 from wsi_idc.regions.interpolate import fine_grid, fitted, make_field, per_side
 from wsi_idc.regions.outlining import Outlining
 from wsi_idc.regions.regions import Band, Region, find_bands, find_regions

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import distance_transform_edt, zoom
 
-from wsi_idc.grid import Grid
+from wsi_idc.base.grid import Grid
 
 # Pixels of a field come near to this side, and are never coarser than a patch.
 FINE_UM = 22.0

@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import binary_dilation, find_objects, label
 from shapely import MultiPolygon, Polygon
 
+from wsi_idc.base.grid import Grid
 from wsi_idc.base.polygons import area_of, polygons_of
-from wsi_idc.grid import Grid
 from wsi_idc.regions.interpolate import Field
 from wsi_idc.regions.outlining import Outlining
 

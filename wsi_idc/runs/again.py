@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wsi_idc.annotations.qupath import to_geojson
+from wsi_idc.annotations.formats.qupath import to_geojson
 from wsi_idc.base.files import new_folder
 from wsi_idc.base.setting import recorded, settings_of, takes_settings
 from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label, read_provenance

@@ -15,12 +15,12 @@ from wsi_idc.base.setting import takes_settings
 from wsi_idc.errors import HeldError, LostError, ModelError, OutputError, SlideError, WsiIdcError
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.models.registry import find_model
-from wsi_idc.runs.executor import Executor, Here, Limits, Listener
+from wsi_idc.runs.executors.executor import Executor, Here, Limits, Listener
+from wsi_idc.runs.executors.processes import Processes
 from wsi_idc.runs.manifest import NUMBERS, Manifest
 from wsi_idc.runs.overwriting import Overwriting
-from wsi_idc.runs.processes import Processes
 from wsi_idc.runs.settings import SegmentResult, Settings
-from wsi_idc.slides.find import output_names
+from wsi_idc.slides.paths.find import output_names
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -84,7 +84,7 @@ def _compute(tasks: list[_Task], job: _Segmenting, limits: Limits, client: Clien
     alone = len(tasks) == 1
     executor: Executor = Processes(limits)
     if client and not alone:
-        from wsi_idc.runs.cluster_tasks import Cluster
+        from wsi_idc.runs.executors.cluster_tasks import Cluster
 
         executor = Cluster(client, limits)
         tasks = [(slide.absolute(), folder.absolute(), kept) for slide, folder, kept in tasks]

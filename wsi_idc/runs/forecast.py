@@ -13,9 +13,9 @@ from wsi_idc.errors import WsiIdcError
 from wsi_idc.inference.choose import choose_engine, measure
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.runs.batch import as_slide_error, shared_out, slide_names
-from wsi_idc.runs.executor import Limits, Listener
+from wsi_idc.runs.executors.executor import Limits, Listener
+from wsi_idc.runs.executors.processes import Processes
 from wsi_idc.runs.manifest import Manifest
-from wsi_idc.runs.processes import Processes
 from wsi_idc.runs.run import Plan, Runner
 from wsi_idc.runs.settings import Settings
 from wsi_idc.slides.slide import READ_SIDE

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wsi_idc.models.package import ModelPackage
-from wsi_idc.runs.folder import replacing
+from wsi_idc.runs.results.folder import replacing
 from wsi_idc.runs.settings import Settings
 
 

@@ -15,9 +15,9 @@ from wsi_idc.inference.choose import choose_engine, make_engine
 from wsi_idc.inference.engines import Engine
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import ModelPackage
-from wsi_idc.runs.executor import Listener
-from wsi_idc.runs.folder import holding, previous_run, unfinished, writing_to
-from wsi_idc.runs.identity import identify
+from wsi_idc.runs.executors.executor import Listener
+from wsi_idc.runs.results.folder import holding, previous_run, unfinished, writing_to
+from wsi_idc.runs.results.identity import identify
 from wsi_idc.runs.settings import SegmentResult, Settings
 from wsi_idc.runs.steps import compute, compute_nothing, find, give_back_of, look, outline, write
 from wsi_idc.runs.work import Work
@@ -110,7 +110,7 @@ class Runner:
         """Return what encodes chunks: threads of this process, or the workers of a cluster."""
         if self.client is None:
             return in_threads(self.settings.n_threads)
-        from wsi_idc.runs.cluster import Elsewhere, in_cluster
+        from wsi_idc.runs.executors.cluster import Elsewhere, in_cluster
 
         there = Elsewhere(
             identity=json.dumps(work.identity, sort_keys=True),

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from wsi_idc.annotations.qupath import to_geojson
+from wsi_idc.annotations.formats.qupath import to_geojson
+from wsi_idc.base.grid import Grid
 from wsi_idc.base.progress import Progress
 from wsi_idc.errors import SlideError
-from wsi_idc.grid import Grid
 from wsi_idc.heatmap.encode import copy_of, open_encoder
 from wsi_idc.heatmap.overlap import cells, shifted
 from wsi_idc.heatmap.store import HeatmapStore
@@ -20,12 +20,12 @@ from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.regions.delineate import delineate, fine_tissue, without_patches
 from wsi_idc.regions.interpolate import fine_grid
-from wsi_idc.runs.familiar import familiarity
 from wsi_idc.runs.memory import give_back
-from wsi_idc.runs.overview import draw_overview
-from wsi_idc.runs.report import write_report
+from wsi_idc.runs.results.familiar import familiarity
+from wsi_idc.runs.results.overview import draw_overview
+from wsi_idc.runs.results.report import write_report
+from wsi_idc.runs.results.summary import summarise, timings
 from wsi_idc.runs.settings import Settings
-from wsi_idc.runs.summary import summarise, timings
 from wsi_idc.runs.work import Work
 from wsi_idc.slides.slide import Slide
 from wsi_idc.tissue.glass import SparseSlide, find_glass

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from wsi_idc.grid import Grid
+from wsi_idc.base.grid import Grid
 from wsi_idc.heatmap.store import HeatmapSpec, HeatmapStore
 from wsi_idc.heatmap.stream import StreamReport
 from wsi_idc.inference.familiar import Familiarity

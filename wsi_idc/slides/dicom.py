@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.pyramid import Shape, downsample_of
-from wsi_idc.slides.tiff_pages import LARGEST_TILE
+from wsi_idc.slides.tiff.pages import LARGEST_TILE
 
 _MAGIC = b"DICM"
 _PREAMBLE = 128

@@ -9,14 +9,14 @@ from typing import Any
 
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.dicom import check_tiles, is_dicom, level_downsamples
-from wsi_idc.slides.images import StoredImage, choose, ome_images, plain_images, role, warnings_of
-from wsi_idc.slides.jpeg_tiles import open_jpeg_tiles
-from wsi_idc.slides.ome import read_ome
 from wsi_idc.slides.openslide_reader import OpenSlideReader
 from wsi_idc.slides.reader import Reader
-from wsi_idc.slides.scn import scn_images
-from wsi_idc.slides.tiff_pages import Page, Place, check_table, is_tiff, read_pages, walk
-from wsi_idc.slides.tiff_reader import TiffReader
+from wsi_idc.slides.tiff.images import StoredImage, choose, ome_images, plain_images, role, warnings_of
+from wsi_idc.slides.tiff.jpeg_tiles import open_jpeg_tiles
+from wsi_idc.slides.tiff.ome import read_ome
+from wsi_idc.slides.tiff.pages import Page, Place, check_table, is_tiff, read_pages, walk
+from wsi_idc.slides.tiff.reader import TiffReader
+from wsi_idc.slides.tiff.scn import scn_images
 
 # Vendors whose levels OpenSlide takes from any tiled page; of others it knows what is a level.
 _PLAIN = ("aperio", "generic-tiff")

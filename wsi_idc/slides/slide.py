@@ -15,16 +15,16 @@ import numpy as np
 
 from wsi_idc.base.raster import average
 from wsi_idc.errors import ScaleError, SlideError
-from wsi_idc.slides.address import SlideAddress, given_name
 from wsi_idc.slides.colour import Correction, correction_of, profile_name
-from wsi_idc.slides.find import dicom_series
 from wsi_idc.slides.open import describe_images, open_file
+from wsi_idc.slides.paths.address import SlideAddress, given_name
+from wsi_idc.slides.paths.find import dicom_series
 from wsi_idc.slides.reader import Reader
 from wsi_idc.slides.scale import PLAUSIBLE_MPP, claim_mpp, contradictions, find_claim, number
 
 if TYPE_CHECKING:
     from wsi_idc.models.package import ModelPackage
-    from wsi_idc.slides.jpeg_tiles import JpegTileReader
+    from wsi_idc.slides.tiff.jpeg_tiles import JpegTileReader
 
 # A level serves where it is at least twice as fine as asked, but for what vendors round. Its own pixels, and what its
 # codec did to them, then hardly show: of one section written with other levels and as JPEG 70 to 95 the area of IDC
@@ -133,7 +133,7 @@ class Slide:
     @property
     def jpeg_tiles(self) -> JpegTileReader | None:
         """The reader of the slide's JPEG tiles, or None."""
-        from wsi_idc.slides.jpeg_tiles import JpegTileReader
+        from wsi_idc.slides.tiff.jpeg_tiles import JpegTileReader
 
         return self._reader if isinstance(self._reader, JpegTileReader) else None
 

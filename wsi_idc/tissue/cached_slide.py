@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from wsi_idc.base.files import replacing
+from wsi_idc.base.grid import Grid
 from wsi_idc.base.raster import cut
 from wsi_idc.errors import SlideError
-from wsi_idc.grid import Grid
 from wsi_idc.slides.slide import Slide
 from wsi_idc.tissue.glass import CELL_UM, SparseSlide
 

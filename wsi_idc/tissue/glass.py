@@ -9,8 +9,8 @@ import numpy as np
 from wsi_idc.base.optical_density import optical_density
 from wsi_idc.base.threads import in_parallel
 from wsi_idc.errors import SlideError
-from wsi_idc.slides.jpeg_tiles import JpegTileReader
 from wsi_idc.slides.slide import Slide
+from wsi_idc.slides.tiff.jpeg_tiles import JpegTileReader
 from wsi_idc.tissue.light import glass_colour
 from wsi_idc.tissue.stained import WEAK_DENSITY
 from wsi_idc.tissue.tissue import READ_UM

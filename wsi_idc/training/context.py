@@ -15,9 +15,9 @@ from wsi_idc.data.store import PatchArray
 from wsi_idc.inference.predictor import slide_sums
 from wsi_idc.inference.symmetry import symmetry
 from wsi_idc.models.architectures import context_mean, context_network
-from wsi_idc.training.augment import StainChange, change_stain
+from wsi_idc.training.augmentation.augment import StainChange, change_stain
+from wsi_idc.training.augmentation.formation import Formation
 from wsi_idc.training.config import ContextConfig, TrainConfig
-from wsi_idc.training.formation import Formation
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ import numpy as np
 
 from wsi_idc.data.store import PatchArray
 from wsi_idc.inference.familiar import LEAST_PATCHES, Familiar, sample, traits
-from wsi_idc.training.augment import StainChange, change_stain
+from wsi_idc.training.augmentation.augment import StainChange, change_stain
+from wsi_idc.training.augmentation.formation import Formation
 from wsi_idc.training.config import TrainConfig
-from wsi_idc.training.formation import Formation
 
 # How often each slide is formed anew to know what sharpness and colours training has seen.
 _FORMS = 3

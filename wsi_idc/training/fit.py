@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from wsi_idc.base.files import replacing
 from wsi_idc.data.store import PatchArray
 from wsi_idc.errors import DataError, DivergedError
-from wsi_idc.training.batches import Batches, TrainingSet
+from wsi_idc.training.augmentation.batches import Batches, TrainingSet
 from wsi_idc.training.config import LossConfig, OptimizerConfig, TrainConfig
 from wsi_idc.training.schedule import best_epoch, learning_rate, stops
 

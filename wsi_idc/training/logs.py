@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from tensorboard.summary import Writer
 
-from wsi_idc.base.figures import draw_panels
 from wsi_idc.base.files import replacing
+from wsi_idc.base.pages.figures import draw_panels
 
 Record = dict[str, float]
 

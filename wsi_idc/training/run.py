@@ -25,13 +25,13 @@ from wsi_idc.evaluation.metrics import write_json
 from wsi_idc.inference.engines import load_keras
 from wsi_idc.models.architectures import build, context_halo, feature_encoder
 from wsi_idc.models.registry import find_model
-from wsi_idc.training.batches import TrainingSet
+from wsi_idc.training.augmentation.batches import TrainingSet
+from wsi_idc.training.augmentation.formation import reform
 from wsi_idc.training.calibrate import calibrate, check_validation, cross_validated_metrics
 from wsi_idc.training.config import DataConfig, TrainConfig
 from wsi_idc.training.context import context_logits, encode_sections, fit_context, fit_new_context, lone_logits
 from wsi_idc.training.familiar import familiar_slides
 from wsi_idc.training.fit import OnBatch, Record, fit, predict_logits
-from wsi_idc.training.formation import reform
 from wsi_idc.training.logs import draw_history, write_events, write_log
 
 # In how many other forms the validation patches are seen to fit temperature and threshold.

@@ -16,8 +16,8 @@ import tomli_w
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
-from wsi_idc.base.figures import draw_panels
 from wsi_idc.base.files import locked, replacing
+from wsi_idc.base.pages.figures import draw_panels
 from wsi_idc.base.toml import read_toml_file
 from wsi_idc.errors import DataError, DivergedError, OutputError, WsiIdcError
 from wsi_idc.training.config import TrainConfig, override

@@ -1,0 +1,47 @@
+"""Whether outlines and slide belong together: a run knows the content of its slide by a fingerprint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsi_idc.errors import DataError, SlideError
+from wsi_idc.runs.results.folder import OUTPUTS, read_summary
+from wsi_idc.slides.paths.find import dicom_series
+from wsi_idc.slides.slide import Slide
+
+
+def run_of(outlines: Path) -> Path | None:
+    """Return the folder of the run that outlines are, or are the regions of; None for any other file."""
+    folder = outlines.parent if outlines.name == "regions.geojson" else outlines
+    return folder if (folder / OUTPUTS[-1]).is_file() else None
+
+
+def check_slide(outlines: Path, slide: Slide) -> None:
+    """Raise SlideError where outlines are those of a run on another slide than `slide`.
+
+    Outlines that are no run, and runs that state no fingerprint, say nothing of their slide.
+    """
+    run = run_of(outlines)
+    if run is None:
+        return
+    try:
+        stated = read_summary(run)["identity"].get("slide_fingerprint")
+    except (DataError, AttributeError):
+        return
+    if stated and stated not in (slide.fingerprint, *_others(slide.path)):
+        raise SlideError(
+            f"{slide.path}: is not the slide that {run} was made from; give that one, or outlines of its own"
+        )
+
+
+def _others(path: Path) -> list[str]:
+    """Return the fingerprints that the same DICOM slide has when it is given as its folder, or as a file of it."""
+    if path.is_dir():
+        names = [files[0] for files in dicom_series(path)]
+    else:
+        names = [path.parent] if path.suffix.lower() == ".dcm" and len(dicom_series(path.parent)) == 1 else []
+    found = []
+    for name in names:
+        with Slide(name, 1.0) as other:
+            found.append(other.fingerprint)
+    return found

@@ -1,0 +1,1 @@
+"""Which files are slides: a file, a folder, a list, the scans of one file."""

@@ -1,0 +1,153 @@
+"""Find the slides that files, folders and patterns name, and name their output folders."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from wsi_idc.errors import DataError
+from wsi_idc.slides.dicom import group_by_series, is_dicom_slide
+from wsi_idc.slides.paths.address import SlideAddress
+
+# What OpenSlide and tifffile read.
+SUFFIXES = frozenset(
+    {".svs", ".tif", ".tiff", ".qptiff", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".svslide", ".bif", ".czi"}
+    | {".dcm", ".dicom"}
+)
+_DICOM = (".dcm", ".dicom")
+# Names without a suffix, or with one of digits, as that of a DICOM file named by its UID.
+_WITHOUT_SUFFIX = re.compile(r"(\.\d+)?")
+# Which files are slides, as `wsi-idc info FOLDER` says it.
+RULE = (
+    f"slides are files that end in {' '.join(sorted(SUFFIXES))}, in capitals or not, and those without a suffix that "
+    "are DICOM slides by content, of which all of one series are one slide; passed over are names that begin with a "
+    "dot (._* of macOS too), DICOM files of other kinds, DICOMDIR, the data folder of an MRXS slide, and results of "
+    "this tool"
+)
+
+
+def find_slides(inputs: Iterable[str | Path], recursive: bool = False) -> list[Path]:
+    """List the slides that files, folders and glob patterns name, each once, in order of the inputs and of name.
+
+    A folder gives the slides in it, as `RULE` says, and its subfolders of DICOM files; with `recursive`, those of all
+    its subfolders. A folder that cannot be looked into counts as a slide, which then fails by itself. Files given by
+    name are taken as slides whatever their suffix. Raises DataError for an input without any.
+    """
+    in_folder = _in_tree if recursive else _in_folder
+    found: dict[tuple[str, int | None], SlideAddress] = {}
+    for given in inputs:
+        address = SlideAddress.of(given)
+        text = str(address.file)
+        if glob.has_magic(text) and not Path(text).exists():
+            # Not Path.glob: a pattern may be absolute.
+            matches = [Path(p) for p in sorted(glob.glob(text))]  # noqa: PTH207
+            slides = [s for p in matches for s in (in_folder(p) if p.is_dir() else [p] if _is_slide_file(p) else [])]
+        else:
+            slides = in_folder(Path(text)) if Path(text).is_dir() else [Path(text)]
+        if not slides:
+            raise DataError(f"{text}: no slides there; {RULE}")
+        for slide in slides:
+            one = replace(address, file=slide)
+            before = found.setdefault((os.path.realpath(slide), one.series), one)
+            if (before.mpp, before.name) == (None, None):
+                # What a list says of a slide counts, wherever else it is named.
+                found[os.path.realpath(slide), one.series] = replace(one, file=before.file)
+    return [address.path for address in found.values()]
+
+
+def _is_slide_file(path: Path) -> bool:
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    suffix = path.suffix.lower()
+    return suffix in SUFFIXES - set(_DICOM) or _is_dicom_file(path)
+
+
+def _is_dicom_file(path: Path) -> bool:
+    """Say whether a file is an image of a DICOM slide by its name, or without a suffix by its content."""
+    if path.name.startswith(".") or path.name.upper() == "DICOMDIR" or not path.is_file():
+        return False
+    if path.suffix.lower() in _DICOM:
+        # One that cannot be read is named as failed, later.
+        return is_dicom_slide(path) is not False
+    return bool(_WITHOUT_SUFFIX.fullmatch(path.suffix)) and bool(is_dicom_slide(path))
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    if any(_is_dicom_file(p) for p in _entries(folder) or ()):
+        return _directly_in(folder)
+    below = [p for p in _entries(folder) or () if p.is_dir() and not p.name.startswith(".")]
+    closed = [p for p in below if _entries(p) is None]
+    series = [s for p in below if p not in closed and dicom_series(p) for s in _directly_in(p)]
+    return sorted([*_directly_in(folder), *series, *closed])
+
+
+def _in_tree(folder: Path) -> list[Path]:
+    return sorted(slide for place in _subfolders(folder, set()) for slide in _directly_in(place))
+
+
+def _subfolders(folder: Path, seen: set[str]) -> Iterator[Path]:
+    """Give a folder and those below it that may hold slides, each once: links may lead in a circle."""
+    if (real := os.path.realpath(folder)) in seen:
+        return
+    seen.add(real)
+    yield folder
+    for below in (p for p in _entries(folder) or () if p.is_dir() and not p.name.startswith(".")):
+        companion = any(below.with_name(below.name + end).exists() for end in (".mrxs", ".MRXS"))
+        if not companion and not (below / "heatmap.zarr").exists():
+            yield from _subfolders(below, seen)
+
+
+def _directly_in(folder: Path) -> list[Path]:
+    entries = _entries(folder)
+    if entries is None:
+        return [folder]
+    files = [p for p in entries if _is_slide_file(p)]
+    if dicom := [p for p in files if _is_dicom_file(p)]:
+        series = group_by_series(dicom)
+        others = [p for p in files if p not in dicom]
+        # A folder that is one DICOM slide goes by the folder's name; else each series by that of its first file.
+        return [folder] if len(series) == 1 and not others else sorted([*others, *(s[0] for s in series)])
+    return files
+
+
+def _entries(folder: Path) -> list[Path] | None:
+    """Return what lies in a folder, in order of name; None where it cannot be looked into."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return None
+
+
+def dicom_series(folder: Path) -> list[list[Path]]:
+    """Group the DICOM files of a folder by series, in order of name; a file without a series stands alone."""
+    return group_by_series(p for p in _entries(folder) or () if _is_dicom_file(p))
+
+
+def output_names(slides: Sequence[Path], held: Mapping[str, str] | None = None) -> list[str]:
+    """Name the output folder of each slide: its stem; where two share it, the stem and a hash of the path.
+
+    `held` has the names that slides were given before, by real path, as manifest.csv keeps them: those slides keep
+    them, and no other slide gets them, so that a slide finds its results again whatever else is run with it. Without
+    (the manifest is gone) a slide may get another name than before, and is then computed again.
+    """
+    # A name that two slides were given is the first one's.
+    given = reversed(list((held or {}).items()))
+    held = {name: slide for slide, name in given if name and Path(name).name == name}
+    kept = {slide: name for name, slide in held.items()}
+    stems = [SlideAddress.of(s).stem for s in slides]
+    taken = Counter([*stems, "manifest.csv"])
+    real = [os.path.realpath(s) for s in slides]
+    return [
+        kept[path]
+        if path in kept
+        else stem
+        if taken[stem] == 1 and stem not in held
+        else f"{stem}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
+        for path, stem in zip(real, stems, strict=True)
+    ]

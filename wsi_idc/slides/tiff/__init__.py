@@ -1,0 +1,1 @@
+"""Slides that are TIFF, where OpenSlide declines them or is slow."""

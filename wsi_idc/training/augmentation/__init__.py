@@ -1,0 +1,1 @@
+"""What a network is shown in training: patches, changed, in batches."""
