@@ -46,7 +46,9 @@ def test_every_module_is_named_in_the_architecture():
     rows = dict(re.findall(r"^\| `(\w+)/` (\|.*)$", text, re.MULTILINE))
     missing = []
     for folder in [p for p in (ROOT / "wsi_idc").iterdir() if p.is_dir()] + [ROOT / "models"]:
-        names = {p.stem if p.stem != "__init__" else p.parent.name for p in folder.rglob("*.py")} - {folder.name}
+        names = {p.stem if p.stem != "__init__" else f"{p.parent.name}/" for p in folder.rglob("*.py")} - {
+            f"{folder.name}/"
+        }
         missing += [f"{folder.name}/{name}" for name in sorted(names) if f"`{name}`" not in rows[folder.name]]
     assert missing == []
 
