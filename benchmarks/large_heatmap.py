@@ -28,7 +28,7 @@ from wsi_idc.regions.delineate import delineate
 from wsi_idc.regions.interpolate import fine_grid, per_side
 from wsi_idc.regions.outlining import Outlining
 from wsi_idc.regions.regions import Region
-from wsi_idc.runs.results.overview import draw_overview
+from wsi_idc.runs.results.overview import Pictured, draw_overview
 
 READING = "read through Dask"
 
@@ -53,11 +53,13 @@ def turn(folder: Path, heatmap: np.ndarray, tissue: np.ndarray, grid: Grid) -> t
     labels = {"idc": found.numbers, "tissue": tissue.astype(np.uint8)}
     store = folder / "heatmap.zarr"
     facts = {"grid": asdict(grid)}
+    none = np.zeros(heatmap.shape, bool)
+    run = Pictured("noise", thumbnail, heatmap, none, tissue, grid, found.regions, found.slivers, 0.5, 0.5)
     work: dict[str, Callable[[], object]] = {
         "outline and measure": lambda: delineate(heatmap, grid, tissue, Outlining(0.5)),
         "heatmap": lambda: write_heatmap(store, heatmap, grid, labels, fine_grid(grid), facts),
         "GeoJSON": lambda: (folder / "regions.geojson").write_text(to_geojson(found.regions)),
-        "overview": lambda: draw_overview(folder / "overview.png", "noise", thumbnail, heatmap, grid, found.regions),
+        "overview": lambda: draw_overview(folder / "overview.png", run),
         READING: lambda: dask.array.from_zarr(str(store / "0")).compute(),
     }
     return {name: seconds(job) for name, job in work.items()}, found.regions

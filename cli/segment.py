@@ -180,6 +180,8 @@ def print_outcome(slide: Path, outcome: SegmentResult | WsiIdcError) -> None:
     s = outcome.summary
     share = "" if s["idc_share"] is None else f" ({s['idc_share']:.0%})"
     foci = "1 focus" if s["foci"] == 1 else f"{s['foci']} foci"
+    if s["slivers"]:
+        foci += f" (and {s['slivers']} below {s['parameters']['min_area_mm2']:.2g} mm2)"
     click.echo(
         f"{slide.name}: IDC {s['idc_mm2']:.2f} mm2 of {s['tissue_mm2']:.2f} mm2 tissue{share}, {foci}, "
         f"largest {s['largest_extent_mm']:.2f} mm -> {outcome.folder}{' (as before)' if outcome.reused else ''}"

@@ -38,6 +38,11 @@ class ModelPackage:
     sha256: str
     familiar: dict[str, str] | None = None
 
+    @property
+    def patch_mm2(self) -> float:
+        """Area of a patch in mm2."""
+        return (self.patch_size * self.mpp) ** 2 / 1e6
+
     def formats(self) -> set[str]:
         """Return the weight formats ("keras", "onnx") that every network of the package has."""
         return set.intersection(*(set(network) for network in self.networks.values()))

@@ -114,7 +114,7 @@ def test_regions_of_a_run_are_read_and_written_byte_by_byte(tmp_path_factory, he
     rows, cols = heatmap.shape
     grid = Grid((int(cols * 200 / mpp), int(rows * 200 / mpp)), (mpp, mpp), 50, 4.0)
     field = make_field(heatmap, grid, np.ones(fine_grid(grid).shape, bool))
-    regions, _ = find_regions(field, Outlining(0.5), key="slide and model")
+    regions, *_ = find_regions(field, Outlining(0.5), key="slide and model")
     path = tmp_path_factory.getbasetemp() / "regions.geojson"
     path.write_text(to_geojson(regions), encoding="utf-8")
     before = path.read_bytes()

@@ -13,7 +13,7 @@ from wsi_idc.base.grid import Grid
 from wsi_idc.comparison.pairs import find_pairs
 from wsi_idc.comparison.report import compare_slides
 from wsi_idc.errors import DataError, OutputError
-from wsi_idc.runs.results.overview import draw_overview
+from wsi_idc.runs.results.overview import Pictured, draw_overview
 
 from helpers import box
 
@@ -160,7 +160,7 @@ def test_the_picture_without_a_run(tmp_path):
     # 1240 pixels are 1.1 mm; the panel lies at (24, 64) and begins 50 um before the outlines.
     at = {um: image[64 + round((um[1] + 50) * 1240 / 1100), 24 + round((um[0] + 50) * 1240 / 1100)] for um in _PLACES}
     for place, colour in _PLACES.items():
-        expected = np.array(colour) * 0.75 + 255 * 0.25 if colour else [255] * 3
+        expected = np.array(colour) * 0.4 + 255 * 0.6 if colour else [255] * 3
         assert np.abs(at[place] - expected).max() <= 2, place
 
 
@@ -185,7 +185,10 @@ def test_the_picture_of_a_run_lies_on_its_overview(tmp_path):
     grid = Grid(size, mpp, 50, 4.0)
     regions = [box(1000, 500, 1500, 750)]
     run = write_run(tmp_path / "run", regions, size, mpp)
-    draw_overview(run / "overview.png", "run", thumbnail, heatmap, grid, regions)
+    pictured = Pictured(
+        "run", thumbnail, heatmap, np.zeros((20, 40), bool), np.ones((20, 40), bool), grid, [], [], 0.5, 0.5
+    )
+    draw_overview(run / "overview.png", pictured)
     truth = write_annotations(tmp_path / "t.geojson", [box(1000, 500, 1500, 750)])
     compare_slides(run, truth, tmp_path / "out")
     image = np.asarray(Image.open(tmp_path / "out" / "compare-run.png"))
@@ -195,7 +198,12 @@ def test_the_picture_of_a_run_lies_on_its_overview(tmp_path):
     # The black part of the thumbnail, in twentieths of the height and fortieths of the width.
     assert (rows.min() / 620, (rows.max() + 1) / 620) == pytest.approx((0.2, 0.4), abs=0.01)
     assert (cols.min() / 1240, (cols.max() + 1) / 1240) == pytest.approx((0.1, 0.3), abs=0.01)
-    assert np.abs(panel[390, 775] - (np.array(BOTH) * 0.75 + 255 * 0.25)).max() <= 2
+    assert np.abs(panel[390, 775] - (np.array(BOTH) * 0.4 + 255 * 0.6)).max() <= 2
+    # A picture with another layout, of another version: on it areas would lie beside what they outline.
+    Image.new("RGB", (1398, 1400)).save(run / "overview.png")
+    compare_slides(run, truth, tmp_path / "other")
+    corner = np.asarray(Image.open(tmp_path / "other" / "compare-run.png"))[70, 30]
+    assert corner.tolist() == [255] * 3
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from wsi_idc.base.grid import Grid
 from wsi_idc.regions.delineate import fine_tissue, without_patches
 from wsi_idc.regions.interpolate import fine_grid, make_field, per_side
 from wsi_idc.regions.outlining import Outlining
-from wsi_idc.regions.regions import find_bands, find_regions, largest_diameter
+from wsi_idc.regions.regions import find_bands, find_regions, largest_diameter, measure_slide
 
 heatmaps = arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=10), elements=st.floats(0, 1, width=32))
 # Two regions of the same area.
@@ -31,7 +31,9 @@ def field_of(heatmap, grid=None):
 def outline(heatmap, threshold=0.5, **options):
     key = options.pop("key", "")
     heatmap = np.asarray(heatmap, np.float32)
-    return find_regions(field_of(heatmap), Outlining(threshold, **options), per_side(grid_over(heatmap)), key)
+    outlining = Outlining(threshold, **options)
+    regions, _, numbers = find_regions(field_of(heatmap), outlining, per_side(grid_over(heatmap)), key)
+    return regions, numbers
 
 
 @settings(deadline=None)
@@ -81,7 +83,7 @@ def test_painted_shapes_keep_their_area_and_topology(kind, radius, x, y):
 def test_outlines_are_valid_whole_pixels_at_any_scale(heatmap, threshold, mpp, ratio, smooth):
     grid = grid_over(heatmap, (mpp, mpp * ratio))
     field = field_of(heatmap, grid)
-    regions, numbers = find_regions(field, Outlining(threshold, smooth_um=smooth), per_side(grid))
+    regions, _, numbers = find_regions(field, Outlining(threshold, smooth_um=smooth), per_side(grid))
     assert numbers.max(initial=0) == len(regions)
     assert ((numbers > 0) <= (field.values >= threshold)).all()
     for number, region in enumerate(regions, 1):
@@ -142,7 +144,7 @@ def test_edges_of_the_slide_and_of_tissue():
     grid = grid_over(heatmap)
     tissue = np.ones(fine_grid(grid).shape, bool)
     tissue[:, 8 * 9 :] = False  # glass from the ninth patch on
-    regions, _ = find_regions(make_field(heatmap, grid, tissue), Outlining(0.5), per_side(grid))
+    regions, *_ = find_regions(make_field(heatmap, grid, tissue), Outlining(0.5), per_side(grid))
     by_place = sorted(regions, key=lambda r: r.centroid_um)
     assert [r.touches_slide_edge for r in by_place] == [True, False]
     assert [r.touches_tissue_edge for r in by_place] == [False, True]
@@ -154,7 +156,7 @@ def test_where_nothing_could_be_read_nothing_is_outlined():
     heatmap[1, 2] = np.nan
     grid = grid_over(heatmap)
     tissue = without_patches(fine_tissue(np.ones((100, 100), bool), 8.0, grid), grid, np.isnan(heatmap))
-    (region,), _ = find_regions(make_field(heatmap, grid, tissue), Outlining(0.5), per_side(grid))
+    (region,), *_ = find_regions(make_field(heatmap, grid, tissue), Outlining(0.5), per_side(grid))
     assert not region.geometry.contains(shapely.Point(125, 75))
     assert len(region.geometry.interiors) == 1
 
@@ -164,7 +166,7 @@ def test_the_rim_of_tissue_goes_with_the_nearest_patch():
     grid = grid_over(heatmap)
     tissue = np.ones(fine_grid(grid).shape, bool)
     tissue[:, 22:] = False
-    (region,), _ = find_regions(make_field(heatmap, grid, tissue), Outlining(0.5), per_side(grid))
+    (region,), *_ = find_regions(make_field(heatmap, grid, tissue), Outlining(0.5), per_side(grid))
     assert region.geometry.bounds[2] == pytest.approx(22 * 50 / 9, abs=4)
     assert region.patches == 2
 
@@ -190,6 +192,27 @@ def test_small_holes_are_filled_with_what_is_in_them_and_small_regions_left_out(
     assert numbers.max() == 1 and numbers[5 * 9 + 4, 14 * 9 + 4] == 0
 
 
+def test_slivers_are_no_foci_and_kept_apart():
+    """A patch alone, of 0.04 mm2, is cut by the slope to its neighbours; gaps are between foci only."""
+    heatmap = np.zeros((12, 16))
+    heatmap[1:4, 1:4] = heatmap[1:4, 12:15] = 0.9
+    heatmap[2, 8] = 0.9
+    grid = grid_over(heatmap)
+    split = lambda area: find_regions(field_of(heatmap), Outlining(0.5, min_area_mm2=area), per_side(grid))  # noqa: E731
+    regions, slivers, numbers = split(0.04)
+    assert ([r.patches for r in regions], [r.patches for r in slivers]) == ([9, 9], [1])
+    assert 0 < slivers[0].area_mm2 < 0.04 and slivers[0].nearest_mm is None
+    assert numbers.max() == 2 and numbers[2 * 9 + 4, 8 * 9 + 4] == 0
+    assert regions[0].nearest_mm > 1.5
+    measured = measure_slide(regions, slivers, 10.0)
+    assert (measured["foci"], measured["slivers"]) == (2, 1)
+    assert measured["idc_mm2"] == pytest.approx(sum(r.area_mm2 for r in regions), abs=1e-4)
+    assert measured["slivers_mm2"] == pytest.approx(slivers[0].area_mm2, abs=1e-4)
+    for area in (None, 0.0, slivers[0].area_mm2):
+        regions, slivers, _ = split(area)
+        assert (len(regions), slivers) == (3, []) and regions[0].nearest_mm < 1
+
+
 @settings(max_examples=60, deadline=None)
 @given(heatmaps, st.floats(1, 100))
 def test_smoothing_stays_within_its_tolerance(heatmap, smooth):
@@ -207,7 +230,7 @@ def test_smoothing_stays_within_its_tolerance(heatmap, smooth):
 def test_bands_share_out_what_is_above_the_lowest(heatmap):
     field = field_of(heatmap)
     bands = find_bands(field, (0.3, 0.5, 0.7), 0)
-    regions, _ = find_regions(field, Outlining(0.3, smooth_um=0))
+    regions, *_ = find_regions(field, Outlining(0.3, smooth_um=0))
     assert all(b.geometry.is_valid and b.area_mm2 > 0 for b in bands)
     total = sum(r.area_mm2 for r in regions)
     # Each border between two bands is rounded to whole pixels on both sides.
@@ -226,7 +249,7 @@ def test_ids_depend_on_outline_and_key_only():
 
 def test_the_last_patches_are_clipped_to_the_slide():
     grid = Grid((120, 70), (4.0, 4.0), 50, 4.0)
-    (region,), _ = find_regions(field_of(np.full((2, 3), 0.9), grid), Outlining(0.5), per_side(grid))
+    (region,), *_ = find_regions(field_of(np.full((2, 3), 0.9), grid), Outlining(0.5), per_side(grid))
     assert region.geometry.bounds == (0, 0, 120, 70)
 
 

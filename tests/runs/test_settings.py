@@ -104,6 +104,7 @@ def test_the_record_has_the_values_of_the_model_where_nothing_was_said():
         }.items()
     )
     assert recorded["bands"] == [0.2, 0.6]
+    assert Settings().parameters(package)["min_area_mm2"] == 0.04, "a patch of 50 px at 4 um"
     assert not {"overwrite", "threads", "chunk"} & set(recorded)
     with pytest.raises(SettingsError, match=r"low = 0\.5: is above the threshold; give at most the threshold, 0\.4"):
         Settings(low=0.5).parameters(package)

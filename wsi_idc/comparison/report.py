@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import shapely
 from PIL import Image, ImageDraw, ImageFont
-from shapely import MultiPolygon
 
 from wsi_idc.annotations.annotation import ROI_CLASSES
 from wsi_idc.base.bootstrap import as_json
 from wsi_idc.base.files import new_folder, replacing
-from wsi_idc.base.pages.sheet import GAP, INK, LONGEST_ABOVE, TITLE, Panel, TwoPanels, draw_scale_bar
+from wsi_idc.base.pages.colours import BOTH, ONLY_FOUND, ONLY_TRUTH
+from wsi_idc.base.pages.sheet import GAP, INK, LONGEST_ALONE, TITLE, Panel, draw_scale_bar
+from wsi_idc.base.pages.strokes import filled, outlines, stroke
 from wsi_idc.comparison.agreement import (
     FOUND_SHARE,
     STEP_UM,
@@ -27,9 +28,10 @@ from wsi_idc.comparison.agreement import (
 from wsi_idc.comparison.pairs import ComparedSlide, compare_pair, find_pairs
 from wsi_idc.errors import DataError
 from wsi_idc.runs.results.folder import read_summary
+from wsi_idc.runs.results.overview import read_plain
 
-# "High contrast" of Paul Tol's colour schemes: told apart by the colour-blind, and in grey.
-_BOTH, _ONLY_FOUND, _ONLY_TRUTH = (0, 68, 136), (221, 170, 51), (187, 85, 102)
+# How much of a picture areas cover, and how pale what lies below them is at its darkest.
+_FILL, _PALE = 0.4, 60
 # With fewer patients to draw, the percentiles of a bootstrap lie well inside the interval that they stand for.
 _FEW = 10
 CONVENTIONS = {
@@ -138,19 +140,23 @@ def draw_agreement(path: Path, slide: ComparedSlide) -> None:
         extent = np.array([right - left, bottom - top])
         corner, extent = np.array([left, top]) - 0.05 * extent.max(), extent + 0.1 * extent.max()
     width_mm, height_mm = (extent * scale).tolist()
-    layout = Panel.of(width_mm, height_mm, LONGEST_ABOVE)
+    layout = Panel.of(width_mm, height_mm, LONGEST_ALONE)
     size = layout.size
     panel = background[0].resize(size) if background else Image.new("RGB", size, "white")
-    to_panel = 2 * layout.per_mm * scale
+    to_panel = layout.per_mm * scale
     legend = (
-        ("both", areas.both, _BOTH),
-        ("only found", areas.only_found, _ONLY_FOUND),
-        ("only in truth", areas.only_truth, _ONLY_TRUTH),
+        ("both", areas.both, BOTH),
+        ("only found", areas.only_found, ONLY_FOUND),
+        ("only in truth", areas.only_truth, ONLY_TRUTH),
     )
     for _, area, colour in legend:
-        panel.paste(colour, (0, 0), _filled(area, size, corner, to_panel).point(lambda v: v * 3 // 4))
+        parts = list(shapely.transform(area, lambda xy: xy - corner).geoms)
+        panel.paste(colour, (0, 0), filled(parts, to_panel, size).point(lambda v: int(v * _FILL)))
+        # What lies below is seen through the fill: its border says where it ends.
+        stroke(panel, outlines(parts, to_panel, size, width=1), colour)
     if areas.roi is not None:
-        panel.paste(INK, (0, 0), _outlined(areas.roi, size, corner, to_panel))
+        roi = shapely.transform(areas.roi, lambda xy: xy - corner)
+        stroke(panel, outlines([roi], to_panel, size), INK)
     sheet = Image.new("RGB", (max(size[0], 760) + 2 * GAP, TITLE + size[1] + 40), "white")
     draw = ImageDraw.Draw(sheet)
     dice = slide.agreement.numbers()["dice"]
@@ -171,36 +177,9 @@ def draw_agreement(path: Path, slide: ComparedSlide) -> None:
 
 
 def _background(run: Path | None) -> tuple[Image.Image, tuple[int, int]] | None:
-    """Cut the first panel out of a run's overview, pale grey, with the size of the slide in pixels; None without one.
-
-    The panel has the outlines of the run's regions in it.
-    """
-    if run is None or not (run / "overview.png").is_file():
+    """Return the picture of the slide in a run's overview, paler, with its size in level-0 pixels; None without one."""
+    plain = read_plain(run) if run else None
+    if run is None or plain is None:
         return None
     facts = read_summary(run)["slide"]
-    layout = TwoPanels.of(facts["width"] * facts["mpp"]["x"] / 1000, facts["height"] * facts["mpp"]["y"] / 1000)
-    try:
-        with Image.open(run / "overview.png") as sheet:
-            panel = sheet.convert("L").crop(layout.box(0))
-    except OSError as error:
-        raise DataError(f"{run}: its overview.png cannot be read; segment the slide again") from error
-    return panel.point(lambda v: 110 + v * 145 // 255).convert("RGB"), (facts["width"], facts["height"])
-
-
-def _filled(area: MultiPolygon, size: tuple[int, int], corner: np.ndarray, scale: np.ndarray) -> Image.Image:
-    """Draw the area as a mask, at twice the size and then reduced: Pillow's polygons have hard edges."""
-    mask = Image.new("L", (2 * size[0], 2 * size[1]))
-    draw = ImageDraw.Draw(mask)
-    # From the largest down, since a part may lie in the hole of another.
-    for part in sorted(area.geoms, key=lambda p: -shapely.Polygon(p.exterior).area):
-        for ring, value in [(part.exterior, 255), *((hole, 0) for hole in part.interiors)]:
-            draw.polygon(((shapely.get_coordinates(ring) - corner) * scale).ravel().tolist(), value)
-    return mask.reduce(2)
-
-
-def _outlined(area: MultiPolygon, size: tuple[int, int], corner: np.ndarray, scale: np.ndarray) -> Image.Image:
-    mask = Image.new("L", (2 * size[0], 2 * size[1]))
-    draw = ImageDraw.Draw(mask)
-    for ring in shapely.get_rings(shapely.get_parts(area)):
-        draw.line(((shapely.get_coordinates(ring) - corner) * scale).ravel().tolist(), 255, width=5, joint="curve")
-    return mask.reduce(2)
+    return plain.point(lambda v: _PALE + v * (255 - _PALE) // 255), (facts["width"], facts["height"])

@@ -18,6 +18,10 @@ from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.formats.qupath import IDC_CLASS, collection, feature
 from wsi_idc.annotations.read import read_annotations
 from wsi_idc.base.files import new_folder
+from wsi_idc.base.pages.colours import FIELD, IDC, INVASIVE_EDGE
+from wsi_idc.base.pages.sheet import Panel, draw_scale_bar
+from wsi_idc.base.pages.strokes import number as number_areas
+from wsi_idc.base.pages.strokes import outlines, stroke
 from wsi_idc.base.polygons import polygons_of
 from wsi_idc.errors import OutputError, SlideError
 from wsi_idc.grading.fields import WEIGHTS, FoundFields, GradingField, Segmentation, Wish, find_fields
@@ -25,6 +29,7 @@ from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label
 from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.runs.manifest import Manifest
 from wsi_idc.runs.results.folder import read_summary
+from wsi_idc.runs.results.overview import read_plain
 from wsi_idc.runs.results.summary import RESEARCH_USE
 from wsi_idc.slides.paths.address import SlideAddress
 from wsi_idc.slides.slide import Slide
@@ -33,14 +38,13 @@ from wsi_idc.slides.slide import Slide
 FORTY = 0.25
 _FINEST = 0.2
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://wsi-idc/fields")
-_FIELD, _EDGE, _IDC = (0, 90, 200), (255, 150, 0), (200, 0, 0)
 _INK, _PAPER = (30, 30, 30), (225, 225, 230)
 _COLUMNS = (
     "rank", "x", "y", "width", "height", "area_mm2", "score", "tumour", "nuclei", "edge", "tumour_share",
     "nuclear_share", "crop_mpp", "file",
 )  # fmt: skip
 # Sides in pixels of a thumbnail and, the longest, of the map; space between them and for words.
-_THUMB, _MAP, _GAP, _TITLE, _CAPTION = 240, 700, 16, 56, 40
+_THUMB, _MAP, _GAP, _TITLE, _CAPTION, _BAR = 240, 700, 16, 56, 40, 24
 _PER_ROW = 5
 
 
@@ -67,7 +71,7 @@ def write_fields(run: Path, output: Path, wish: Wish, slide: Path | None = None)
         (place / "fields.geojson").write_text(
             fields_geojson(chosen, json.dumps(summary["identity"], sort_keys=True)), encoding="utf-8"
         )
-        _draw_sheet(place / "contact-sheet.png", opened.name, found, chosen, thumbnails)
+        _draw_sheet(place / "contact-sheet.png", opened, _plain(run, found), found, chosen, thumbnails)
         return chosen, _notes(opened, summary, chosen, wish)
 
 
@@ -109,9 +113,9 @@ def _annotations(chosen: FoundFields) -> Iterator[Annotation]:
             "Nuclear share": field.nuclear_share,
             "Area mm2": round(field.area_mm2, 6),
         }
-        yield Annotation(_box(field), "Field", f"Field {rank}", _FIELD, locked=True, measurements=values)
+        yield Annotation(_box(field), "Field", f"Field {rank}", FIELD, locked=True, measurements=values)
     if not chosen.edge.is_empty:
-        yield Annotation(chosen.edge, "Invasive edge", "Invasive edge", _EDGE, locked=True)
+        yield Annotation(chosen.edge, "Invasive edge", "Invasive edge", INVASIVE_EDGE, locked=True)
 
 
 def _box(field: GradingField) -> shapely.Polygon:
@@ -183,20 +187,32 @@ def _notes(slide: Slide, summary: dict[str, Any], chosen: FoundFields, wish: Wis
     return notes
 
 
-def _draw_sheet(path: Path, name: str, found: Segmentation, chosen: FoundFields, thumbnails: list[Image.Image]) -> None:
+def _draw_sheet(
+    path: Path, slide: Slide, plain: Image.Image, found: Segmentation, chosen: FoundFields, thumbs: list[Image.Image]
+) -> None:
     """Draw the slide as a map with the places of the fields, and the fields from the best on with their scores."""
-    plan = _draw_map(found, chosen)
-    rows = -(-len(thumbnails) // _PER_ROW)
+    plan, per_mm = _draw_map(plain, found, chosen), plain.width / (found.grid.slide_size[0] * slide.mpp.x / 1000)
+    rows = -(-len(thumbs) // _PER_ROW)
     width = max(_GAP + _PER_ROW * (_THUMB + _GAP), plan.width + 2 * _GAP)
-    top = _TITLE + plan.height + _GAP
-    image = Image.new("RGB", (width, top + rows * (_THUMB + _CAPTION) + _GAP + _CAPTION), "white")
+    top = _TITLE + plan.height + 2 * _CAPTION + _GAP
+    image = Image.new("RGB", (width, top + rows * (_THUMB + _CAPTION + _BAR) + _GAP + _CAPTION), "white")
     draw = ImageDraw.Draw(image)
-    draw.text((_GAP, 16), name, _INK, ImageFont.load_default(17))
+    draw.text((_GAP, 16), slide.name, _INK, ImageFont.load_default(17))
     image.paste(plan, (_GAP, _TITLE))
-    for number, (thumbnail, field) in enumerate(zip(thumbnails, chosen.fields, strict=True)):
+    y = _TITLE + plan.height + 10
+    draw_scale_bar(draw, _GAP, y, Panel(plan.width / per_mm, plan.size, per_mm))
+    left = float(_GAP)
+    for name, colour in (("field, by rank", FIELD), ("IDC", IDC), ("invasive edge", INVASIVE_EDGE)):
+        draw.line((left, y + 36, left + 26, y + 36), colour, width=3)
+        draw.text((left + 32, y + 27), name, _INK, ImageFont.load_default(14))
+        left += 60 + draw.textlength(name, ImageFont.load_default(14))
+    for number, (thumbnail, field) in enumerate(zip(thumbs, chosen.fields, strict=True)):
         x = _GAP + number % _PER_ROW * (_THUMB + _GAP)
-        y = top + number // _PER_ROW * (_THUMB + _CAPTION)
+        y = top + number // _PER_ROW * (_THUMB + _CAPTION + _BAR)
         image.paste(thumbnail, (x, y))
+        side_mm = field.width * slide.mpp.x / 1000
+        draw_scale_bar(draw, x, y + _THUMB + 6, Panel(side_mm, thumbnail.size, _THUMB / side_mm))
+        y += _BAR
         draw.text((x, y + _THUMB + 2), f"{number + 1}: score {field.score:.3f}", _INK, ImageFont.load_default(14))
         parts = f"tumour {field.tumour:.2f}, nuclei {field.nuclei:.2f}, edge {field.edge:.2f}"
         draw.text((x, y + _THUMB + 19), parts, _INK, ImageFont.load_default(12))
@@ -205,11 +221,23 @@ def _draw_sheet(path: Path, name: str, found: Segmentation, chosen: FoundFields,
     image.save(path, compress_level=1)
 
 
-def _draw_map(found: Segmentation, chosen: FoundFields) -> Image.Image:
-    """Draw tissue in grey, the outlines of IDC and of the invasive edge, and the numbered fields.
+def _draw_map(plain: Image.Image, found: Segmentation, chosen: FoundFields) -> Image.Image:
+    """Draw the outlines of IDC and of the invasive edge, and the numbered fields, over a picture of the slide."""
+    image = plain.copy()
+    scale = np.array(image.size) / np.array(found.grid.slide_size)
+    boxes = [_box(field) for field in chosen.fields]
+    for areas, colour in (([found.idc], IDC), ([chosen.edge], INVASIVE_EDGE), (boxes, FIELD)):
+        stroke(image, outlines(areas, scale, image.size), colour)
+    number_areas(image, boxes, scale, FIELD)
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, 0, image.width - 1, image.height - 1), outline=_INK)
+    return image
 
-    From the heatmap, not the slide: one without levels would have to be read whole.
-    """
+
+def _plain(run: Path, found: Segmentation) -> Image.Image:
+    """Return the slide as the run has it in a picture, else its tissue in grey: the slide may have to be read whole."""
+    if (plain := read_plain(run)) is not None:
+        return plain
     grid = found.grid
     per_pixel = _MAP / max(grid.slide_size)
     size = max(1, round(grid.slide_size[0] * per_pixel)), max(1, round(grid.slide_size[1] * per_pixel))
@@ -217,15 +245,4 @@ def _draw_map(found: Segmentation, chosen: FoundFields) -> Image.Image:
     # The last squares of the grid may reach beyond the slide.
     steps = fine_grid(grid).step
     right, bottom = (min(s / d, n) for s, d, n in zip(grid.slide_size, steps, tissue.shape[1::-1], strict=True))
-    image = Image.fromarray(tissue).resize(size, Image.Resampling.BOX, box=(0.0, 0.0, right, bottom))
-    draw = ImageDraw.Draw(image)
-    for area, colour in ((found.idc, _IDC), (chosen.edge, _EDGE)):
-        for ring in shapely.get_rings(shapely.get_parts(area)):
-            draw.line((shapely.get_coordinates(ring) * per_pixel).ravel().tolist(), colour, width=2)
-    for rank, field in enumerate(chosen.fields, 1):
-        corners = shapely.get_coordinates(_box(field)) * per_pixel
-        draw.line(corners.ravel().tolist(), _FIELD, width=2)
-        middle = corners[:4].mean(0)
-        draw.text((middle[0], middle[1]), str(rank), _FIELD, ImageFont.load_default(14), anchor="mm")
-    draw.rectangle((0, 0, size[0] - 1, size[1] - 1), outline=_INK)
-    return image
+    return Image.fromarray(tissue).resize(size, Image.Resampling.BOX, box=(0.0, 0.0, right, bottom))

@@ -14,9 +14,13 @@ from wsi_idc.regions.regions import Band, Region, find_bands, find_regions
 
 @dataclass(frozen=True, slots=True)
 class Delineation:
-    """The regions and bands of a heatmap; `numbers` (h, w) uint32 has the number of the region, from 1, or 0."""
+    """The regions and bands of a heatmap; `numbers` (h, w) uint32 has the number of the region, from 1, or 0.
+
+    `slivers` are regions too small to count as foci: they are none of the regions, and in no number of them.
+    """
 
     regions: list[Region]
+    slivers: list[Region]
     bands: list[Band]
     numbers: np.ndarray
 
@@ -33,9 +37,9 @@ def delineate(
     `key` enters the ids. Raises SettingsError where the threshold is left to a model.
     """
     field = make_field(heatmap, grid, tissue)
-    regions, numbers = find_regions(field, outlining, per_side(grid), key)
+    regions, slivers, numbers = find_regions(field, outlining, per_side(grid), key)
     bands = find_bands(field, outlining.bands, outlining.smooth_um, key) if outlining.bands else []
-    return Delineation(regions, bands, numbers)
+    return Delineation(regions, slivers, bands, numbers)
 
 
 def fine_tissue(mask: np.ndarray, mask_um: float, grid: Grid) -> np.ndarray:

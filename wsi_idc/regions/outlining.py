@@ -14,7 +14,8 @@ class Outlining:
 
     A region is where the probability reaches `low`, if somewhere in it it reaches `threshold` (hysteresis). Outlines
     are simplified by Douglas and Peucker's algorithm, keeping their topology. A `threshold` of None is left to the
-    model, and has to be filled in before regions are made.
+    model, and has to be filled in before regions are made; so is a `min_area_mm2` of None, without which every region
+    is a focus.
     """
 
     threshold: float | None = setting(
@@ -36,7 +37,15 @@ class Outlining:
         open_high=True,
         without="the threshold",
     )
-    min_area_mm2: float = setting(0.0, "Smallest region in mm2.", unit="mm2", low=0, option="--min-area")
+    min_area_mm2: float | None = setting(
+        None,
+        "Smallest focus in mm2; smaller regions, slivers, are listed apart.",
+        unit="mm2",
+        low=0,
+        option="--min-area",
+        without="one patch of the model",
+        of_model="patch_mm2",
+    )
     min_hole_mm2: float = setting(
         0.0, "Smallest hole in mm2; smaller ones are filled.", unit="mm2", low=0, option="--min-hole"
     )

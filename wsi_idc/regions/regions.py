@@ -64,13 +64,14 @@ class Band:
 
 def find_regions(
     field: Field, outlining: Outlining, per_side: int = 1, key: str = ""
-) -> tuple[list[Region], np.ndarray]:
+) -> tuple[list[Region], list[Region], np.ndarray]:
     """Outline where the probability of a field is high enough.
 
     `per_side` pixels of the field lie along the side of a patch. `key` enters the ids, which are the same for the same
     key and outline.
 
-    Returns the regions from the largest down, and (h, w) uint32 with the number of the region (from 1) or 0.
+    Returns the regions from the largest down, those that are smaller than the smallest focus (slivers) likewise, and
+    (h, w) uint32 with the number of the region (from 1) or 0.
     """
     found: list[Polygon | MultiPolygon] = []
     for outline in _traced(field, outlining.level, 2.0):
@@ -92,15 +93,18 @@ def find_regions(
         for geometry, at in zip(found, pixels, strict=True)
         if len(at) and field.values.ravel()[at].max() >= outlining.peak
     ]
-    gaps = _gaps([geometry for geometry, _ in kept], field)
+    smallest = outlining.min_area_mm2 or 0.0
+    count = sum(_mm2(geometry, field.grid) >= smallest for geometry, _ in kept)
+    # How far apart foci are does not depend on what is none.
+    gaps = [*_gaps([geometry for geometry, _ in kept[:count]], field), *[None] * (len(kept) - count)]
     edge = binary_dilation(~field.tissue, np.ones((3, 3), bool), border_value=0).ravel()
     regions = [
         _measured(geometry, at, gap, field, edge, per_side, key) for (geometry, at), gap in zip(kept, gaps, strict=True)
     ]
     final = np.zeros(field.values.size, np.uint32)
-    for number, (_, at) in enumerate(kept, 1):
+    for number, (_, at) in enumerate(kept[:count], 1):
         final[at] = number
-    return regions, final.reshape(field.values.shape)
+    return regions[:count], regions[count:], final.reshape(field.values.shape)
 
 
 def find_bands(field: Field, edges: Sequence[float], smooth_um: float, key: str = "") -> list[Band]:
@@ -165,7 +169,7 @@ def _pixels(tiles: slice) -> slice:
 
 
 def _finished(outline: Polygon, field: Field, outlining: Outlining) -> Polygon | MultiPolygon | None:
-    """Fill small holes, simplify, and round to whole level-0 pixels within the slide; None for what is too small."""
+    """Fill small holes, simplify, and round to whole level-0 pixels within the slide; None for what is nothing then."""
     grid = field.grid
     pixel_mm2 = grid.patch_mm2
     if outlining.min_hole_mm2:
@@ -177,9 +181,7 @@ def _finished(outline: Polygon, field: Field, outlining: Outlining) -> Polygon |
     simple = shapely.intersection(shapely.make_valid(simple), shapely.box(0, 0, *grid.slide_size))
     # Rounds and repairs in one go: the result is valid on the grid of whole pixels.
     whole = area_of(shapely.set_precision(simple, 1.0))
-    if whole.is_empty or _mm2(whole, grid) < outlining.min_area_mm2:
-        return None
-    return shapely.normalize(whole)
+    return None if whole.is_empty else shapely.normalize(whole)
 
 
 def _mm2(geometry: Polygon | MultiPolygon, grid: Grid) -> float:
@@ -260,8 +262,8 @@ def largest_diameter(geometry: shapely.Geometry) -> float:
     return float(np.sqrt(((corners[:, None] - corners[None]) ** 2).sum(-1)).max())
 
 
-def measure_slide(regions: Sequence[Region], tissue_mm2: float) -> dict[str, Any]:
-    """Measure the regions of a slide together; areas in mm2, lengths in mm.
+def measure_slide(regions: Sequence[Region], slivers: Sequence[Region], tissue_mm2: float) -> dict[str, Any]:
+    """Measure the regions of a slide together; areas in mm2, lengths in mm. Slivers are counted apart.
 
     `idc_share` is null without tissue, `uncertain_share` (see `regions.UNCERTAIN`) without regions, `nearest_foci_mm`,
     the smallest gap between two of them, with fewer than two.
@@ -274,6 +276,8 @@ def measure_slide(regions: Sequence[Region], tissue_mm2: float) -> dict[str, Any
         "idc_mm2": round(idc, 4),
         "idc_share": round(min(1.0, idc / tissue_mm2), 4) if tissue_mm2 else None,
         "foci": len(regions),
+        "slivers": len(slivers),
+        "slivers_mm2": round(sum(r.area_mm2 for r in slivers), 4),
         "largest_extent_mm": round(max((r.largest_diameter_mm for r in regions), default=0.0), 4),
         "nearest_foci_mm": round(min(gaps), 4) if gaps else None,
         "uncertain_share": round(uncertain / idc, 4) if idc else None,

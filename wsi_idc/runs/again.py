@@ -29,7 +29,7 @@ def delineate_again(heatmap: Path, output: Path, **settings: Any) -> Delineation
     probabilities, grid, tissue = read_heatmap(heatmap)[0], read_grid(heatmap), read_label(heatmap, "tissue") > 0
     key = provenance["slide_fingerprint"] + provenance["model_sha256"]
     found = delineate(probabilities, grid, tissue, outlining, key)
-    numbers = measure_slide(found.regions, float(tissue.sum()) * fine_grid(grid).patch_mm2)
+    numbers = measure_slide(found.regions, found.slivers, float(tissue.sum()) * fine_grid(grid).patch_mm2)
     facts = numbers | {"heatmap": heatmap.name, "outlining": recorded(outlining), "bands": list(outlining.bands)}
     with new_folder(output) as place:
         (place / "regions.geojson").write_text(to_geojson(found.regions, found.bands), encoding="utf-8")

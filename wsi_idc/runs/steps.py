@@ -22,7 +22,8 @@ from wsi_idc.regions.delineate import delineate, fine_tissue, without_patches
 from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.runs.memory import give_back
 from wsi_idc.runs.results.familiar import familiarity
-from wsi_idc.runs.results.overview import draw_overview
+from wsi_idc.runs.results.overview import Pictured, draw_overview
+from wsi_idc.runs.results.picture import picture
 from wsi_idc.runs.results.report import write_report
 from wsi_idc.runs.results.summary import summarise, timings
 from wsi_idc.runs.settings import Settings
@@ -102,10 +103,9 @@ def write(work: Work, out: Path) -> dict[str, Any]:
     found = work.found
     (out / "regions.geojson").write_text(to_geojson(found.regions, found.bands), encoding="utf-8")
     give_back_of(work)
-    picture = out / "overview.png"
-    draw_overview(picture, work.slide.name, work.tissue.thumbnail, work.probabilities, work.grid, found.regions)
+    draw_overview(out / "overview.png", pictured(work))
     summary = summarise(work)
-    write_report(out / "report.html", summary, picture, found.regions)
+    write_report(out / "report.html", summary, out / "overview.png", found.regions)
     work.ended("write")
     summary["timings"] = timings(work.times, work.report)
     work.heatmap.move(out / "heatmap.zarr")
@@ -114,6 +114,23 @@ def write(work: Work, out: Path) -> dict[str, Any]:
     unnamed.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     unnamed.replace(out / "summary.json")
     return summary
+
+
+def pictured(work: Work) -> Pictured:
+    """Return what pictures show of a run that has been outlined."""
+    found, settings = work.found, work.settings
+    return Pictured(
+        title=work.slide.name,
+        pixels=picture(work.slide, copy_of(work.slide, work.unfinished), work.tissue.thumbnail),
+        heatmap=work.probabilities,
+        failed=work.wanted & ~np.isfinite(work.probabilities),
+        tissue=work.tissue_fine,
+        grid=work.grid,
+        regions=found.regions,
+        slivers=found.slivers,
+        level=settings.level,
+        threshold=settings.peak,
+    )
 
 
 def give_back_of(work: Work) -> None:

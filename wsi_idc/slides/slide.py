@@ -26,16 +26,15 @@ if TYPE_CHECKING:
     from wsi_idc.models.package import ModelPackage
     from wsi_idc.slides.tiff.jpeg_tiles import JpegTileReader
 
-# A level serves where it is at least twice as fine as asked, but for what vendors round. Its own pixels, and what its
-# codec did to them, then hardly show: of one section written with other levels and as JPEG 70 to 95 the area of IDC
-# came out up to 17 % larger where the coarsest level was taken that fits, and so at most 4 % larger
-# (docs/experiments.md).
+# A level serves where it is at least twice as fine as asked, but for what vendors round: its own pixels and codec then
+# hardly show. Of one section with other levels and as JPEG 70 to 95 the area of IDC came out up to 17 % larger with the
+# coarsest level that fits, and so at most 4 % (docs/experiments.md).
 LEVEL_MARGIN = 1.98
 # A virtual level serves where a pixel asked for spans this many of its pixels a side, for at the borders of a pixel it
 # tells no more than their mean. On tissue of CMU-1-Small-Region.svs the idc-context model, at 4 um/px, gave
 # probabilities at most 0.018 off where that was 8 (a 40x slide decoded at 1/2), 0.04 where 4 and 0.28 where 2. With
-# 7.5 slides of up to 0.266 um/px count as 40x. A level of means serves wherever borders
-# of pixels lie on borders of its own: it moved probabilities by at most 0.002 (`idc-patch`: 0.015).
+# 7.5 slides of up to 0.266 um/px count as 40x. A level of means serves wherever borders of pixels lie on borders of its
+# own: it moved probabilities by at most 0.002 (`idc-patch`: 0.015).
 VIRTUAL_MARGIN = 7.5
 # Level pixels decoded at once, a side: bounds the memory of a read whatever the downsample.
 READ_SIDE = 2048
@@ -150,6 +149,10 @@ class Slide:
         ]
         return max(fits)[1] if fits else 0
 
+    def level_downsample(self, mpp: float) -> float:
+        """Return the downsample of the level that is read for `mpp` um/px."""
+        return self._reader.levels[self.best_level(mpp)].downsample
+
     def _level_at(self, x: float, y: float, mpp: float) -> int:
         """Return the level for a rectangle from (x, y): coarser than `best_level` where a level of means is aligned."""
         best = self.best_level(mpp)
@@ -165,9 +168,8 @@ class Slide:
     def read(self, x: float, y: float, width: int, height: int, mpp: float) -> np.ndarray:
         """Read a rectangle at any scale: (height, width, 3) uint8 RGB with pixels of `mpp` um.
 
-        (x, y) is its top-left corner in level-0 pixels, maybe fractional. Each pixel is the average of what it covers
-        of the best level, by area and exact at fractional downsamples; outside the slide is background. Raises
-        SlideError where the file cannot be decoded.
+        (x, y) is its top-left corner in level-0 pixels, maybe fractional. Each pixel is the average, exact by area, of
+        what it covers of the best level; outside the slide is background. Raises SlideError where it cannot be decoded.
         """
         level = self._level_at(x, y, mpp)
         downsample = self._reader.levels[level].downsample

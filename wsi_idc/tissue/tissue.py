@@ -25,7 +25,7 @@ READ_UM = MASK_UM / 2
 # Pixels of the mask a side that are read at once; see `copied.SIDE`.
 _BLOCK = 200
 # Pixels a side that a picture of the slide may have at most.
-_LARGEST = 1500
+_LARGEST = 2000
 _SMALLEST_MM2 = 0.02
 # Focus is judged in windows of 320 um, which blocks are whole numbers of: detail between 4 and 8 um over detail between
 # 8 and 16 um. Measured on eight sections, in windows of 256 um, 99 % of sharp ones are above 0.68; blurred by 4 um

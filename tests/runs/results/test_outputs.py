@@ -9,7 +9,7 @@ from wsi_idc.runs.batch import segment
 from wsi_idc.runs.manifest import COLUMNS
 from wsi_idc.runs.results.outputs import NAMES, faults, page, schema
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

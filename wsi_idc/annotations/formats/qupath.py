@@ -9,10 +9,11 @@ import geojson
 import shapely
 from shapely import MultiPolygon, Polygon
 
+from wsi_idc.base.pages.colours import IDC
 from wsi_idc.regions.regions import Band, Region
 
-# A class that is new to QuPath takes its colour from the file; red, as QuPath's own "Tumor".
-IDC_CLASS = {"name": "IDC", "color": [200, 0, 0]}
+# A class that is new to QuPath takes its colour from the file.
+IDC_CLASS = {"name": "IDC", "color": list(IDC)}
 
 
 def to_geojson(regions: Sequence[Region], bands: Sequence[Band] = ()) -> str:

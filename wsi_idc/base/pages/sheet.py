@@ -8,11 +8,13 @@ import numpy as np
 from PIL import ImageDraw, ImageFont
 
 INK = (30, 30, 30)
-# Pixels between and around panels, above the first one, and for what is right of or below them.
+# Pixels between and around panels, above the first one, and for what is below them.
 GAP, TITLE = 24, 64
-_BAR, _SCALE = 110, 40
-# Longest sides of a panel in pixels: beside the other one, and above it.
-LONGEST_BESIDE, LONGEST_ABOVE = 740, 1240
+_SCALE = 40
+# Longest sides of a panel in pixels: of three in a row, of two, and alone.
+LONGEST_IN_ROW, LONGEST_OF_TWO, LONGEST_ALONE = 860, 900, 1240
+# Width and height of a legend.
+LEGEND = (560, 190)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,44 +34,46 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
-class TwoPanels:
-    """A sheet with two panels alike: one above the other where the area is wide, else side by side."""
+class ThreePanels:
+    """A sheet with three panels alike: in a row where the area is tall, else two above one, with room for a legend."""
 
     panel: Panel
-    above: bool
+    row: bool
 
     @classmethod
-    def of(cls, width_mm: float, height_mm: float) -> TwoPanels:
-        """Lay out two panels of an area."""
-        above = width_mm > 1.2 * height_mm
-        return cls(Panel.of(width_mm, height_mm, LONGEST_ABOVE if above else LONGEST_BESIDE), above)
+    def of(cls, width_mm: float, height_mm: float) -> ThreePanels:
+        """Lay out three panels of an area."""
+        row = width_mm < 0.8 * height_mm
+        return cls(Panel.of(width_mm, height_mm, LONGEST_IN_ROW if row else LONGEST_OF_TWO), row)
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the sheet in pixels."""
         across, down = self._steps
-        return (
-            (across + _BAR + GAP, TITLE + 2 * down) if self.above else (2 * across + _BAR + GAP, TITLE + max(down, 160))
-        )
+        if self.row:
+            return GAP + 3 * across, TITLE + down + LEGEND[1]
+        return GAP + 2 * across, TITLE + down + max(down, LEGEND[1])
 
     @property
-    def bar(self) -> tuple[int, int]:
-        """Where a colour bar begins, right of the panels: (left, top)."""
-        return self.size[0] - _BAR, TITLE
+    def legend(self) -> tuple[int, int]:
+        """Where the legend begins, `LEGEND` wide and high: (left, top)."""
+        return (GAP, TITLE + self._steps[1]) if self.row else self.corner(3)
 
     def corner(self, number: int) -> tuple[int, int]:
-        """Return where panel 0 or 1 begins: (left, top)."""
+        """Return where panel 0, 1 or 2 begins: (left, top)."""
         across, down = self._steps
-        return (GAP, TITLE + number * down) if self.above else (GAP + number * across, TITLE)
+        column, line = (number, 0) if self.row else (number % 2, number // 2)
+        return GAP + column * across, TITLE + line * down
 
     def box(self, number: int) -> tuple[int, int, int, int]:
-        """Return where panel 0 or 1 lies: (left, top, right, bottom), ends excluded."""
+        """Return where panel 0, 1 or 2 lies: (left, top, right, bottom), ends excluded."""
         left, top = self.corner(number)
         return left, top, left + self.panel.size[0], top + self.panel.size[1]
 
     @property
     def _steps(self) -> tuple[int, int]:
-        return max(self.panel.size[0], 200) + GAP, self.panel.size[1] + _SCALE + GAP
+        narrowest = 200 if self.row else LEGEND[0]
+        return max(self.panel.size[0], narrowest) + GAP, self.panel.size[1] + _SCALE + GAP
 
 
 def draw_scale_bar(draw: ImageDraw.ImageDraw, left: int, top: int, panel: Panel) -> None:

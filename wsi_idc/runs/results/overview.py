@@ -1,100 +1,237 @@
-"""What a person looks at first: overview.png, the slide with its regions and with its heat colours."""
+"""What a person looks at first: overview.png, the slide plain, with its regions, and with its probabilities."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import shapely
 from imagecodecs import PNG, png_encode
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from scipy.ndimage import distance_transform_edt
 
 from wsi_idc.base.grid import Grid
-from wsi_idc.base.pages.sheet import GAP, INK, TwoPanels, draw_scale_bar
+from wsi_idc.base.pages.colours import IDC, NOT_COMPUTED, heat_colours, heat_lines
+from wsi_idc.base.pages.sheet import GAP, INK, LEGEND, ThreePanels, draw_scale_bar
+from wsi_idc.base.pages.strokes import hatched, number, outlines, stroke
+from wsi_idc.errors import DataError
 from wsi_idc.regions.regions import Region
+from wsi_idc.runs.results.folder import read_summary
 
-_OUTLINE = (0, 160, 0)
-# Dark to bright, as eight steps of the colour map "inferno".
-_HEAT = (
-    (0, 0, 4), (33, 12, 74), (87, 16, 110), (138, 34, 106), (188, 55, 84), (228, 90, 49), (249, 142, 9), (249, 203, 53),
-    (252, 255, 164),
-)  # fmt: skip
+# Probabilities are drawn from at most so many a side: of more, a picture shows nothing.
+_MOST = 450
+# Regions that are numbered in a picture, and those that are listed beside it.
+_NUMBERED, _LISTED = 60, 12
+_HIGHEST = ImageFilter.MaxFilter(3)
 
 
-def draw_overview(
-    path: Path, title: str, thumbnail: np.ndarray, heatmap: np.ndarray, grid: Grid, regions: Sequence[Region]
-) -> None:
-    """Draw the slide with its regions, and with its heat colours, a colour bar and a scale bar, as a PNG.
+@dataclass(frozen=True, slots=True)
+class Pictured:
+    """A run as pictures show it.
 
-    `thumbnail` is the whole slide, (h, w, 3) uint8 RGB, at any scale.
+    `pixels` are the whole slide, (h, w, 3) uint8 RGB, at any scale. `heatmap` is (rows, cols), NaN for none, `failed`
+    bool likewise where patches could not be computed; `tissue` is (h, w) bool over the slide. Outlines run along the
+    probability `level`, and a region reaches `threshold` somewhere.
+    """
+
+    title: str
+    pixels: np.ndarray
+    heatmap: np.ndarray
+    failed: np.ndarray
+    tissue: np.ndarray
+    grid: Grid
+    regions: Sequence[Region]
+    slivers: Sequence[Region]
+    level: float
+    threshold: float
+
+    @property
+    def extent_mm(self) -> tuple[float, float]:
+        """Width and height of the slide in mm."""
+        (width, height), (x, y) = self.grid.slide_size, self.grid.slide_mpp
+        return width * x / 1000, height * y / 1000
+
+    def slide(self, size: tuple[int, int]) -> Image.Image:
+        """Return the slide as a picture of this size."""
+        # Many a pixel to one of the picture: the mean. Else it is enlarged.
+        return Image.fromarray(self.pixels).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+
+    def scale(self, size: tuple[int, int]) -> np.ndarray:
+        """Return what brings level-0 pixels to those of a picture of this size, (x, y)."""
+        return np.array(size) / np.array(self.grid.slide_size)
+
+
+def draw_overview(path: Path, run: Pictured) -> None:
+    """Draw a run as a PNG: H&E alone, with numbered regions, and with lines of equal probability; with a legend.
 
     Pillow draws: to load a library of charts takes as long as to segment a small section. The same run gives the same
     bytes.
     """
-    image = np.asarray(_drawn(title, thumbnail, heatmap, grid, regions))
+    image = np.asarray(_drawn(run))
     # One filter for all rows, and runs only: a third of the time of Pillow, which tries all filters, and as small.
     path.write_bytes(png_encode(image, level=1, strategy=PNG.STRATEGY.RLE, filter=PNG.FILTER.UP))
 
 
-def _drawn(
-    title: str, thumbnail: np.ndarray, heatmap: np.ndarray, grid: Grid, regions: Sequence[Region]
-) -> Image.Image:
-    width_mm, height_mm = (s * m / 1000 for s, m in zip(grid.slide_size, grid.slide_mpp, strict=True))
-    layout = TwoPanels.of(width_mm, height_mm)
-    size, per_mm = layout.panel.size, layout.panel.per_mm
-    # Many a pixel of the mask to one of the picture: the mean. Else it is enlarged.
-    slide = Image.fromarray(thumbnail).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    outlines = _outlines(regions, grid, per_mm, size)
-    panels = [slide, slide.copy()]
-    heat = _heat(heatmap, [round(n * grid.patch_um / 1000 * per_mm) for n in heatmap.shape[::-1]])
-    panels[1].paste(heat, (0, 0), heat)
-    for panel in panels:
-        panel.paste(_OUTLINE, (0, 0), outlines)
+def read_plain(run: Path) -> Image.Image | None:
+    """Return the slide alone, as overview.png in the folder of a run shows it.
+
+    None where there is no picture, or one of another version of this tool. Raises DataError where it cannot be read.
+    """
+    file, facts = run / "overview.png", read_summary(run)["slide"]
+    layout = ThreePanels.of(facts["width"] * facts["mpp"]["x"] / 1000, facts["height"] * facts["mpp"]["y"] / 1000)
+    if not file.is_file():
+        return None
+    try:
+        with Image.open(file) as sheet:
+            return sheet.convert("RGB").crop(layout.box(0)) if sheet.size == layout.size else None
+    except OSError as error:
+        raise DataError(f"{run}: its overview.png cannot be read; segment the slide again") from error
+
+
+def _drawn(run: Pictured) -> Image.Image:
+    layout = ThreePanels.of(*run.extent_mm)
+    size = layout.panel.size
+    plain = run.slide(size)
+    scale = run.scale(size)
+    regions, heat = plain.copy(), plain.copy()
+    lines = outlines([r.geometry for r in run.regions], scale, size)
+    if run.slivers:
+        stroke(regions, outlines([r.geometry for r in run.slivers], scale, size, width=1), IDC)
+    stroke(heat, *heat_layer(run, size), rim=(0, 0, 0))
+    failed = hatched(over(run.failed, run.grid, size))
+    for panel in (regions, heat):
+        stroke(panel, failed, NOT_COMPUTED)
+        stroke(panel, lines, IDC)
+    number(regions, [r.geometry for r in run.regions[:_NUMBERED]], scale, IDC)
     image = Image.new("RGB", layout.size, "white")
     draw = ImageDraw.Draw(image)
-    draw.text((GAP, 12), title, INK, ImageFont.load_default(17))
-    for number, (panel, name) in enumerate(zip(panels, ("Regions", "Probability of IDC"), strict=True)):
-        left, top, right, bottom = layout.box(number)
+    draw.text((GAP, 12), run.title, INK, ImageFont.load_default(17))
+    named = (("H&E", plain), ("Regions of IDC, by size", regions), ("Probability of IDC", heat))
+    for place, (name, panel) in enumerate(named):
+        left, top, right, bottom = layout.box(place)
         image.paste(panel, (left, top))
         draw.rectangle((left - 1, top - 1, right, bottom), outline=INK)
         draw.text((left, top - 22), name, INK, ImageFont.load_default(14))
         draw_scale_bar(draw, left, bottom + 10, layout.panel)
-    _colour_bar(image, draw, *layout.bar, max(100, min(size[1], 420)))
+    _legend(image, draw, layout, run)
     return image
 
 
-def _heat(heatmap: np.ndarray, size: Sequence[int]) -> Image.Image:
-    """Return the probabilities in colour, more opaque the higher; transparent where there are none."""
-    known = np.nan_to_num(heatmap)
-    alpha = np.where(np.isfinite(heatmap), 0.15 + 0.5 * known, 0)
-    pixels = np.dstack([_colours(known), np.rint(255 * alpha)]).astype(np.uint8)
-    return Image.fromarray(pixels).resize([max(1, s) for s in size], Image.Resampling.NEAREST)
+def heat_layer(run: Pictured, size: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
+    """Return lines of equal probability as a mask of this size, and their colours.
+
+    The line along `level` is the outline of regions and left to them.
+    """
+    levels = heat_lines(run.level)
+    mask, colours = Image.new("L", size), Image.new("RGB", size)
+    field = _field(run, (2 * size[0], 2 * size[1]))
+    above = field >= (levels[1] if len(levels) > 1 else 2.0)
+    rows, cols = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
+    if not len(rows):
+        return mask, colours
+    # Where there is something to draw, with a pixel or more of the mask around it.
+    top, left = (max(0, (found[0] - 2) // 2 * 2) for found in (rows, cols))
+    bottom, right = (min(n, (f[-1] + 4) // 2 * 2) for f, n in zip((rows, cols), field.shape, strict=True))
+    field = field[top:bottom, left:right]
+    passed = np.zeros(field.shape, np.uint8)
+    for level in levels[1:]:
+        passed += field >= level
+    lines = np.zeros(passed.shape, bool)
+    down, across = passed[1:] != passed[:-1], passed[:, 1:] != passed[:, :-1]
+    # A pixel to either side of where they change, and then two: reduced, a line is as wide as others.
+    for there, changed in ((lines[1:], down), (lines[:-1], down), (lines[:, 1:], across), (lines[:, :-1], across)):
+        there |= changed
+    corner = left // 2, top // 2
+    mask.paste(Image.fromarray(lines.astype(np.uint8) * 255).filter(_HIGHEST).reduce(2), corner)
+    # Of the colour of the side that is higher: the highest of the pixels around.
+    four = (passed[row::2, column::2] for row in (0, 1) for column in (0, 1))
+    inner = np.asarray(Image.fromarray(functools.reduce(np.maximum, four)).filter(_HIGHEST))
+    colours.paste(Image.fromarray(heat_colours(np.array(levels), run.level)[inner]), corner)
+    return mask, colours
 
 
-def _colours(probabilities: np.ndarray) -> np.ndarray:
-    """Return the colour of each probability, RGB, as a new last axis."""
-    steps = np.linspace(0, 1, len(_HEAT))
-    return np.rint(np.stack([np.interp(probabilities, steps, one) for one in zip(*_HEAT, strict=True)], -1))
+def over(patches: np.ndarray, grid: Grid, size: tuple[int, int]) -> Image.Image:
+    """Return patches, (rows, cols) bool, as a mask of a picture of the slide of this size."""
+    mask = Image.fromarray(patches.astype(np.uint8) * 255)
+    return mask.resize(size, Image.Resampling.NEAREST, box=_box(grid, mask.size))
 
 
-def _outlines(regions: Sequence[Region], grid: Grid, per_mm: float, size: tuple[int, int]) -> Image.Image:
-    """Draw the outlines of regions as a mask, at twice the size and then reduced: Pillow's lines have hard edges."""
-    mask = Image.new("L", (2 * size[0], 2 * size[1]))
-    draw = ImageDraw.Draw(mask)
-    scale = 2 * per_mm * np.array(grid.slide_mpp) / 1000
-    for region in regions:
-        for ring in shapely.get_rings(shapely.get_parts(region.geometry)):
-            draw.line((shapely.get_coordinates(ring) * scale).ravel().tolist(), 255, width=4, joint="curve")
-    return mask.reduce(2)
+def _box(grid: Grid, cells: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the part of a raster of `cells` over the grid that is slide: the last patches may reach beyond it."""
+    right, bottom = (min(s / d, n) for s, d, n in zip(grid.slide_size, grid.step, cells, strict=True))
+    return 0.0, 0.0, right, bottom
 
 
-def _colour_bar(image: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int, height: int) -> None:
-    """Draw the colours of the probabilities 0 to 1, from the bottom to the top."""
-    colours = _colours(np.linspace(1, 0, height)).astype(np.uint8)[:, None].repeat(22, 1)
-    image.paste(Image.fromarray(colours), (left, top))
-    draw.rectangle((left - 1, top - 1, left + 22, top + height), outline=INK)
-    for tenth in range(0, 11, 2):
-        y = top + round((1 - tenth / 10) * (height - 1))
-        draw.line((left + 22, y, left + 26, y), INK)
-        draw.text((left + 30, y), f"{tenth / 10:g}", INK, ImageFont.load_default(13), anchor="lm")
+def _field(run: Pictured, size: tuple[int, int]) -> np.ndarray:
+    """Return the probability between patches, (h, w) float32 of a picture of this size; 0 outside tissue."""
+    values = run.heatmap
+    factor = -(-max(values.shape) // _MOST)
+    if factor > 1:
+        rows, cols = (-(-n // factor) * factor for n in values.shape)
+        padded = np.full((rows, cols), np.nan, np.float32)
+        padded[: values.shape[0], : values.shape[1]] = values
+        blocks = padded.reshape(rows // factor, factor, cols // factor, factor)
+        known = np.isfinite(blocks).sum((1, 3))
+        values = np.where(known, np.nansum(blocks, (1, 3)) / np.maximum(known, 1), np.nan).astype(np.float32)
+    if not np.isfinite(values).any():
+        return np.zeros(size[::-1], np.float32)
+    if not np.isfinite(values).all():
+        nearest = distance_transform_edt(~np.isfinite(values), return_distances=False, return_indices=True)
+        values = values[tuple(nearest)]
+    box = tuple(v / factor for v in _box(run.grid, run.heatmap.shape[::-1]))
+    field = Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BILINEAR, box=box)
+    tissue = Image.fromarray(run.tissue.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+    return np.asarray(field) * np.asarray(tissue)
+
+
+def _legend(image: Image.Image, draw: ImageDraw.ImageDraw, layout: ThreePanels, run: Pictured) -> None:
+    """Draw what colours and lines mean: a colour bar from the lowest probability of IDC on, and the kinds of lines."""
+    left, top = layout.legend
+    font, small = ImageFont.load_default(14), ImageFont.load_default(13)
+    draw.text((left, top - 22), "Probability of IDC, along lines of equal probability", INK, font)
+    width = LEGEND[0] - 60
+    bar = heat_colours(np.linspace(run.level, 1, width), run.level)[None].repeat(18, 0)
+    image.paste(Image.fromarray(bar), (left, top + 2))
+    draw.rectangle((left - 1, top + 1, left + width, top + 20), outline=INK)
+    at = lambda p: left + round((p - run.level) / (1 - run.level) * (width - 1))  # noqa: E731
+    for p in (*heat_lines(run.level)[1:], 1.0):
+        draw.line((at(p), top + 20, at(p), top + 26), INK, width=2)
+        draw.text((at(p), top + 28), f"{p:g}", INK, small, anchor="ma")
+    # What bounds regions is marked in their colour.
+    marks = {run.threshold: f"threshold {run.threshold:.2f}"} | (
+        {run.level: f"outlined from {run.level:.2f} on"} if run.level < run.threshold else {}
+    )
+    for line, (p, name) in enumerate(marks.items()):
+        draw.line((at(p), top - 2, at(p), top + 30), IDC, width=3)
+        draw.text((at(p), top + 43 + 15 * line), name, IDC, small)
+    y = top + 66 + 15 * (len(marks) - 1)
+    rows = [(3, "IDC: a focus, numbered from the largest down")]
+    if run.slivers:
+        rows.append((2, "smaller than the smallest focus: not counted"))
+    for thick, text in rows:
+        draw.line((left, y + 8, left + 30, y + 8), IDC, width=thick)
+        draw.text((left + 40, y), text, INK, font)
+        y += 22
+    if run.failed.any():
+        image.paste(NOT_COMPUTED, (left, y), hatched(Image.new("L", (30, 16), 255)))
+        draw.rectangle((left, y, left + 30, y + 16), outline=INK)
+        draw.text((left + 40, y), "could not be read: not computed", INK, font)
+        y += 22
+    draw.text((left, y + 4), "For research use only; not for diagnosis.", INK, small)
+    # Beside it, or below it: the largest regions.
+    corner = (left + LEGEND[0] + GAP, top - 22) if layout.row else (left, y + 36)
+    _list(draw, corner, min(_LISTED, (layout.size[1] - corner[1]) // 20 - 2), run)
+
+
+def _list(draw: ImageDraw.ImageDraw, corner: tuple[int, int], most: int, run: Pictured) -> None:
+    """Write the measures of at most so many regions, a line each, from `corner` (left, top) down."""
+    (x, y), font = corner, ImageFont.load_default(14)
+    for count, region in enumerate(run.regions[: max(0, most)], 1):
+        cells = (f"{count}", f"{region.area_mm2:.2f} mm2", f"largest diameter {region.largest_diameter_mm:.2f} mm")
+        for cell, right in zip(cells, (20, 130, 350), strict=True):
+            draw.text((x + right, y), cell, INK, font, anchor="ra")
+        y += 20
+    if len(run.regions) > most:
+        draw.text((x, y), f"and {len(run.regions) - max(0, most)} more: see report.html", INK, font)

@@ -27,7 +27,7 @@ def summarise(work: Work) -> dict[str, Any]:
     state = "incomplete" if report.failed else "done"
     return {
         "state": state,
-        **measure_slide(work.found.regions, tissue.tissue_mm2),
+        **measure_slide(work.found.regions, work.found.slivers, tissue.tissue_mm2),
         "patches": int(np.isfinite(work.probabilities).sum()),
         "patch_mm2": work.grid.patch_mm2,
         "ink_mm2": round(tissue.ink_mm2, 4),
