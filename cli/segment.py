@@ -227,7 +227,7 @@ def _print_forecast(found: Forecast, limits: Limits) -> int:
             f"forecast: {duration(found.seconds)}, of which the patches at the {found.patches_per_s:.0f}/s that "
             f"{found.engine} was just measured to compute here; slow storage and writing the results add to it"
         )
-        processes = f" in each of {limits.workers} processes" if limits.workers > 1 else ""
+        processes = f" in each of {limits.processes} processes" if limits.processes > 1 else ""
         click.echo(
             f"forecast: at least {found.memory_bytes / 2**30:.1f} GiB of memory{processes}: the peak while finding "
             "tissue and loading the engine, and buffers for the threads that read"

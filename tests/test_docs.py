@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from wsi_idc.cli import main
+from wsi_idc.cli.group import main
 from wsi_idc.training.config import read_config
 from wsi_idc.training.tune import read_space
 
@@ -26,7 +26,7 @@ def test_commands_have_the_options_that_they_are_given(page):
     for _, *arguments in typed:
         command = main
         while isinstance(command, click.Group):
-            command = command.commands[arguments.pop(0)]
+            command = command.get_command(click.Context(command), arguments.pop(0))
         known = {option for parameter in command.params for option in parameter.opts}
         assert {a for a in arguments if a.startswith("-")} <= known, arguments
 

@@ -12,8 +12,8 @@ import shapely
 from click.testing import CliRunner
 from PIL import Image
 
-from wsi_idc.cli import main
 from wsi_idc.cli.fields import fields
+from wsi_idc.cli.group import main
 from wsi_idc.errors import DataError, OutputError, SlideError
 from wsi_idc.grading.fields import Wish
 from wsi_idc.grading.report import write_fields

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from wsi_idc.cli import main
+from wsi_idc.cli.group import main
 from wsi_idc.models.registry import SHIPPED, find_model
 
 from helpers import HEAVY, UNLIKE
@@ -33,7 +33,7 @@ def patch(tmp_path, section):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys; from wsi_idc.cli import main\n"
+        "import sys; from wsi_idc.cli.group import main\n"
         "try: main(['--help'])\n"
         f"except SystemExit: sys.exit(repr(sorted({HEAVY!r} & set(sys.modules))))"
     )
@@ -328,7 +328,7 @@ def test_models_list_and_show():
 def test_a_broken_dask_configuration_is_one_line(tmp_path, text):
     """In a process of its own: Dask reads it when it is imported."""
     (tmp_path / "dask.yaml").write_bytes(text.encode("latin1"))
-    code = "import sys; from wsi_idc.cli import main; main(sys.argv[1:])"
+    code = "import sys; from wsi_idc.cli.group import main; main(sys.argv[1:])"
     done = subprocess.run(
         [sys.executable, "-c", code, "segment", "none.svs", "-o", str(tmp_path / "out")],
         env=os.environ | {"DASK_CONFIG": str(tmp_path / "dask.yaml")},

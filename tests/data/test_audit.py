@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from wsi_idc.cli import main
+from wsi_idc.cli.group import main
 from wsi_idc.data.audit import audit_folder
 from wsi_idc.data.kaggle import count_neighbours, is_whole_section
 from wsi_idc.errors import DataError, OutputError

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
-from wsi_idc.cli import main
+from wsi_idc.cli.group import main
 from wsi_idc.data.cache import cached_patches, remove_cached
 from wsi_idc.data.kaggle import index_patches
 from wsi_idc.data.store import open_patches

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from wsi_idc.base.grid import Grid
-from wsi_idc.cli import main
+from wsi_idc.cli.group import main
 from wsi_idc.data import cut as cut_module
 from wsi_idc.data.assemble import assemble
 from wsi_idc.data.audit import audit_folder

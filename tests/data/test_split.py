@@ -5,7 +5,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsi_idc.cli import main
+from wsi_idc.cli.group import main
 from wsi_idc.data.kaggle import LabelledPatch, index_patches, read_patients
 from wsi_idc.data.split import (
     check_split,

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from wsi_idc.cli import main
+from wsi_idc.cli.group import main
 from wsi_idc.data.assemble import paste_patches
 from wsi_idc.data.kaggle import LabelledPatch, index_patches
 from wsi_idc.errors import DataError, ModelError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from wsi_idc.cli import main
+from wsi_idc.cli.group import main
 from wsi_idc.data.kaggle import LabelledPatch
 from wsi_idc.evaluation import perturb
 from wsi_idc.evaluation.robustness import compare_predictions, thinned

@@ -71,7 +71,7 @@ def test_blocks_are_merged_as_the_whole_is(rows, cols, stride, side, seed):
 
 
 def test_overlapping_patches_show_what_lies_between_them(painted, tmp_path):
-    """Each of the four lattices is a run of its own on the slide cut by as much."""
+    """Each of the four grids is a run of its own on the slide cut by as much."""
     half = wsi_idc.segment(painted, tmp_path / "half", stride=25)
     mosaic = wsi_idc.segment(painted, tmp_path / "mosaic")
     fine, provenance = read_heatmap(half.heatmap)

@@ -66,7 +66,7 @@ def test_a_damaged_model_stops_the_batch(painted, tmp_path):
         segment_slides([painted], tmp_path / "out", package, wsi_idc.Settings())
     slides = [shutil.copy(painted, tmp_path / f"{n}.tif") for n in "12"]
     with pytest.raises(ModelError, match="sha256"):
-        segment_slides(slides, tmp_path / "out", package, wsi_idc.Settings(), limits=Limits(workers=2))
+        segment_slides(slides, tmp_path / "out", package, wsi_idc.Settings(), limits=Limits(processes=2))
 
 
 def test_manifest_keeps_the_rows_of_earlier_runs(painted, tmp_path):
@@ -128,7 +128,7 @@ def test_a_killed_run_leaves_nobody_behind_and_goes_on(painted, tmp_path):
         assert time.monotonic() < killed + 30, "children end with their parent, within moments"
     assert found.remaining == 2
     assert 1 <= found.interrupted <= 2
-    done = segment_slides(slides, out, wsi_idc.find_model(), wsi_idc.Settings(), limits=Limits(workers=2))
+    done = segment_slides(slides, out, wsi_idc.find_model(), wsi_idc.Settings(), limits=Limits(processes=2))
     assert all(o.summary["state"] == "done" for o in done.values())
     assert read_status(out).done == 2
 

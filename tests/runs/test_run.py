@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from filelock import FileLock
 
 import wsi_idc
-from wsi_idc.cli import main
+from wsi_idc.cli.group import main
 from wsi_idc.demo.painter import paint_section
 from wsi_idc.errors import OutputError, SlideError
 from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 import wsi_idc
 from wsi_idc.base.setting import read_toml, setting, settings_of, takes_settings, to_toml
-from wsi_idc.cli import main
+from wsi_idc.cli.group import main
 from wsi_idc.cli.options import given, setting_options
 from wsi_idc.errors import SettingsError
 from wsi_idc.regions.outlining import Outlining

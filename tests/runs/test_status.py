@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from wsi_idc.base.files import locked
-from wsi_idc.cli import main
+from wsi_idc.cli.group import main
 from wsi_idc.cli.options import duration
 from wsi_idc.errors import OutputError
 from wsi_idc.runs import status

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from wsi_idc.cli import main
+from wsi_idc.cli.group import main
 from wsi_idc.data.split import official_split
 from wsi_idc.errors import DataError
 from wsi_idc.training.folds import fold_splits

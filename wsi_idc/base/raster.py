@@ -62,7 +62,7 @@ def _whole_means(block: np.ndarray, across: int, down: int) -> np.ndarray:
 def cut(
     top: int, left: int, height: int, width: int, tile: tuple[int, int]
 ) -> Iterator[tuple[int, int, tuple[slice, slice], tuple[slice, slice]]]:
-    """Cut a rectangle along a lattice of tiles of (height, width) pixels.
+    """Cut a rectangle along tiles of (height, width) pixels.
 
     Gives for each tile that it touches its row and column, the part within the tile, and that of the rectangle.
     """

@@ -79,6 +79,14 @@ class Cut:
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
+    @property
+    def left_out(self) -> str:
+        """Say why patches with tissue were left out, and what gives more."""
+        return (
+            f"of the patches with tissue, {self.border} are on the border, {self.beyond} outside of what was looked "
+            f"at, and {self.unreadable} cannot be decoded; outline more, or lower --inside or --min-tissue"
+        )
+
 
 def cut_patches(
     path: Path,
@@ -118,26 +126,28 @@ def cut_patches(
             readable = grid.share(tissue.unreadable, tissue.um) == 0
             cells = np.argwhere(wanted & readable)
             labels = label_cells(grid, cells, inside, looked_at, rule)
-            counts = np.bincount(labels, minlength=4).tolist()
-            cut = Cut(
-                folder=folder,
-                idc=counts[IDC],
-                not_idc=counts[NOT_IDC],
-                border=counts[BORDER],
-                beyond=counts[BEYOND],
-                unreadable=int((wanted & ~readable).sum()),
-                notes=tuple(file.notes),
-                warnings=(*slide.warnings, *tissue.warnings),
+            cut = _counted(
+                folder, labels, int((wanted & ~readable).sum()), file.notes, slide.warnings + tissue.warnings
             )
             if not cut.idc + cut.not_idc:
-                raise DataError(
-                    f"{path}: nothing to cut with {annotations}: of {wanted.sum()} patches with tissue, {cut.border} "
-                    f"are on the border, {cut.beyond} outside of what was looked at, and "
-                    f"{cut.unreadable} cannot be decoded; outline more, or lower --inside or --min-tissue"
-                )
+                raise DataError(f"{path}: nothing to cut with {annotations}: {cut.left_out}")
             sure = labels <= IDC
             _write(slide, grid, cells[sure], labels[sure], place, patient, on_progress)
     return cut
+
+
+def _counted(folder: Path, labels: np.ndarray, unreadable: int, notes: Sequence[str], warnings: Sequence[str]) -> Cut:
+    counts = np.bincount(labels, minlength=4).tolist()
+    return Cut(
+        folder=folder,
+        idc=counts[IDC],
+        not_idc=counts[NOT_IDC],
+        border=counts[BORDER],
+        beyond=counts[BEYOND],
+        unreadable=unreadable,
+        notes=tuple(notes),
+        warnings=tuple(warnings),
+    )
 
 
 def patient_of(path: Path) -> str:

@@ -20,62 +20,74 @@ def draw_figures(folder: Path, predictions: Predictions, threshold: float) -> li
 
     Where all patches are of one class, ROC and precision-recall say so in place of a curve.
     """
-    labels, probability = predictions.labels, predictions.probability
-    positive = probability >= threshold
-    both = len(np.unique(labels)) == 2
-
-    def confusion(axes: Axes) -> None:
-        ConfusionMatrixDisplay.from_predictions(
-            labels, positive, labels=[0, 1], display_labels=CLASSES, ax=axes, colorbar=False, cmap="Blues"
-        )
-        axes.set(title=f"Patches at threshold {threshold:.3f}", xlabel="predicted", ylabel="labelled")
-
-    def roc(axes: Axes) -> None:
-        if both:
-            RocCurveDisplay.from_predictions(labels, probability, ax=axes, plot_chance_level=True, name="patches")
-        else:
-            _not_defined(axes, labels)
-        axes.set(title="ROC", xlabel="1 - specificity", ylabel="sensitivity")
-
-    def precision_recall(axes: Axes) -> None:
-        if both:
-            PrecisionRecallDisplay.from_predictions(
-                labels, probability, ax=axes, plot_chance_level=True, name="patches"
-            )
-        else:
-            _not_defined(axes, labels)
-        axes.set(title="Precision and recall", xlabel="recall (sensitivity)", ylabel="precision")
-
-    def reliability(axes: Axes) -> None:
-        axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfect")
-        for values, name in ((predictions.uncalibrated, "before calibration"), (probability, "after calibration")):
-            stated, observed = _observed(labels, values)
-            axes.plot(stated, observed, marker="o", label=name)
-        # Wide enough for whole markers at 0 and 1.
-        ends = (-0.02, 1.02)
-        axes.set(title="Reliability", xlabel="stated probability", ylabel="share of IDC", xlim=ends, ylim=ends)
-        axes.legend()
-
-    def thresholds(axes: Axes) -> None:
-        at = np.linspace(0.01, 0.99, 99)
-        values = [decision_metrics(labels, probability >= t) for t in at]
-        for name in ("f1", "balanced_accuracy", "sensitivity", "specificity"):
-            line = [v[name] for v in values]
-            if np.isfinite(line).any():
-                axes.plot(at, line, label=name.replace("_", " "))
-        axes.axvline(threshold, color="grey", linestyle="--", label="threshold")
-        axes.set(title="By threshold", xlabel="threshold", xlim=(0, 1), ylim=(0, 1))
-        axes.legend()
-
     figures: dict[str, Panel] = {
-        "confusion_matrix": confusion,
-        "roc": roc,
-        "precision_recall": precision_recall,
-        "reliability": reliability,
-        "threshold_curves": thresholds,
+        "confusion_matrix": lambda axes: _confusion(axes, predictions, threshold),
+        "roc": lambda axes: _roc(axes, predictions),
+        "precision_recall": lambda axes: _precision_recall(axes, predictions),
+        "reliability": lambda axes: _reliability(axes, predictions),
+        "threshold_curves": lambda axes: _threshold_curves(axes, predictions, threshold),
     }
     folder.mkdir(parents=True, exist_ok=True)
     return [draw_panels(folder / f"{name}.png", [draw]) for name, draw in figures.items()]
+
+
+def _confusion(axes: Axes, predictions: Predictions, threshold: float) -> None:
+    ConfusionMatrixDisplay.from_predictions(
+        predictions.labels,
+        predictions.probability >= threshold,
+        labels=[0, 1],
+        display_labels=CLASSES,
+        ax=axes,
+        colorbar=False,
+        cmap="Blues",
+    )
+    axes.set(title=f"Patches at threshold {threshold:.3f}", xlabel="predicted", ylabel="labelled")
+
+
+def _roc(axes: Axes, predictions: Predictions) -> None:
+    labels = predictions.labels
+    if len(np.unique(labels)) == 2:
+        RocCurveDisplay.from_predictions(
+            labels, predictions.probability, ax=axes, plot_chance_level=True, name="patches"
+        )
+    else:
+        _not_defined(axes, labels)
+    axes.set(title="ROC", xlabel="1 - specificity", ylabel="sensitivity")
+
+
+def _precision_recall(axes: Axes, predictions: Predictions) -> None:
+    labels = predictions.labels
+    if len(np.unique(labels)) == 2:
+        PrecisionRecallDisplay.from_predictions(
+            labels, predictions.probability, ax=axes, plot_chance_level=True, name="patches"
+        )
+    else:
+        _not_defined(axes, labels)
+    axes.set(title="Precision and recall", xlabel="recall (sensitivity)", ylabel="precision")
+
+
+def _reliability(axes: Axes, predictions: Predictions) -> None:
+    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfect")
+    stages = ((predictions.uncalibrated, "before calibration"), (predictions.probability, "after calibration"))
+    for values, name in stages:
+        stated, observed = _observed(predictions.labels, values)
+        axes.plot(stated, observed, marker="o", label=name)
+    # Wide enough for whole markers at 0 and 1.
+    ends = (-0.02, 1.02)
+    axes.set(title="Reliability", xlabel="stated probability", ylabel="share of IDC", xlim=ends, ylim=ends)
+    axes.legend()
+
+
+def _threshold_curves(axes: Axes, predictions: Predictions, threshold: float) -> None:
+    thresholds = np.linspace(0.01, 0.99, 99)
+    values = [decision_metrics(predictions.labels, predictions.probability >= t) for t in thresholds]
+    for name in ("f1", "balanced_accuracy", "sensitivity", "specificity"):
+        line = [v[name] for v in values]
+        if np.isfinite(line).any():
+            axes.plot(thresholds, line, label=name.replace("_", " "))
+    axes.axvline(threshold, color="grey", linestyle="--", label="threshold")
+    axes.set(title="By threshold", xlabel="threshold", xlim=(0, 1), ylim=(0, 1))
+    axes.legend()
 
 
 def draw_robustness(folder: Path, robustness: Mapping[str, Any]) -> Path:

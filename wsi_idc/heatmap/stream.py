@@ -16,7 +16,7 @@ import numpy as np
 
 from wsi_idc.base.grid import Block
 from wsi_idc.base.progress import Progress
-from wsi_idc.heatmap.assemble import Finisher, Lattice
+from wsi_idc.heatmap.assemble import EncodedGrid, Finisher
 from wsi_idc.heatmap.encode import Chunk, Encoded, Encoder
 from wsi_idc.heatmap.store import HeatmapSpec, HeatmapStore
 
@@ -70,7 +70,7 @@ def in_threads(threads: int) -> RunChunks:
 
 
 def stream(
-    lattices: Sequence[Lattice],
+    encoded: Sequence[EncodedGrid],
     spec: HeatmapSpec,
     wanted: np.ndarray,
     folder: Path,
@@ -79,27 +79,27 @@ def stream(
 ) -> tuple[HeatmapStore, StreamReport]:
     """Compute a heatmap into a store in `folder`: a probability for each square that is `wanted`, (rows, cols) bool.
 
-    `run` encodes every chunk of each lattice; those of which the features are there from a run that was killed are not
+    `run` encodes every chunk of each grid; those of which the features are there from a run that was killed are not
     computed again. A chunk of the heatmap is written when all that it needs is known; see `assemble.Finisher`. So no
     patch is read or encoded twice, and chunks in flight bound the memory. In a chunk that cannot be
     decoded what can be is computed patch by patch; the rest stays NaN, counts as absent for its neighbours, and is
     reported.
     """
     report, lock = StreamReport(), threading.Lock()
-    finisher = Finisher(lattices, spec, wanted, folder)
+    finisher = Finisher(encoded, spec, wanted, folder)
 
-    def on_done(lattice: int, chunk: Chunk, encoded: Encoded) -> None:
+    def on_done(grid_number: int, chunk: Chunk, encoded: Encoded) -> None:
         block, asked = chunk
         with lock:
             report.read_s += encoded.read_s
             report.infer_s += encoded.infer_s
             if encoded.lost:
                 report.failed.append(FailedChunk(block, encoded.lost, encoded.reason))
-        finisher.encoded(lattice, block)
+        finisher.encoded(grid_number, block)
         if progress:
             progress(int(asked.sum()))
 
-    for number, (encoder, asked) in enumerate(lattices):
+    for number, (encoder, asked) in enumerate(encoded):
         side = encoder.features.chunk
         # In strips, so that the tiles that two rows of chunks share are still in memory.
         blocks = sorted(encoder.grid.blocks(side), key=lambda b: (b.left // (_STRIP * side), b.top, b.left))

@@ -54,7 +54,7 @@ def forecast(
     """
     names = slide_names(slides, Manifest(output / "manifest.csv"))
     looker = _Looker(list(names), on_done)
-    job = _Looking(Runner(package, settings := shared_out(settings, limits.workers)))
+    job = _Looking(Runner(package, settings := shared_out(settings, limits.processes)))
     Processes(limits).run([(slide, output / name) for slide, name in names.items()], job, looker)
     found = {slide: looker.plans[slide] for slide in names}
     patches = [plan.patches for plan in found.values() if isinstance(plan, Plan) and not plan.done]
@@ -63,7 +63,7 @@ def forecast(
         return Forecast(found, engine, 0.0, 0.0, 0)
     # A second or so: while other programs run too, a shorter look may meet a gap that they leave.
     speed = measure(package, engine, patches=1024)
-    seconds = looker.seconds / min(limits.workers, len(slides)) + speed["start_s"]
+    seconds = looker.seconds / min(limits.processes, len(slides)) + speed["start_s"]
     seconds += settings.views * sum(patches) / speed["patches_per_s"]
     buffers = 3 * (settings.chunk * package.patch_size) ** 2 + 4 * READ_SIDE**2
     memory = max([peak_bytes(), *looker.peaks]) + settings.n_threads * buffers

@@ -14,7 +14,7 @@ from wsi_idc.errors import SlideError
 from wsi_idc.slides.reader import Level
 
 # Side of the tiles, in pixels of a level, that a level with a fractional downsample is read by.
-_LATTICE = 512
+_TILE = 512
 # Bytes of decoded tiles that OpenSlide keeps: half of what it would, and as fast where neighbours are read in turn.
 _CACHE = 1 << 24
 
@@ -71,10 +71,10 @@ class OpenSlideReader:
         if downsample == int(downsample):
             return self._read(level, (x * int(downsample), y * int(downsample)), (width, height))
         # Between two pixels of level 0 OpenSlide interpolates, so that what it reads depends on where a read begins.
-        # On a lattice that does not: each tile is less than a pixel of level 0 off, and the same for every caller.
+        # On fixed tiles it does not: each tile is less than a pixel of level 0 off, and the same for every caller.
         out = np.empty((height, width, 3), np.uint8)
-        for row, col, within, part in cut(y, x, height, width, (_LATTICE, _LATTICE)):
-            at = (int(col * _LATTICE * downsample), int(row * _LATTICE * downsample))
+        for row, col, within, part in cut(y, x, height, width, (_TILE, _TILE)):
+            at = (int(col * _TILE * downsample), int(row * _TILE * downsample))
             # From the corner of the tile, whatever part of it is asked for.
             out[part] = self._read(level, at, (within[1].stop, within[0].stop))[within]
         return out

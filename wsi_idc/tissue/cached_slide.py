@@ -41,8 +41,8 @@ class CopiedSlide:
     def read(self, x: float, y: float, width: int, height: int, mpp: float) -> np.ndarray:
         """Read a rectangle as `Slide.read` does: (height, width, 3) uint8 RGB with pixels of `mpp` um."""
         left, top = x * self.mpp.x / mpp, y * self.mpp.y / mpp
-        on_lattice = abs(left - round(left)) < 1e-3 and abs(top - round(top)) < 1e-3
-        if mpp != self._mpp or not on_lattice or min(round(left), round(top)) < 0:
+        on_pixels = abs(left - round(left)) < 1e-3 and abs(top - round(top)) < 1e-3
+        if mpp != self._mpp or not on_pixels or min(round(left), round(top)) < 0:
             return self._slide.read(x, y, width, height, mpp)
         left, top = round(left), round(top)
         out = np.empty((height, width, 3), np.uint8)

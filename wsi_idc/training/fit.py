@@ -195,10 +195,8 @@ def fit(
         state.save(run / CHECKPOINT)
         if on_epoch:
             on_epoch(history)
-    if config.fit.early_stopping and history:
-        model.set_weights(list(_read(run / BEST).values()))
-    else:
-        model.set_weights(_result(state, optimizer.average > 0))
+    best = config.fit.early_stopping and history
+    model.set_weights(list(_read(run / BEST).values()) if best else _result(state, optimizer.average > 0))
     return model, history
 
 

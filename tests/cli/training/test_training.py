@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from wsi_idc.cli import main
+from wsi_idc.cli.group import main
 from wsi_idc.training.config import read_config
 from wsi_idc.training.run import train
 
@@ -33,7 +33,7 @@ def settings(*given):
 @pytest.mark.parametrize("command", ["train", "tune", "models package"])
 def test_help_imports_nothing_heavy(command):
     code = (
-        "import sys; from wsi_idc.cli import main\n"
+        "import sys; from wsi_idc.cli.group import main\n"
         f"try: main({[*command.split(), '--help']!r})\n"
         f"except SystemExit: sys.exit(repr(sorted({HEAVY!r} & set(sys.modules))))"
     )
@@ -44,9 +44,8 @@ def test_help_imports_nothing_heavy(command):
 
 @pytest.mark.parametrize("command", ["train", "tune"])
 def test_without_the_extra_one_line_says_how_to_get_it(tmp_path, command):
-    code = (
-        f"import sys; sys.modules['pydantic'] = None; from wsi_idc.cli import main; main({[command, '.', '-o', 'x']!r})"
-    )
+    late = "from wsi_idc.cli.group import main"
+    code = f"import sys; sys.modules['pydantic'] = None; {late}; main({[command, '.', '-o', 'x']!r})"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     how = 'in the folder of wsi-idc\'s source: pip install ".[train]"'

@@ -129,7 +129,7 @@ def test_a_hang_costs_its_time_and_no_other_task(tmp_path):
 
 
 def test_several_work_at_once(tmp_path):
-    notes = run([("meet", tmp_path / "a"), ("meet", tmp_path / "b")], workers=2, minutes=1)
+    notes = run([("meet", tmp_path / "a"), ("meet", tmp_path / "b")], processes=2, minutes=1)
     assert notes.outcomes[0] != notes.outcomes[1]
     assert all(isinstance(pid, int) for pid in notes.outcomes.values())
 
@@ -142,7 +142,7 @@ def test_what_the_watcher_raises_ends_the_processes(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Processes(Limits(workers=2)).run([("sleep", tmp_path / "pid"), ("fine", None)], act, Stops())
+        Processes(Limits(processes=2)).run([("sleep", tmp_path / "pid"), ("fine", None)], act, Stops())
     assert gone(int((tmp_path / "pid").read_text()))
 
 
@@ -187,7 +187,7 @@ def test_errors_keep_their_class_and_text(kind):
     assert _portable(error) is error
 
 
-@pytest.mark.parametrize("wrong", [{"workers": 0}, {"minutes": 0}, {"minutes": float("nan")}, {"retries": -1}])
+@pytest.mark.parametrize("wrong", [{"processes": 0}, {"minutes": 0}, {"minutes": float("nan")}, {"retries": -1}])
 def test_limits_that_cannot_be_meant(wrong):
     with pytest.raises(ValueError, match="at least one worker"):
         Limits(**wrong)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from wsi_idc.cli import main
+from wsi_idc.cli.group import main
 from wsi_idc.demo.painter import PaintedSection
 from wsi_idc.runs.results.warnings import look_for_warnings
 from wsi_idc.slides.write import write_slide

@@ -75,7 +75,14 @@ def write_segmentation(
     levels = read_levels(slide)
     fine = [level for level in levels if max(level.spacing) <= mpp * _LEVEL_TOLERANCE]
     level = fine[-1] if fine else levels[0]
-    mask = rasterise(outlines, level, levels[0])
+    segmentation = _segmentation(level, rasterise(outlines, level, levels[0]), model)
+    with replacing(path) as temporary:
+        segmentation.save_as(temporary)
+    return level
+
+
+def _segmentation(level: Level, mask: np.ndarray, model: ModelPackage | None) -> hd.seg.Segmentation:
+    """Make the DICOM object of a mask (height, width) of a level."""
     _complete(level.header)
     seed = hashlib.sha256(mask.tobytes()).hexdigest()
     origin = [seed, str(level.header.SOPInstanceUID), model.sha256 if model else "", version("wsi-idc")]
@@ -105,9 +112,7 @@ def write_segmentation(
     )
     # Of a slide it is unknown, and has to be stated as such.
     segmentation.PatientOrientation = None
-    with replacing(path) as temporary:
-        segmentation.save_as(temporary)
-    return level
+    return segmentation
 
 
 def read_levels(slide: Path) -> list[Level]:

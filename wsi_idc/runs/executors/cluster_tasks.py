@@ -136,7 +136,7 @@ def _do(topic: str, number: int, task: Any, job: Job, limits: Limits, threads: d
     told = _Reporter(worker, topic, number)
     idle = _idle.setdefault(topic, [])
     job = shared(job, max(1, beside))
-    pool = Pool([task], job, replace(limits, workers=1), told, [idle.pop()] if idle else [])
+    pool = Pool([task], job, replace(limits, processes=1), told, [idle.pop()] if idle else [])
     _at_work[topic, number] = pool
     try:
         pool.run()

@@ -49,19 +49,19 @@ def shared(job: Job, processes: int) -> Job:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How tasks run: `workers` processes at once, `minutes` for each (None for no end), `retries` after a death.
+    """How tasks run: `processes` at once, `minutes` for each (None for no end), `retries` after a death.
 
     On a cluster its workers decide how many run at once.
     """
 
-    workers: int = 1
+    processes: int = 1
     minutes: float | None = None
     retries: int = 1
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be meant, with ValueError."""
-        if self.workers < 1 or self.retries < 0 or not (self.minutes is None or self.minutes > 0):
-            raise ValueError(f"{self} takes at least one worker, time above 0 and no fewer than 0 retries")
+        if self.processes < 1 or self.retries < 0 or not (self.minutes is None or self.minutes > 0):
+            raise ValueError(f"{self} takes at least one process, time above 0 and no fewer than 0 retries")
 
 
 class Executor(Protocol):

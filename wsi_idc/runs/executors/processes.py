@@ -35,7 +35,7 @@ class Processes:
         `if __name__ == "__main__":`. No process is left when this returns or raises. Raises LostError where processes
         die before they are given anything to do.
         """
-        pool = Pool(tasks, shared(job, self.limits.workers), self.limits, listener)
+        pool = Pool(tasks, shared(job, self.limits.processes), self.limits, listener)
         try:
             pool.run()
         finally:
@@ -74,7 +74,7 @@ class Pool:
     def _begin(self) -> None:
         """Start the processes that there is work for, and give work to those that have none."""
         busy = sum(w.task is not None for w in self.children)
-        while len(self.children) < min(self._limits.workers, len(self._waiting) + busy):
+        while len(self.children) < min(self._limits.processes, len(self._waiting) + busy):
             self.children.append(Child(self._job))
         for child in [w for w in self.children if w.ready and w.task is None][: len(self._waiting)]:
             number = self._waiting.popleft()
