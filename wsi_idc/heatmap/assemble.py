@@ -31,20 +31,20 @@ class Finisher:
     slide, so none of them is begun before all is encoded; those that a run that was killed has written are kept.
     """
 
-    def __init__(self, encoded: Sequence[EncodedGrid], spec: HeatmapSpec, wanted: np.ndarray, folder: Path) -> None:
-        """Wait for the features of `encoded`, over which lie the squares of a heatmap.
+    def __init__(self, grids: Sequence[EncodedGrid], spec: HeatmapSpec, wanted: np.ndarray, folder: Path) -> None:
+        """Wait for the features of `grids`, over which lie the squares of a heatmap.
 
         Of these just the `wanted` ones get a probability, (rows, cols) bool. The store lies in `folder`, under a name
         that tells two heatmaps of the same run apart, where the features were not the same; one that is there of that
         name is gone on with.
         """
-        self._encoded, self._spec, self._wanted, self._folder = encoded, spec, wanted, folder
+        self._encoded, self._spec, self._wanted, self._folder = grids, spec, wanted, folder
         self._grid = grid = spec.grid
-        self._predictor = encoded[0][0].predictor
+        self._predictor = grids[0][0].predictor
         self._lock = threading.Lock()
         needs = {block: self._needs(block) for block in heatmap_chunks(grid)}
         self._waiting = {block: needed for block, needed in needs.items() if needed}
-        self._sums = [np.zeros((encoder.features.shape[0], self._predictor.n_features + 1)) for encoder, _ in encoded]
+        self._sums = [np.zeros((encoder.features.shape[0], self._predictor.n_features + 1)) for encoder, _ in grids]
         if not self._predictor.package.halo:
             self._heatmap = self._resume()
 

@@ -70,7 +70,7 @@ def in_threads(threads: int) -> RunChunks:
 
 
 def stream(
-    encoded: Sequence[EncodedGrid],
+    grids: Sequence[EncodedGrid],
     spec: HeatmapSpec,
     wanted: np.ndarray,
     folder: Path,
@@ -86,7 +86,7 @@ def stream(
     reported.
     """
     report, lock = StreamReport(), threading.Lock()
-    finisher = Finisher(encoded, spec, wanted, folder)
+    finisher = Finisher(grids, spec, wanted, folder)
 
     def on_done(grid_number: int, chunk: Chunk, encoded: Encoded) -> None:
         block, asked = chunk
@@ -99,7 +99,7 @@ def stream(
         if progress:
             progress(int(asked.sum()))
 
-    for number, (encoder, asked) in enumerate(encoded):
+    for number, (encoder, asked) in enumerate(grids):
         side = encoder.features.chunk
         # In strips, so that the tiles that two rows of chunks share are still in memory.
         blocks = sorted(encoder.grid.blocks(side), key=lambda b: (b.left // (_STRIP * side), b.top, b.left))

@@ -43,7 +43,7 @@ def segment_slides(
 ) -> dict[Path, Outcome]:
     """Segment slides into `output/<name>`, and keep `output/manifest.csv` up to date as each is begun and ends.
 
-    Several slides, or one with a limit of time, are computed in `limits.processes` other processes, so that a slide that
+    Several slides, or one with a limit of time, are computed in `limits.processes` other processes: a slide that
     crashes, hangs or takes all memory costs no other; a script that calls this has to guard its main part by
     `if __name__ == "__main__":`. One slide is computed in this process. With a `client` of a Dask cluster, several
     slides are computed by its workers, within the same limits, and so are the chunks of a single one.

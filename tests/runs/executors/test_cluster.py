@@ -7,7 +7,7 @@ import time
 import pytest
 from cluster_jobs import Counted, do
 from distributed import Client, LocalCluster
-from runs.test_processes import gone
+from runs.executors.test_processes import gone
 
 from wsi_idc import Settings, find_model
 from wsi_idc.cli.segment import segment as command
@@ -155,7 +155,8 @@ def test_a_task_that_takes_workers_with_it_is_given_up_after_as_many_tries(clien
     Cluster(client, Limits(retries=1)).run([("die with the worker", tmp_path / "x"), ("fine", None)], do, notes)
     assert str(notes.outcomes[0]) == "its worker died, in each of 2 tries"
     assert isinstance(notes.outcomes[1], int)
-    assert [e[0] for e in notes.events if e[1] == 0].count("started") == 2
+    # Not by what it told: that can be on its way when the worker dies.
+    assert (tmp_path / "x").read_text() == "xx"
     client.wait_for_workers(2)
 
 
