@@ -189,7 +189,7 @@ def test_errors_keep_their_class_and_text(kind):
 
 @pytest.mark.parametrize("wrong", [{"processes": 0}, {"minutes": 0}, {"minutes": float("nan")}, {"retries": -1}])
 def test_limits_that_cannot_be_meant(wrong):
-    with pytest.raises(ValueError, match="at least one worker"):
+    with pytest.raises(ValueError, match="at least one process"):
         Limits(**wrong)
 
 

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 # Progress travels by way of the scheduler: not more often than this.
 _TELL_S = 0.5
+# What a worker tells before all else: it has a task.
+_BEGUN = "begun"
+# After a worker died, before the next task: what was on it may take another with it before that can be stopped.
+_SETTLE_S = 1.0
+
+
+# A task, by number, and how often it was given out before.
+Ticket = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +34,9 @@ class Cluster:
     """Does tasks on the workers of a cluster, as many at once as they have threads; see `Executor`.
 
     A worker does a task in a process of its own, which it ends when the time of the task is over, and begins anew when
-    it dies. A worker that dies itself costs its tasks a try too; others do them. Cores are those of the machine that
-    a worker is on, divided among the tasks that are done there at once.
+    it dies. Of the tasks on a worker that dies itself nobody knows which killed it: each is done alone, once all others
+    are, and what a worker dies of then is a try of its own. Cores are those of the machine that a worker is on, divided
+    among the tasks that are done there at once.
     """
 
     client: Client
@@ -54,9 +63,13 @@ class _Run:
         self.topic = f"wsi-idc-{uuid.uuid4().hex}"
         # What workers tell, and futures that ended, from threads of the client.
         self.heard: SimpleQueue[Any] = SimpleQueue()
-        self.running: dict[Future, int] = {}
+        # By number of the task and how often it was given out before.
+        self.running: dict[Future, Ticket] = {}
         self._client, self._limits, self._tasks, self._job, self._listener = client, limits, tasks, job, listener
-        self._waiting, self._begun = deque(range(len(tasks))), Counter[int]()
+        self._waiting, self._begun, self._given = deque(range(len(tasks))), Counter[int](), Counter[int]()
+        # What was on a worker when that died.
+        self._alone: deque[int] = deque()
+        self._suspects: set[int] = set()
 
     def all(self) -> None:
         """Do all tasks."""
@@ -74,44 +87,63 @@ class _Run:
         """Give work to every thread that has none."""
         threads = self._client.nthreads()
         while self._waiting and len(self.running) < max(1, sum(threads.values())):
-            number = self._waiting.popleft()
-            work = (self.topic, number, self._tasks[number], self._job, self._limits, threads)
-            future = self._client.submit(_do, *work, pure=False)
-            self.running[future] = number
-            future.add_done_callback(self.heard.put)
+            self._give(self._waiting.popleft(), threads)
+        if self._alone and not self.running:
+            self._give(self._alone.popleft(), threads)
 
-    def _hear(self, number: int, kind: str, value: Any) -> None:
-        """Pass on what a worker tells of a task."""
-        if number not in self.running.values():
-            # Given up since.
+    def _give(self, number: int, threads: dict[str, int]) -> None:
+        ticket = (number, self._given[number])
+        self._given[number] += 1
+        work = (self.topic, ticket, self._tasks[number], self._job, self._limits, threads)
+        future = self._client.submit(_do, *work, pure=False)
+        self.running[future] = ticket
+        future.add_done_callback(self.heard.put)
+
+    def _hear(self, told: Sequence[int], kind: str, value: Sequence[Any]) -> None:
+        """Pass on what a worker tells of a task; a ticket comes as a list."""
+        ticket = (told[0], told[1])
+        if ticket not in self.running.values():
+            # Given up, or taken back, since.
             return
-        if kind != "started":
-            getattr(self._listener, kind)(number, value)
-            return
-        self._begun[number] += 1
-        if self._begun[number] <= 1 + self._limits.retries:
-            self._listener.started(number)
-            return
-        # The scheduler has it begun once more where its worker died.
-        future = next(f for f, n in self.running.items() if n == number)
+        number = ticket[0]
+        if kind != _BEGUN:
+            getattr(self._listener, kind)(number, *value)
+        # The scheduler has a task begun once more where its worker died.
+        elif self._begun[number] and number not in self._suspects:
+            self._take_back(ticket)
+            self._suspect(number)
+        elif self._begun[number] > self._limits.retries:
+            self._take_back(ticket)
+            self._give_up(number)
+        else:
+            self._begun[number] += 1
+
+    def _take_back(self, ticket: Ticket) -> None:
+        future = next(f for f, t in self.running.items() if t == ticket)
         del self.running[future]
         future.cancel()
-        self._client.run(_end_children, self.topic, number, wait=False, on_error="ignore")
-        self._give_up(number)
+        self._client.run(_end_children, self.topic, ticket, wait=False, on_error="ignore")
+        time.sleep(_SETTLE_S)
+
+    def _suspect(self, number: int) -> None:
+        self._suspects.add(number)
+        # What it died of in company may have been another's fault.
+        self._begun[number] = 0
+        self._alone.append(number)
+        self._listener.delayed(number, "its worker died")
 
     def _ended(self, future: Future) -> None:
         from distributed import KilledWorker
 
-        number = self.running.pop(future)
+        number, _ = self.running.pop(future)
         if future.status == "finished":
             self._listener.ended(number, future.result())
             return
         error = future.exception() if future.status == "error" else LostError("it was cancelled on the cluster")
         if not isinstance(error, KilledWorker):
             self._listener.ended(number, error)
-        elif self._begun[number] <= self._limits.retries:
-            self._waiting.append(number)
-            self._listener.delayed(number, "its worker died")
+        elif number not in self._suspects:
+            self._suspect(number)
         else:
             self._give_up(number)
 
@@ -122,26 +154,27 @@ class _Run:
 
 # On a worker: child processes of a run that wait for its next task, those at work by task, and runs that are over.
 _idle: dict[str, list[Child]] = {}
-_at_work: dict[tuple[str, int], Pool] = {}
-_over: set[tuple[str, int | None]] = set()
+_at_work: dict[tuple[str, Ticket], Pool] = {}
+_over: set[tuple[str, Ticket | None]] = set()
 
 
-def _do(topic: str, number: int, task: Any, job: Job, limits: Limits, threads: dict[str, int]) -> Any:
+def _do(topic: str, ticket: Ticket, task: Any, job: Job, limits: Limits, threads: dict[str, int]) -> Any:
     """Do a task in a child process of this worker; an error that it raises is returned."""
     from distributed import get_worker
 
     worker = get_worker()
     host = _host(worker.address)
     beside = sum(count for address, count in threads.items() if _host(address) == host)
-    told = _Reporter(worker, topic, number)
+    told = _Reporter(worker, topic, ticket)
+    told.tell(_BEGUN)
     idle = _idle.setdefault(topic, [])
     job = shared(job, max(1, beside))
     pool = Pool([task], job, replace(limits, processes=1), told, [idle.pop()] if idle else [])
-    _at_work[topic, number] = pool
+    _at_work[topic, ticket] = pool
     try:
         pool.run()
     finally:
-        del _at_work[topic, number]
+        del _at_work[topic, ticket]
         for child in pool.children:
             if child.task is None and (topic, None) not in _over:
                 idle.append(child)
@@ -150,14 +183,14 @@ def _do(topic: str, number: int, task: Any, job: Job, limits: Limits, threads: d
     return told.outcome
 
 
-async def _end_children(topic: str, number: int | None = None) -> None:
+async def _end_children(topic: str, ticket: Ticket | None = None) -> None:
     """End what this worker does for a run, or for one task of it."""
-    _over.add((topic, number))
+    _over.add((topic, ticket))
     for (of, at), pool in list(_at_work.items()):
-        if of == topic and number in (None, at):
+        if of == topic and ticket in (None, at):
             for child in pool.children:
                 child.process.kill()
-    if number is None:
+    if ticket is None:
         for child in _idle.pop(topic, []):
             child.end()
 
@@ -171,16 +204,16 @@ def _host(address: str) -> str:
 class _Reporter(Listener):
     """Tells the machine that submitted a task how far it is, and keeps its outcome."""
 
-    def __init__(self, worker: Any, topic: str, number: int) -> None:
+    def __init__(self, worker: Any, topic: str, ticket: Ticket) -> None:
         self.outcome: Any = None
-        self._worker, self._topic, self._number = worker, topic, number
+        self._worker, self._topic, self._ticket = worker, topic, ticket
         self._patches, self._told = 0, time.monotonic()
 
     def started(self, number: int) -> None:
-        self._tell("started", None)
+        self.tell("started")
 
     def planned(self, number: int, patches: int) -> None:
-        self._tell("planned", patches)
+        self.tell("planned", patches)
 
     def advanced(self, number: int, patches: int) -> None:
         self._patches += patches
@@ -188,9 +221,9 @@ class _Reporter(Listener):
             self._flush()
 
     def delayed(self, number: int, reason: str) -> None:
-        if {(self._topic, None), (self._topic, self._number)} & _over:
+        if {(self._topic, None), (self._topic, self._ticket)} & _over:
             raise LostError("the run is over")
-        self._tell("delayed", reason)
+        self.tell("delayed", reason)
 
     def ended(self, number: int, outcome: Any) -> None:
         self._flush()
@@ -198,8 +231,9 @@ class _Reporter(Listener):
 
     def _flush(self) -> None:
         if self._patches:
-            self._tell("advanced", self._patches)
+            self.tell("advanced", self._patches)
         self._patches, self._told = 0, time.monotonic()
 
-    def _tell(self, kind: str, value: Any) -> None:
-        self._worker.log_event(self._topic, [self._number, kind, value])
+    def tell(self, kind: str, *value: Any) -> None:
+        """Send what happened: a method of `Listener` and what it takes, or `_BEGUN`."""
+        self._worker.log_event(self._topic, [self._ticket, kind, value])
