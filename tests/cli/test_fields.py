@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -223,3 +224,20 @@ def test_a_real_section_has_fields_with_nuclei(shared, tmp_path):
     with Slide(slide) as opened:
         pixels = opened.read(int(row["x"]), int(row["y"]), int(row["width"]), int(row["height"]), opened.mpp.x)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "fields" / row["file"])), pixels)
+
+
+def test_the_report_of_the_run_shows_its_fields_and_those_only(run, tmp_path):
+    copy = copied(run, tmp_path)
+    report = copy / "report.html"
+    before = report.read_text(encoding="utf-8")
+    assert "Fields for grading" not in before
+    for number in (3, 2):
+        write_fields(copy, copy / "fields", Wish(number, 0.05))
+        text = report.read_text(encoding="utf-8")
+        assert text.count("Fields for grading") == 1
+        assert text.count("<figcaption>Field ") == number
+        shutil.rmtree(copy / "fields")
+    assert re.sub(r"(<!-- fields -->).*(<!-- /fields -->)", r"\1\2", text, flags=re.DOTALL) == before
+    written = report.read_bytes()
+    write_fields(copy, tmp_path / "elsewhere", Wish(3, 0.05))
+    assert report.read_bytes() == written

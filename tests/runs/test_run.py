@@ -242,7 +242,9 @@ def test_an_undecodable_tile_costs_its_chunk_and_is_reported(damaged, tmp_path):
     assert np.isfinite(heatmap).sum() == summary["patches"] > 0
     # The tile covers 256 pixels: 6 x 6 patches, a few more where it cuts through some.
     assert 20 <= sum(chunk["patches"] for chunk in summary["failed_chunks"]) <= 49
-    assert "patches not computed" in (result.folder / "report.html").read_text()
+    page = (result.folder / "report.html").read_text(encoding="utf-8")
+    assert 'class="conclusion">Incomplete: ' in page and "patches were not computed (" in page
+    assert 'data-layer="failed"' in page
 
 
 def test_an_incomplete_run_is_done_again(damaged, tmp_path):

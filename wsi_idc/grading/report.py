@@ -17,7 +17,7 @@ from shapely import MultiPolygon
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.formats.qupath import IDC_CLASS, collection, feature
 from wsi_idc.annotations.read import read_annotations
-from wsi_idc.base.files import new_folder
+from wsi_idc.base.files import new_folder, output_error
 from wsi_idc.base.pages.colours import FIELD, IDC, INVASIVE_EDGE
 from wsi_idc.base.pages.sheet import Panel, draw_scale_bar
 from wsi_idc.base.pages.strokes import number as number_areas
@@ -25,6 +25,7 @@ from wsi_idc.base.pages.strokes import outlines, stroke
 from wsi_idc.base.polygons import polygons_of
 from wsi_idc.errors import OutputError, SlideError
 from wsi_idc.grading.fields import WEIGHTS, FoundFields, GradingField, Segmentation, Wish, find_fields
+from wsi_idc.grading.page import add_to_report
 from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label
 from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.runs.manifest import Manifest
@@ -52,8 +53,9 @@ def write_fields(run: Path, output: Path, wish: Wish, slide: Path | None = None)
     """Choose the fields of the slide whose run is in the folder `run`, and write them to `output`, a new folder.
 
     There are fields.geojson, locked annotations for QuPath; fields.csv, a row for each; field-01.png and so on, the
-    crops; contact-sheet.png. `slide` is where the slide is now; else it is looked for beside the run, and where
-    manifest.csv says. Returns the fields, and in words what the user should know of them.
+    crops; contact-sheet.png. With `output` in the folder of the run, report.html there shows them too. `slide` is where
+    the slide is now; else it is looked for beside the run, and where manifest.csv says. Returns the fields, and in
+    words what the user should know of them.
 
     Raises DataError where `run` is not such a folder, SlideError where the slide is not found or not that of the run,
     OutputError where `output` cannot be written.
@@ -72,7 +74,13 @@ def write_fields(run: Path, output: Path, wish: Wish, slide: Path | None = None)
             fields_geojson(chosen, json.dumps(summary["identity"], sort_keys=True)), encoding="utf-8"
         )
         _draw_sheet(place / "contact-sheet.png", opened, _plain(run, found), found, chosen, thumbnails)
-        return chosen, _notes(opened, summary, chosen, wish)
+        notes = _notes(opened, summary, chosen, wish)
+    if output.resolve().parent == run.resolve():
+        try:
+            add_to_report(run / "report.html", chosen.fields, thumbnails, summary["slide"]["mpp"]["x"])
+        except OSError as error:
+            raise output_error(run / "report.html", error) from error
+    return chosen, notes
 
 
 def fields_geojson(chosen: FoundFields, key: str) -> str:

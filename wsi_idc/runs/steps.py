@@ -22,6 +22,7 @@ from wsi_idc.regions.delineate import delineate, fine_tissue, without_patches
 from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.runs.memory import give_back
 from wsi_idc.runs.results.familiar import familiarity
+from wsi_idc.runs.results.layers import crops_of
 from wsi_idc.runs.results.overview import Pictured, draw_overview
 from wsi_idc.runs.results.picture import picture
 from wsi_idc.runs.results.report import write_report
@@ -103,9 +104,11 @@ def write(work: Work, out: Path) -> dict[str, Any]:
     found = work.found
     (out / "regions.geojson").write_text(to_geojson(found.regions, found.bands), encoding="utf-8")
     give_back_of(work)
-    draw_overview(out / "overview.png", pictured(work))
+    run = pictured(work)
+    draw_overview(out / "overview.png", run)
     summary = summarise(work)
-    write_report(out / "report.html", summary, out / "overview.png", found.regions)
+    crops = crops_of(work.slide, run, found.numbers)
+    write_report(out / "report.html", summary, run, crops, str(work.package.training_data["description"]))
     work.ended("write")
     summary["timings"] = timings(work.times, work.report)
     work.heatmap.move(out / "heatmap.zarr")

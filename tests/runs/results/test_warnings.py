@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 from pathlib import Path
 
@@ -34,7 +35,10 @@ def test_a_warning_is_said_wherever_results_are(wrong: Path, tmp_path: Path) -> 
     summary = json.loads((tmp_path / "wrong" / "summary.json").read_text())
     # By its features such a slide is unlike those of training as well.
     assert summary["warnings"] == [SWAPPED, UNLIKE] and summary["parameters"]["icc"] == "ignore"
-    assert SWAPPED.replace("'", "&#x27;") in (tmp_path / "wrong" / "report.html").read_text(encoding="utf-8")
+    said = f"{SWAPPED[0].upper()}{SWAPPED[1:]}."
+    assert html.escape(said).replace("&#x27;", "&#39;") in (tmp_path / "wrong" / "report.html").read_text(
+        encoding="utf-8"
+    )
     with (tmp_path / "manifest.csv").open(newline="") as stream:
         (row,) = csv.DictReader(stream)
     said = f"{SWAPPED}; {UNLIKE}"

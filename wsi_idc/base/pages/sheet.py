@@ -76,11 +76,22 @@ class ThreePanels:
         return max(self.panel.size[0], narrowest) + GAP, self.panel.size[1] + _SCALE + GAP
 
 
+def scale_bar_mm(width_mm: float) -> float:
+    """Return a round length, at most a fifth of a width."""
+    power = 10.0 ** np.floor(np.log10(width_mm / 5))
+    return float(power * max(m for m in (1, 2, 5) if m * power <= width_mm / 5))
+
+
+def scale_bar(width_mm: float) -> dict[str, float | str]:
+    """Return the scale bar of a picture so wide: its length in percent of the width, and in words."""
+    length = scale_bar_mm(width_mm)
+    text = f"{length:g} mm" if length >= 1 else f"{length * 1000:g} µm"
+    return {"percent": round(100 * length / width_mm, 2), "text": text}
+
+
 def draw_scale_bar(draw: ImageDraw.ImageDraw, left: int, top: int, panel: Panel) -> None:
     """Draw a bar of a round length, at most a fifth of the width; Pillow's own font has no letter mu."""
-    rough = panel.width_mm / 5
-    power = 10.0 ** np.floor(np.log10(rough))
-    length = power * max(m for m in (1, 2, 5) if m * power <= rough)
+    length = scale_bar_mm(panel.width_mm)
     draw.rectangle((left, top, left + round(length * panel.per_mm), top + 7), INK)
     text = f"{length:g} mm" if length >= 1 else f"{length * 1000:g} um"
     draw.text((left + round(length * panel.per_mm) + 8, top - 5), text, INK, ImageFont.load_default(14))

@@ -126,8 +126,10 @@ def heat_layer(run: Pictured, size: tuple[int, int]) -> tuple[Image.Image, Image
     """
     levels = heat_lines(run.level)
     mask, colours = Image.new("L", size), Image.new("RGB", size)
+    if len(levels) == 1 or not (run.heatmap >= levels[1]).any():
+        return mask, colours
     field = _field(run, (2 * size[0], 2 * size[1]))
-    above = field >= (levels[1] if len(levels) > 1 else 2.0)
+    above = field >= levels[1]
     rows, cols = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
     if not len(rows):
         return mask, colours

@@ -1,0 +1,100 @@
+"""What a run says in words: its conclusion, what limits it, and what the tool does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wsi_idc.regions.regions import UNCERTAIN
+
+# Below these shares nobody needs to be told.
+_SOME_UNCERTAIN, _SOME_BLUR, _SOME_INK_MM2 = 0.1, 0.01, 0.01
+
+
+def conclusion(summary: Mapping[str, Any]) -> str:
+    """Say in one sentence, or two where something is missing, what was found."""
+    s = summary
+    if not s["tissue_mm2"]:
+        return "No tissue was found on this slide: nothing was looked at."
+    tissue = f"{s['tissue_mm2']:.2f} mm² of tissue"
+    if not s["foci"]:
+        text = f"No IDC was found in {tissue}."
+    else:
+        where = "one focus" if s["foci"] == 1 else f"{s['foci']} foci"
+        largest = f"{s['largest_extent_mm']:.2f} mm across"
+        text = (
+            f"IDC was found: {s['idc_mm2']:.2f} mm² in {where}, {s['idc_share']:.0%} of {tissue}; "
+            f"{'it is' if s['foci'] == 1 else 'the largest is'} {largest}."
+        )
+    lost = sum(c["patches"] for c in s["failed_chunks"])
+    return f"Incomplete: {lost} patches could not be computed. Of the others: {text}" if lost else text
+
+
+def limits(summary: Mapping[str, Any]) -> list[str]:
+    """Return what limits a result, a sentence each, what weighs most first."""
+    s = summary
+    found = [
+        f"{c['patches']} patches were not computed ({c['reason']}): what lies there is in no number."
+        for c in s["failed_chunks"]
+    ]
+    found += [f"{w[:1].upper()}{w[1:]}." for w in s["warnings"]]
+    if s["message"]:
+        found.append(f"{s['message'][:1].upper()}{s['message'][1:]}.")
+    uncertain = s["uncertain_share"]
+    if uncertain is not None and uncertain > _SOME_UNCERTAIN:
+        found.append(
+            f"{uncertain:.0%} of the area of IDC is uncertain: there the probability lies between {UNCERTAIN[0]:g} and "
+            f"{UNCERTAIN[1]:g}, the model is about as likely wrong as right, and another threshold moves the outline."
+        )
+    if s["ink_mm2"] > _SOME_INK_MM2:
+        found.append(f"Pen ink covers {s['ink_mm2']:.2f} mm²: what lies below it was not looked at.")
+    if s["out_of_focus_share"] > _SOME_BLUR and not any("out of focus" in w for w in s["warnings"]):
+        found.append(f"{s['out_of_focus_share']:.0%} of the tissue is out of focus.")
+    if s["foci_at_slide_edge"]:
+        found.append(f"{_foci(s['foci_at_slide_edge'])} at the edge of the slide: more may lie beyond it.")
+    if s["foci_at_tissue_edge"]:
+        found.append(
+            f"{_foci(s['foci_at_tissue_edge'])} where the tissue ends: the extent is that on this section, not of the "
+            "tumour."
+        )
+    if s["slivers"]:
+        number = "One area" if s["slivers"] == 1 else f"{s['slivers']} areas"
+        found.append(
+            f"{number} smaller than {s['parameters']['min_area_mm2']:.2g} mm², {s['slivers_mm2']:.3f} mm² in all, "
+            f"{'is' if s['slivers'] == 1 else 'are'} listed apart and not counted as foci."
+        )
+    return found
+
+
+def unknown(summary: Mapping[str, Any], training: str) -> list[str]:
+    """Return what this tool cannot know of any slide; `training` says what the model was trained on."""
+    model = summary["model"]
+    um = model["patch_size"] * model["mpp"]
+    return [
+        f"The model sees squares of {um:g} µm at {model['mpp']:g} µm/px: single cells, and foci smaller than such a "
+        "square, it cannot tell.",
+        "It knows two answers, IDC and not. Carcinoma in situ, other invasive types and benign proliferations have no "
+        "answer of their own, and may be called either.",
+        "How often it calls tissue without cancer IDC is not known: no such slides were at hand.",
+        "Outlines follow how coarsely pathologists outlined the slides of training; they reach a patch or so beyond "
+        "the tumour.",
+        "It says nothing of grade, margins, receptors, vessels or lymph nodes.",
+        f"It was trained on: {training}.",
+    ]
+
+
+WORDS = (
+    ("IDC", "invasive ductal carcinoma (invasive carcinoma of no special type)"),
+    ("focus, region", "a connected area of IDC; its number is its rank by area"),
+    ("patch", "the square that the model gives one probability"),
+    ("probability", "how often, by the model's own calibration, such a patch is IDC"),
+    ("threshold", "the probability from which a place is called IDC"),
+    ("uncertain", f"with a probability between {UNCERTAIN[0]:g} and {UNCERTAIN[1]:g}"),
+    ("largest diameter", "the largest distance between two points of a region"),
+    ("sliver", "an area smaller than the smallest focus; listed apart"),
+    ("tissue", "what is neither glass nor ink"),
+)
+
+
+def _foci(number: int) -> str:
+    return "One focus ends" if number == 1 else f"{number} foci end"
