@@ -114,9 +114,10 @@ def segment(
     """Outline IDC on slides: heatmap, regions, numbers and pictures.
 
     Each slide gets a folder under the output folder with heatmap.zarr (OME-Zarr), regions.geojson (for QuPath),
-    summary.json, overview.png and report.html; manifest.csv lists the slides. A slide done before with the same model
-    and parameters is not computed again. Several slides are computed in other processes, so that a crash costs one
-    only; `wsi-idc status` says how far they are. Exit status: 0 all done, 1 some slides failed, 2 wrong usage.
+    summary.json, overview.png and report.html; manifest.csv lists the slides, and index.html shows several. A slide
+    done before with the same model and parameters is not computed again. Several slides are computed in other
+    processes, so that a crash costs one only; `wsi-idc status` says how far they are. Exit status: 0 all done, 1 some
+    slides failed, 2 wrong usage.
     """
     with usage_errors():
         settings = read_settings(config, **given(options))

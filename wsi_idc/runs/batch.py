@@ -17,6 +17,7 @@ from wsi_idc.models.package import ModelPackage
 from wsi_idc.models.registry import find_model
 from wsi_idc.runs.executors.executor import Executor, Here, Limits, Listener
 from wsi_idc.runs.executors.processes import Processes
+from wsi_idc.runs.folder_page import FolderPage
 from wsi_idc.runs.manifest import NUMBERS, Manifest
 from wsi_idc.runs.overwriting import Overwriting
 from wsi_idc.runs.settings import SegmentResult, Settings
@@ -43,6 +44,8 @@ def segment_slides(
 ) -> dict[Path, Outcome]:
     """Segment slides into `output/<name>`, and keep `output/manifest.csv` up to date as each is begun and ends.
 
+    Of several slides `output/index.html` shows them all; it is written now and then, and at the end.
+
     Several slides, or one with a limit of time, are computed in `limits.processes` other processes: a slide that
     crashes, hangs or takes all memory costs no other; a script that calls this has to guard its main part by
     `if __name__ == "__main__":`. One slide is computed in this process. With a `client` of a Dask cluster, several
@@ -63,7 +66,8 @@ def segment_slides(
     begun = overwriting.begun() if settings.overwrite else set()
     rows = manifest.read()
     kept = [slide in begun and rows.get(slide, {}).get("state") == "done" for slide in real]
-    keeper = _Keeper(manifest, names, listener)
+    # A slide alone is no folder, and one after another each would write the page of all before it.
+    keeper = _Keeper(manifest, names, listener, FolderPage(output, manifest) if len(names) > 1 else None)
     try:
         keeper.announce(output, again=settings.overwrite, kept=kept)
         if settings.overwrite:
@@ -73,6 +77,8 @@ def segment_slides(
         overwriting.end(real)
     finally:
         manifest.settle()
+        if keeper.page:
+            keeper.page.write()
     return {slide: keeper.outcomes[slide] for slide in names}
 
 
@@ -162,6 +168,7 @@ class _Keeper(Listener):
     manifest: Manifest
     names: dict[Path, str]
     listener: Listener | None
+    page: FolderPage | None = None
     outcomes: dict[Path, Outcome] = field(default_factory=dict)
     _slides: list[Path] = field(init=False)
     _begun: dict[int, float] = field(default_factory=dict)
@@ -222,6 +229,8 @@ class _Keeper(Listener):
         # The row of a slide that another process has is written by that one.
         if not isinstance(outcome, HeldError):
             self.manifest.update(row | {"seconds": f"{seconds:.2f}"})
+            if self.page:
+                self.page.now_and_then()
         if self.listener:
             self.listener.ended(number, self.outcomes[slide])
 
@@ -235,7 +244,8 @@ def _numbers(summary: dict[str, Any]) -> dict[str, object]:
     return {key: summary[key] for key in NUMBERS} | {
         "reason": summary["message"],
         "failed_chunks": len(summary["failed_chunks"]),
-        "warnings": "; ".join(summary["warnings"]),
+        # Told apart by what none of them holds.
+        "warnings": "; ".join(warning.replace("; ", ", ") for warning in summary["warnings"]),
     }
 
 

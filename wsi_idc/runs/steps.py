@@ -23,7 +23,7 @@ from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.runs.memory import give_back
 from wsi_idc.runs.results.familiar import familiarity
 from wsi_idc.runs.results.layers import crops_of
-from wsi_idc.runs.results.overview import Pictured, draw_overview
+from wsi_idc.runs.results.overview import Pictured, draw_overview, draw_thumbnail
 from wsi_idc.runs.results.picture import picture
 from wsi_idc.runs.results.report import write_report
 from wsi_idc.runs.results.summary import summarise, timings
@@ -106,6 +106,7 @@ def write(work: Work, out: Path) -> dict[str, Any]:
     give_back_of(work)
     run = pictured(work)
     draw_overview(out / "overview.png", run)
+    draw_thumbnail(out / "thumbnail.jpg", run)
     summary = summarise(work)
     crops = crops_of(work.slide, run, found.numbers)
     write_report(out / "report.html", summary, run, crops, str(work.package.training_data["description"]))

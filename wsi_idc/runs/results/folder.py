@@ -14,7 +14,7 @@ from wsi_idc.errors import DataError, OutputError
 from wsi_idc.runs.results.identity import differences
 
 # summary.json is the last to be put in place: where it is, the run is whole.
-OUTPUTS = ("heatmap.zarr", "regions.geojson", "overview.png", "report.html", "summary.json")
+OUTPUTS = ("heatmap.zarr", "regions.geojson", "overview.png", "thumbnail.jpg", "report.html", "summary.json")
 _PARTIAL = ".partial"
 # What a run that is killed leaves for the next one to go on with.
 _UNFINISHED = ".unfinished"

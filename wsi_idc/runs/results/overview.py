@@ -14,7 +14,7 @@ from scipy.ndimage import distance_transform_edt
 
 from wsi_idc.base.grid import Grid
 from wsi_idc.base.pages.colours import IDC, NOT_COMPUTED, heat_colours, heat_lines
-from wsi_idc.base.pages.sheet import GAP, INK, LEGEND, ThreePanels, draw_scale_bar
+from wsi_idc.base.pages.sheet import GAP, INK, LEGEND, Panel, ThreePanels, draw_scale_bar
 from wsi_idc.base.pages.strokes import hatched, number, outlines, stroke
 from wsi_idc.errors import DataError
 from wsi_idc.regions.regions import Region
@@ -24,6 +24,7 @@ from wsi_idc.runs.results.folder import read_summary
 _MOST = 450
 # Regions that are numbered in a picture, and those that are listed beside it.
 _NUMBERED, _LISTED = 60, 12
+_THUMBNAIL = 192
 _HIGHEST = ImageFilter.MaxFilter(3)
 
 
@@ -72,6 +73,15 @@ def draw_overview(path: Path, run: Pictured) -> None:
     image = np.asarray(_drawn(run))
     # One filter for all rows, and runs only: a third of the time of Pillow, which tries all filters, and as small.
     path.write_bytes(png_encode(image, level=1, strategy=PNG.STRATEGY.RLE, filter=PNG.FILTER.UP))
+
+
+def draw_thumbnail(path: Path, run: Pictured) -> None:
+    """Draw the slide with its regions as a JPEG of `_THUMBNAIL` pixels a side at most, for lists of many slides."""
+    width, height = run.extent_mm
+    size = Panel.of(width, height, _THUMBNAIL).size
+    image = run.slide(size)
+    stroke(image, outlines([r.geometry for r in run.regions], run.scale(size), size, width=1), IDC)
+    image.save(path, "JPEG", quality=80)
 
 
 def read_plain(run: Path) -> Image.Image | None:
