@@ -52,9 +52,9 @@ def test_every_setting_has_its_place_in_each_form():
     names = list(settings_of(Settings))
     assert [n for n in signature(wsi_idc.segment).parameters if n not in ("slide", "output", "model")] == names
     assert all(name in to_toml(Settings()) for name in names)
-    options = {p.name for p in main.commands["segment"].params}
+    options = {p.name for p in main.get_command(click.Context(main), "segment").params}
     assert {name for name, known in settings_of(Settings).items() if known.option} <= options
-    assert set(settings_of(Outlining)) <= {p.name for p in main.commands["delineate"].params}
+    assert set(settings_of(Outlining)) <= {p.name for p in main.get_command(click.Context(main), "delineate").params}
 
 
 @pytest.mark.parametrize(
