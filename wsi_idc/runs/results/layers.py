@@ -50,31 +50,29 @@ class Crop:
 def size_of(run: Pictured) -> tuple[int, int]:
     """Return the size of the picture in a report, in pixels."""
     height, width = run.pixels.shape[:2]
-    factor = min(1.0, LONGEST / max(width, height))
+    factor = LONGEST / max(width, height)
+    if factor > 0.9:
+        return width, height
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
 def slide_layers(run: Pictured) -> list[dict[str, Any]]:
     """Return what lies over one another in the report, from below: pictures and outlines, with what they are called."""
     size = size_of(run)
-    heat, colours = heat_layer(run, size)
-    rim = heat.filter(ImageFilter.MaxFilter(3)).point(lambda v: v * 2 // 3) if heat.getbbox() else heat
-    lines = Image.merge("RGBA", (*Image.new("RGB", size).split(), rim))
-    lines.paste(colours, (0, 0), heat)
     # As coarse as it was found, or nearly.
     half = max(1, size[0] // 2), max(1, size[1] // 2)
     tissue = Image.fromarray(run.tissue.astype(np.uint8) * 255).resize(half, Image.Resampling.NEAREST)
     edge = Image.fromarray(np.asarray(tissue.filter(ImageFilter.MaxFilter(3))) - np.asarray(tissue))
-    failed = hatched(over(run.failed, run.grid, size)) if run.failed.any() else Image.new("L", size)
+    failed = _seen(_one(hatched(over(run.failed, run.grid, size)), NOT_COMPUTED), size) if run.failed.any() else []
     paths, labels = _outlines(run, size)
     hatching = "background: repeating-linear-gradient(135deg, #888 0 2px, transparent 2px 5px)"
     scale = "background: linear-gradient(to right, #21918c, #fde725)"
     found = [
         _layer("slide", "H&E", "background: #d9a3c4", images=[_whole(run, size)]),
         _layer("tissue", "Tissue", f"border-top: 2px solid rgb{TISSUE}", _seen(_one(edge, TISSUE), size), shown=False),
-        _layer("heat", "Probability", scale, _seen(lines, size), shown=False),
+        _layer("heat", "Probability", scale, _heat(run, size), shown=False),
         _layer("outlines", "IDC", "border-top: 3px solid #c80000", paths=paths, labels=labels),
-        _layer("failed", "Not computed", hatching, _seen(_one(failed, NOT_COMPUTED), size)),
+        _layer("failed", "Not computed", hatching, failed),
     ]
     return [layer for layer in found if layer["images"] or layer["paths"]]
 
@@ -111,6 +109,17 @@ def _into(corner: np.ndarray, step: np.ndarray) -> list[float]:
     """Return the affine transform that brings level-0 pixels to those of a picture, `step` wide, that begins there."""
     (x, y), (across, down) = corner, step
     return [1 / across, 0, 0, 1 / down, -x / across, -y / down]
+
+
+def _heat(run: Pictured, size: tuple[int, int]) -> list[dict[str, Any]]:
+    """Return lines of equal probability with a dark rim, as an overlay."""
+    heat, colours = heat_layer(run, size)
+    if not heat.getbbox():
+        return []
+    rim = heat.filter(ImageFilter.MaxFilter(3)).point(lambda v: v * 2 // 3)
+    lines = Image.merge("RGBA", (*Image.new("RGB", size).split(), rim))
+    lines.paste(colours, (0, 0), heat)
+    return _seen(lines, size)
 
 
 def _layer(

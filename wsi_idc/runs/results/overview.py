@@ -56,8 +56,11 @@ class Pictured:
 
     def slide(self, size: tuple[int, int]) -> Image.Image:
         """Return the slide as a picture of this size."""
+        image = Image.fromarray(self.pixels)
+        if image.size == size:
+            return image
         # Many a pixel to one of the picture: the mean. Else it is enlarged.
-        return Image.fromarray(self.pixels).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+        return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
     def scale(self, size: tuple[int, int]) -> np.ndarray:
         """Return what brings level-0 pixels to those of a picture of this size, (x, y)."""
