@@ -6,11 +6,16 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from wsi_idc.demo.painter import PaintedSection, paint_section
 from wsi_idc.slides.write import write_slide
 
 from helpers import SMALL, write_patches
+
+# A machine that is busy takes longer: no test is to fail for that.
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

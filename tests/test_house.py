@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -39,6 +40,18 @@ def test_three_modules_stand_beside_the_folders_and_at_most_fourteen_in_each():
     assert files == ["__init__.py", "__main__.py", "errors.py"]
     folders = Counter(p.parent.relative_to(ROOT).as_posix() for top in FOLDERS for p in (ROOT / top).rglob("*.py"))
     assert {folder: number for folder, number in folders.items() if number > 14} == {}
+
+
+def test_at_most_five_functions_are_longer_than_fifty_lines():
+    files = [p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py")]
+    functions = [
+        (f"{file.stem}.{node.name}", node.end_lineno - node.lineno + 1)
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    longer = [name for name, lines in functions if lines > 50]
+    assert len(longer) <= 5, longer
 
 
 def test_every_module_is_named_in_the_architecture():

@@ -90,7 +90,7 @@ def test_labels_refuse_classes_that_cannot_be_folders(tmp_path, heatmap, name):
     assert not (tmp_path / "labels.zarr").exists()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(drawn)
 @example(box(-50, 5, -10, 20))
 @example(box(5, 90, 20, 200))

@@ -94,7 +94,7 @@ def leaves(value):
     return [value] if inner is None else [leaf for one in inner for leaf in leaves(one)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(annotation_of, max_size=4))
 def test_every_rule_of_qupath_holds_and_a_second_writing_changes_nothing(tmp_path_factory, annotations):
     path = tmp_path_factory.mktemp("out") / "a.geojson"
@@ -105,7 +105,7 @@ def test_every_rule_of_qupath_holds_and_a_second_writing_changes_nothing(tmp_pat
     assert written(path, found.annotations) == first
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(
     arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=8), elements=st.floats(0, 1, width=32)),
     st.sampled_from([0.2277, 0.499, 4.0]),
@@ -170,7 +170,7 @@ def test_what_is_smaller_than_a_pixel_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("style", XML)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(geometries=st.lists(drawn, min_size=1, max_size=2), names=st.lists(printed, min_size=2, max_size=2))
 def test_xml_comes_back_as_the_same_areas(tmp_path_factory, style, geometries, names):
     path = tmp_path_factory.getbasetemp() / f"{style}.xml"

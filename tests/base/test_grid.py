@@ -9,7 +9,7 @@ from wsi_idc.base.grid import Block, Grid
 
 from helpers import by_hand
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 starts = st.floats(-30, 30, allow_nan=False)
 steps = st.floats(0.05, 25, allow_nan=False)
 grids = st.builds(

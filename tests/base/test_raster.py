@@ -10,12 +10,11 @@ from wsi_idc.base.raster import area_weights, average
 from helpers import by_hand
 
 WHITE = (255, 255, 255)
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 starts = st.floats(-30, 30, allow_nan=False)
 steps = st.floats(0.05, 25, allow_nan=False)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 24), st.integers(1, 24), st.integers(1, 5), st.integers(1, 5), st.integers(0, 2**32 - 1))
 def test_whole_steps_are_means_with_halves_rounded_up(across, down, width, height, seed):
     block = np.random.default_rng(seed).integers(0, 256, (height * down, width * across, 3), np.uint8)
@@ -29,7 +28,6 @@ def test_whole_steps_are_means_with_halves_rounded_up(across, down, width, heigh
     np.testing.assert_array_equal(got, by_weights)
 
 
-@settings(deadline=None)
 @given(st.floats(0, 3), st.floats(1, 6), st.integers(1, 5))
 def test_parts_of_pixels_count_by_area(start, scale, count):
     """On a ramp the mean over a stretch is the value at its middle."""

@@ -98,7 +98,7 @@ def test_one_roi_border_that_is_all_of_the_boundary_is_no_boundary():
     assert np.isnan(found["hausdorff_um"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(masks, masks)
 def test_as_counting_pixels_gives(a, b):
     found = numbers(cells(a), cells(b))
@@ -113,7 +113,7 @@ def test_as_counting_pixels_gives(a, b):
     assert [areas.both.area, areas.only_found.area, areas.only_truth.area] == pytest.approx(counted)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(masks, masks, st.floats(0.2, 4.0))
 def test_symmetry_bounds_and_scale(a, b, mpp):
     one, other = numbers(cells(a), cells(b)), numbers(cells(b), cells(a))
@@ -132,7 +132,7 @@ def test_symmetry_bounds_and_scale(a, b, mpp):
     assert scaled["hausdorff_um"] == pytest.approx(one["hausdorff_um"] * mpp, abs=STEP_UM * max(1, mpp), nan_ok=True)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(masks, masks)
 def test_hausdorff_distance_as_geos_computes_it(a, b):
     if not (a.any() and b.any()):
@@ -180,7 +180,7 @@ def test_without_probabilities_the_curve_is_one_point():
     assert (point["sensitivity"]["value"], point["false_regions"]["value"]) == (1, 1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(masks, masks, st.integers(0, 2**32 - 1))
 def test_the_curve_rises_as_the_threshold_falls(a, b, seed):
     scores = np.random.default_rng(seed).random(a.sum()).tolist()

@@ -291,7 +291,7 @@ def test_names_need_not_be_utf_8(clean, tmp_path):
     assert "\ufffd_idx5_x1_y1_class0.png" in done.stdout
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.dictionaries(
         st.tuples(st.sampled_from("123"), st.integers(0, 4), st.integers(0, 4), st.integers(0, 1)),
@@ -330,7 +330,7 @@ def test_neighbours_and_whole_sections(rows):
     assert is_whole_section(present) == (present.any() and np.median(expected[present]) >= 3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_no_damage_to_a_file_stops_the_audit(tmp_path_factory, data):
     root = tmp_path_factory.mktemp("damaged")

@@ -67,7 +67,7 @@ def tumour(section, tmp_path_factory):
 masks = arrays(bool, (13, 17))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(masks, masks, st.sampled_from([0.5, 0.6, 0.8, 1.0]), st.sampled_from([1, 7]))
 def test_labels_are_those_of_counted_pixels(idc, roi, inside, scale):
     """Areas of outlines that run along pixels are counts of pixels; the last row and column reach beyond the slide."""

@@ -34,7 +34,7 @@ def test_by_hand():
     assert found["brier"] == pytest.approx(sum(squares) / 8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(2, 60), st.integers(0, 2**32 - 1), st.floats(0.05, 0.95))
 def test_as_scikit_learn_computes_them(n, seed, threshold):
     rng = np.random.default_rng(seed)
@@ -52,7 +52,7 @@ def test_as_scikit_learn_computes_them(n, seed, threshold):
     assert found["average_precision"] == pytest.approx(sk.average_precision_score(labels, probability))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 30), st.integers(0, 2**32 - 1))
 def test_counting_a_patch_twice_is_having_it_twice(n, seed):
     rng = np.random.default_rng(seed)

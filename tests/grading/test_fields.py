@@ -144,7 +144,7 @@ def test_tumour_and_edge_by_hand():
     assert all(edge == 0.75 for edge in beside)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     arrays(
         np.float32, array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=14), elements=st.floats(0, 1, width=32)
@@ -173,7 +173,7 @@ def test_fields_lie_apart_within_the_slide_and_in_tumour(heatmap, mpp, area, num
     assert find_fields(Noise(found), found, Wish(number, area)) == chosen
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=20), elements=st.sampled_from([np.nan, 0.1, 0.2])),
     st.integers(1, 20),
@@ -189,7 +189,7 @@ def test_choose_is_greedy_and_leaves_no_room(score, number):
     assert len(taken) == number or not free.any()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrays(np.bool_, (8, 8)), st.sampled_from([0.0, 7.3]), st.booleans())
 def test_share_of_an_area_is_exact(mask, blur, aligned):
     """Whether its borders lie along those of the cells, across them, or are round."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wsi_idc.base.grid import Block
@@ -25,7 +25,6 @@ def blocks(draw):
     return Block(rows[0], cols[0], rows[1], cols[1])
 
 
-@settings(deadline=None)
 @given(blocks(), blocks(), st.integers(1, 3), st.integers(0, 2**32 - 1))
 def test_any_rectangle_of_what_was_kept(tmp_path_factory, kept, asked, views, seed):
     whole = np.full((views, ROWS, COLS, 2), np.nan, np.float32)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import wsi_idc
@@ -47,7 +47,6 @@ def test_patches_weigh_less_the_further_they_are():
     assert merged(found, onto)[0, 1] == pytest.approx((2 * 0 + 1 * 1) / 3)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 4), st.integers(1, 4), st.sampled_from([1, 2, 5, 10]), st.floats(0, 1, width=32))
 def test_where_all_agree_so_does_the_mean(rows, cols, stride, value):
     whole = grid(rows, cols)
@@ -57,7 +56,6 @@ def test_where_all_agree_so_does_the_mean(rows, cols, stride, value):
     np.testing.assert_allclose(found, value, rtol=1e-6)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 6), st.integers(1, 6), st.sampled_from([1, 2, 5, 10]), st.integers(1, 13), st.integers(0, 99))
 def test_blocks_are_merged_as_the_whole_is(rows, cols, stride, side, seed):
     whole, rng = grid(rows, cols), np.random.default_rng(seed)

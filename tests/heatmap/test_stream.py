@@ -45,7 +45,7 @@ def run(folder, pixels, wanted, *, halo, chunk, workers=1, engine=None, damaged=
     return found.read(), report
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.tuples(st.integers(1, 9), st.integers(1, 9)),
     st.integers(0, 3),

@@ -70,7 +70,7 @@ def test_neighbours_turn_with_their_pixels():
     np.testing.assert_allclose(found.probability, [expit([-1 / 4, 1 / 4])], atol=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(blocks(), st.sampled_from([0, 1]), st.integers(0, 7))
 def test_what_eight_views_find_turns_with_the_block(block, halo, code):
     pixels, present = block
@@ -90,7 +90,7 @@ def test_one_view_does_not_turn_with_the_block():
     assert corner().block(pixels, present) != corner().block(symmetry(pixels, 1), present)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(blocks(), st.sampled_from([0, 1]), st.integers(1, 2))
 def test_one_model_once_or_twice_is_the_model(block, halo, times):
     alone = corner(halo, temperature=1.3, threshold=0.2579)
@@ -109,7 +109,7 @@ def test_eight_views_of_a_model_that_does_not_see_direction_agree():
     np.testing.assert_allclose(found.uncertainty, 0, atol=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=4))
 def test_a_patch_on_every_threshold_is_on_the_threshold(thresholds):
     found = Ensemble([darkness(threshold=t) for t in thresholds]).threshold

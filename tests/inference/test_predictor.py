@@ -82,7 +82,7 @@ def test_patches_of_a_context_model_have_no_neighbours():
     np.testing.assert_allclose(predictor.patches(pixels), alone, atol=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 4), st.integers(1, 4), st.floats(0.2, 5), st.integers(0, 2**32 - 1))
 def test_block_is_its_patches_and_nan_elsewhere(rows, cols, temperature, seed):
     rng = np.random.default_rng(seed)

@@ -36,7 +36,6 @@ def outline(heatmap, threshold=0.5, **options):
     return regions, numbers
 
 
-@settings(deadline=None)
 @given(heatmaps, st.floats(0.05, 0.95), st.sampled_from([1, 5, 16]))
 def test_outlines_traced_by_boxes_are_those_of_the_whole_slide(heatmap, threshold, tile):
     with pytest.MonkeyPatch.context() as patch:
@@ -57,7 +56,7 @@ def shapes_by_hand(kind, radius, x, y):
     return ring if kind == "ring" else ring.union(centre.buffer(0.3 * radius, 128))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.sampled_from(["disc", "ring", "island"]),
     st.floats(10, 14),
@@ -77,7 +76,7 @@ def test_painted_shapes_keep_their_area_and_topology(kind, radius, x, y):
     assert holes == {"disc": [0], "ring": [1], "island": [1, 0]}[kind]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(heatmaps, st.floats(0.1, 0.9), st.floats(0.1, 4.4), st.floats(0.99, 1.01), st.floats(0, 200))
 @example(TWINS, 0.5, 1.0, 0.99, 0.0)
 def test_outlines_are_valid_whole_pixels_at_any_scale(heatmap, threshold, mpp, ratio, smooth):
@@ -97,7 +96,7 @@ def test_outlines_are_valid_whole_pixels_at_any_scale(heatmap, threshold, mpp, r
     assert [r.area_mm2 for r in regions] == sorted((r.area_mm2 for r in regions), reverse=True)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(heatmaps, st.floats(0.2, 0.8), st.floats(0, 100))
 def test_every_patch_above_the_threshold_is_in_a_region(heatmap, threshold, smooth):
     """No region is lost to simplification: the centre of each is inside, or outside by less than the tolerance."""
@@ -213,7 +212,7 @@ def test_slivers_are_no_foci_and_kept_apart():
         assert (len(regions), slivers) == (3, []) and regions[0].nearest_mm < 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(heatmaps, st.floats(1, 100))
 def test_smoothing_stays_within_its_tolerance(heatmap, smooth):
     sharp, _ = outline(heatmap, smooth_um=0)
@@ -225,7 +224,7 @@ def test_smoothing_stays_within_its_tolerance(heatmap, smooth):
         assert far <= 1.5 * smooth / 4 + 2 * 0.71
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(heatmaps)
 def test_bands_share_out_what_is_above_the_lowest(heatmap):
     field = field_of(heatmap)

@@ -15,7 +15,7 @@ from wsi_idc.slides.scale import claim_mpp
 from wsi_idc.slides.slide import Slide
 from wsi_idc.slides.write import write_slide
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 DOWNSAMPLES = (1, 2, 4)
 sides, fractions = st.integers(1, 30), st.floats(0, 1)
 rectangles = st.tuples(st.floats(-40, 110), st.floats(-40, 100), sides, sides, st.floats(0.2, 12))

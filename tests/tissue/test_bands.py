@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
@@ -23,7 +23,6 @@ def test_small_parts_go_as_skimage_takes_them(mask, largest):
     np.testing.assert_array_equal(without_small(mask, largest), remove_small_objects(mask, max_size=largest))
 
 
-@settings(deadline=None)
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40)), st.integers(3, 9))
 def test_band_by_band_is_as_a_whole(mask, band):
     with pytest.MonkeyPatch.context() as patched:

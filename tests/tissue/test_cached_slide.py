@@ -33,7 +33,7 @@ class Counting:
         return out
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2400), st.integers(0, 1400), st.integers(1, 900), st.integers(1, 900))
 def test_any_rectangle_is_that_of_the_slide(tmp_path_factory, x, y, width, height):
     slide = Counting()

@@ -49,7 +49,7 @@ def test_padding_is_neither_glass_nor_ink(
     assert found.ink_mm2 == pytest.approx(ink, abs=0.06)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.integers(150, 255),
     st.sampled_from(["even", "radial", "centre", "left", "corner"]),

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt, gaussian_filter
 
@@ -256,7 +256,6 @@ def test_a_section_without_colour_is_warned_of(tmp_path: Path) -> None:
     assert look_at(tmp_path, section.pixels).warnings == ()
 
 
-@settings(deadline=None)
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=30)))
 def test_the_mask_is_closed_and_opened_as_scipy_does(mask: np.ndarray) -> None:
     square = np.ones((3, 3), bool)

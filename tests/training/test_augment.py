@@ -84,7 +84,7 @@ AMOUNTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(AMOUNTS, st.integers(0, 99))
 def test_it_depends_on_the_generator_only_and_keeps_form(amounts, seed):
     pixels, config = pixels_of(5, size=7), AugmentConfig(**amounts)

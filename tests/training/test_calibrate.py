@@ -16,7 +16,7 @@ from wsi_idc.training.calibrate import (
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(0.3, 3.0), st.integers(0, 1000))
 def test_temperature_is_recovered(true, seed):
     """Labels drawn from sigmoid(logit / T) are best described by T."""

@@ -44,7 +44,7 @@ CONFIGS = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(CONFIGS)
 def test_written_as_toml_and_read_again_it_is_the_same(tmp_path_factory, sections):
     config = TrainConfig.model_validate(sections)

@@ -79,7 +79,7 @@ def check_rules(text):
     assert "NaN" not in text
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(heatmaps, st.sampled_from([0.2277, 0.499, 4.0]), st.sampled_from([0.0, 5.0, 150.0]), st.booleans())
 def test_every_rule_holds(heatmap, mpp, smooth, banded):
     found = delineated(heatmap, mpp, smooth, (0.3, 0.5, 0.7) if banded else ())
