@@ -20,6 +20,7 @@ _COMMANDS = {
     "info": "info",
     "demo": "demo",
     "predict": "predict",
+    "view": "view",
     "train": "training.train",
     "tune": "training.tune",
     "evaluate": "training.evaluate",

@@ -4,12 +4,15 @@ import json
 import re
 import shutil
 import subprocess
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+_KEYS = {"ArrowRight": 39, "ArrowLeft": 37}
 _FAULTS = "<script>window.faults = []; addEventListener('error', e => faults.push(e.message));</script>"
 
 
@@ -34,3 +37,64 @@ def told(page: Path, code: str, folder: Path, width: int = 1280) -> object:
     for entity, sign in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&")):
         title = [title[0], title[1].replace(entity, sign)]
     return json.loads(title[1])
+
+
+class Tab:
+    """A tab of Chromium that is driven: runs code, presses keys, keeps what was asked for and what went wrong."""
+
+    def __init__(self, folder: Path, address: str) -> None:
+        from websockets.sync.client import connect
+
+        command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}"]
+        command += ["--remote-debugging-port=0", "--window-size=1280,900", "about:blank"]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        port = folder / "DevToolsActivePort"
+        wait_for(lambda: port.is_file() and len(port.read_text().splitlines()) == 2)
+        host = f"127.0.0.1:{port.read_text().splitlines()[0]}"
+        with urllib.request.urlopen(f"http://{host}/json/list") as answer:
+            tab = next(one for one in json.load(answer) if one["type"] == "page")
+        self._open = connect(tab["webSocketDebuggerUrl"], max_size=None)
+        self._socket = self._open.__enter__()
+        self.requests: list[str] = []
+        self.faults: list[str] = []
+        self._count = 0
+        for domain in ("Network", "Log", "Runtime", "Page"):
+            self._send(f"{domain}.enable")
+        self._send("Page.navigate", url=address)
+
+    def run(self, code: str) -> object:
+        """Return the value of an expression."""
+        found = self._send("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
+        return found["result"].get("value")
+
+    def press(self, key: str) -> None:
+        """Press a key where the focus is."""
+        for kind in ("keyDown", "keyUp"):
+            self._send("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=_KEYS[key])
+
+    def close(self) -> None:
+        self._open.__exit__(None, None, None)
+        self._process.terminate()
+        self._process.wait(10)
+
+    def _send(self, method: str, **parameters: object) -> dict:
+        self._count += 1
+        self._socket.send(json.dumps({"id": self._count, "method": method, "params": parameters}))
+        while True:
+            told = json.loads(self._socket.recv(30))
+            if told.get("id") == self._count:
+                return told["result"]
+            if told.get("method") == "Network.requestWillBeSent":
+                self.requests.append(told["params"]["request"]["url"])
+            elif told.get("method") == "Runtime.exceptionThrown":
+                self.faults.append(str(told["params"]["exceptionDetails"]))
+            elif told.get("method") == "Log.entryAdded" and told["params"]["entry"]["level"] == "error":
+                self.faults.append(str(told["params"]["entry"]))
+
+
+def wait_for(is_so, seconds: float = 30.0) -> None:
+    """Wait until something is so; fails where it takes longer."""
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.1)

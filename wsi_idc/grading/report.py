@@ -23,16 +23,15 @@ from wsi_idc.base.pages.sheet import Panel, draw_scale_bar
 from wsi_idc.base.pages.strokes import number as number_areas
 from wsi_idc.base.pages.strokes import outlines, stroke
 from wsi_idc.base.polygons import polygons_of
-from wsi_idc.errors import OutputError, SlideError
+from wsi_idc.errors import SlideError
 from wsi_idc.grading.fields import WEIGHTS, FoundFields, GradingField, Segmentation, Wish, find_fields
 from wsi_idc.grading.page import add_to_report
 from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label
 from wsi_idc.regions.interpolate import fine_grid
-from wsi_idc.runs.manifest import Manifest
 from wsi_idc.runs.results.folder import read_summary
+from wsi_idc.runs.results.origin import find_slide
 from wsi_idc.runs.results.overview import read_plain
 from wsi_idc.runs.results.summary import RESEARCH_USE
-from wsi_idc.slides.paths.address import SlideAddress
 from wsi_idc.slides.slide import Slide
 
 # 40x in um per pixel. Scanners call 0.2 to 0.27 so; such slides, and coarser ones, are cropped as they are.
@@ -62,7 +61,7 @@ def write_fields(run: Path, output: Path, wish: Wish, slide: Path | None = None)
     """
     summary = read_summary(run)
     given = summary["parameters"]
-    where = slide or _find_slide(run.resolve(), summary)
+    where = slide or find_slide(run)
     with new_folder(output) as place, Slide(where, given["mpp"], icc=given.get("icc", "ignore")) as opened:
         if opened.fingerprint != summary["identity"]["slide_fingerprint"]:
             raise SlideError(f"{opened.path}: is not the slide that {run} was made from; give that one with --slide")
@@ -128,20 +127,6 @@ def _annotations(chosen: FoundFields) -> Iterator[Annotation]:
 
 def _box(field: GradingField) -> shapely.Polygon:
     return shapely.box(field.x, field.y, field.x + field.width, field.y + field.height)
-
-
-def _find_slide(run: Path, summary: dict[str, Any]) -> Path:
-    """Look for the slide beside the run or in it, then where the manifest says that it was; raises SlideError."""
-    name = summary["slide"]["slide"]
-    try:
-        rows = Manifest(run.parent / "manifest.csv").read().values()
-    except OutputError as error:
-        raise SlideError(f"{run}: cannot look up its slide {name} ({error}); give its place with --slide") from error
-    listed = [Path(str(row["slide"])) for row in rows if row["output"] == run.name]
-    for path in (run.parent / name, run / name, *listed):
-        if SlideAddress.of(path).file.exists():
-            return path
-    raise SlideError(f"{run}: its slide {name} is neither beside it nor where it was; give its place with --slide")
 
 
 def _read_segmentation(run: Path) -> Segmentation:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wsi_idc.errors import DataError, SlideError
+from wsi_idc.errors import DataError, OutputError, SlideError
+from wsi_idc.runs.manifest import Manifest
 from wsi_idc.runs.results.folder import OUTPUTS, read_summary
+from wsi_idc.slides.paths.address import SlideAddress
 from wsi_idc.slides.paths.find import dicom_series
 from wsi_idc.slides.slide import Slide
 
@@ -14,6 +16,23 @@ def run_of(outlines: Path) -> Path | None:
     """Return the folder of the run that outlines are, or are the regions of; None for any other file."""
     folder = outlines.parent if outlines.name == "regions.geojson" else outlines
     return folder if (folder / OUTPUTS[-1]).is_file() else None
+
+
+def find_slide(run: Path) -> Path:
+    """Look for the slide of a run beside its folder or in it, then where the manifest says that it was.
+
+    Raises DataError where `run` is no folder of a run, SlideError where the slide is not found.
+    """
+    name, run = read_summary(run)["slide"]["slide"], run.resolve()
+    try:
+        rows = Manifest(run.parent / "manifest.csv").read().values()
+    except OutputError as error:
+        raise SlideError(f"{run}: cannot look up its slide {name} ({error}); give its place with --slide") from error
+    listed = [Path(str(row["slide"])) for row in rows if row["output"] == run.name]
+    for path in (run.parent / name, run / name, *listed):
+        if SlideAddress.of(path).file.exists():
+            return path
+    raise SlideError(f"{run}: its slide {name} is neither beside it nor where it was; give its place with --slide")
 
 
 def check_slide(outlines: Path, slide: Slide) -> None:

@@ -1,0 +1,102 @@
+"""The viewer as a process of its own, asked as a browser asks it, and by a browser where there is one."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+from browser import Tab, needs_browser, wait_for
+
+import wsi_idc
+from wsi_idc.viewer.opened import opened
+
+pytest.importorskip("nicegui")
+
+
+@pytest.fixture(scope="module")
+def run(painted, tmp_path_factory):
+    return wsi_idc.segment(painted, tmp_path_factory.mktemp("view")).folder
+
+
+@pytest.fixture(scope="module")
+def address(run):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "wsi_idc", "view", str(run), "--port", str(port), "--no-open"]
+    # NiceGUI does otherwise where it believes that it is tested.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        there = f"http://127.0.0.1:{port}"
+        assert there in server.stdout.readline()
+        wait_for(lambda: status(f"{there}/run/heat") == 200, 60)
+        yield there
+        server.send_signal(signal.SIGINT)
+        server.wait(20)
+
+
+def status(address, **headers):
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+def test_it_answers_what_there_is_and_refuses_what_there_is_not(run, address):
+    with urllib.request.urlopen(f"{address}/run/tile/0/0/0") as answer:
+        assert answer.headers["Content-Type"] == "image/jpeg" and answer.read(2) == b"\xff\xd8"
+    with urllib.request.urlopen(f"{address}/run/regions?threshold=0.5") as answer, opened(run) as found:
+        assert json.load(answer)["numbers"] == found.regions(0.5)["numbers"]
+    assert status(f"{address}/run/tile/0/9/9") == 404
+    assert status(f"{address}/run/tile/99/0/0") == 404
+    assert status(f"{address}/run/regions?threshold=2") == 422
+    assert status(f"{address}/run/regions?threshold=nan") == 422
+    # A page of another site that made its own name lead here.
+    assert status(f"{address}/run/heat", Host="evil.example") == 400
+
+
+def test_without_the_extra_it_is_said_how_to_get_it(run):
+    code = "import sys; sys.modules['nicegui'] = None; from wsi_idc.cli.group import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "view", str(run)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: this needs .*: pip install \"\.\[view\]\"\n", done.stderr), done.stderr
+
+
+@needs_browser
+def test_moving_the_threshold_redraws_the_regions_and_their_area(run, address, tmp_path):
+    tab = Tab(tmp_path, address)
+    try:
+        numbers = "document.querySelector('[aria-live]')?.textContent ?? ''"
+        wait_for(lambda: "IDC" in tab.run(numbers))
+        with opened(run) as found:
+            own = found.outlining.peak
+            assert tab.run(numbers).startswith(f"At {own:.2f}: IDC {found.regions(own)['numbers']['idc_mm2']:.2f} mm²")
+            tab.run("document.querySelector('.q-slider [tabindex]').focus()")
+            before = tab.run("document.querySelectorAll('path.leaflet-interactive').length")
+            assert before >= len(found.regions(own)["regions"]) > 0
+            for _ in range(5):
+                tab.press("ArrowRight")
+            wait_for(lambda: not tab.run(numbers).startswith(f"At {own:.2f}"))
+            wait_for(lambda: (said := tab.run(numbers)) == tab.run(numbers) and _is_true(said, found))
+        hosts = {re.match(r"(?:https?|wss?)://([^/]+)", r)[1] for r in tab.requests if r.startswith(("http", "ws"))}
+        assert hosts == {address.removeprefix("http://")}
+        assert any("/run/tile/" in r for r in tab.requests)
+        assert tab.faults == []
+    finally:
+        tab.close()
+
+
+def _is_true(said, found):
+    """Say whether the numbers shown are those of the threshold shown, which is a step of the slider."""
+    threshold, area = re.match(r"At ([\d.]+): IDC ([\d.]+) mm²", said).groups()
+    near = [found.regions(float(threshold) + off)["numbers"]["idc_mm2"] for off in (-0.005, 0, 0.005)]
+    return min(near) - 0.01 <= float(area) <= max(near) + 0.01

@@ -1,0 +1,1 @@
+"""A run on its slide in a browser: any magnification, another threshold."""
