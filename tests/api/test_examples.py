@@ -94,7 +94,7 @@ def test_a_slide_that_fails_while_files_are_written_keeps_its_words(tmp_path):
 
 
 def test_what_cannot_be_meant_is_refused(tmp_path):
-    with pytest.raises(SettingsError, match="at least one worker"):
+    with pytest.raises(SettingsError, match="at least one process"):
         wsi_idc.segment_slides([], tmp_path, processes=0)
     with pytest.raises(DataError, match="say which patients"):
         wsi_idc.evaluate(tmp_path, tmp_path / "out")
