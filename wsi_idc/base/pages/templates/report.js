@@ -10,7 +10,7 @@ function show(x, y, width) {
   const height = width * fullHeight / fullWidth;
   view = [Math.min(Math.max(0, x), fullWidth - width), Math.min(Math.max(0, y), fullHeight - height), width, height];
   slide.setAttribute("viewBox", view.join(" "));
-  const unit = width / slide.clientWidth || 1, bar = document.getElementById("bar"), [rect, text] = bar.children;
+  const unit = 1 / (slide.getScreenCTM()?.a || 1), bar = document.getElementById("bar"), [rect, text] = bar.children;
   const mm = bar.dataset.mm * width / fullWidth / 5, power = 10 ** Math.floor(Math.log10(mm));
   const length = power * (mm / power >= 5 ? 5 : mm / power >= 2 ? 2 : 1);
   const place = {x: view[0] + .02 * width, y: view[1] + .97 * height, width: length / bar.dataset.mm * fullWidth, height: 7 * unit};
@@ -41,7 +41,8 @@ let held = null;
 slide.addEventListener("pointerdown", event => { held = [event.clientX, event.clientY]; slide.setPointerCapture(event.pointerId); });
 slide.addEventListener("pointermove", event => {
   if (!held) return;
-  const perPixel = view[2] / slide.clientWidth;
+  // Not by the width alone: a tall slide has room beside it.
+  const perPixel = 1 / slide.getScreenCTM().a;
   show(view[0] - (event.clientX - held[0]) * perPixel, view[1] - (event.clientY - held[1]) * perPixel, view[2]);
   held = [event.clientX, event.clientY];
 });
