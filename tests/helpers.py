@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from wsi_idc.models.package import ModelPackage, load_package
 
 if TYPE_CHECKING:
     import keras
+    import onnx
 
 # What a run of a painted slide is warned of: it is not what the model was trained on.
 UNLIKE = "unlike the slides that the model was trained on, by what the model sees of its tissue"
@@ -86,6 +87,64 @@ def write_unchecked_package(folder: Path, network: keras.Model, **facts: object)
     }
     (folder / "model.json").write_text(json.dumps(document | facts))
     return load_package(folder)
+
+
+def write_onnx_package(folder: Path, networks: Mapping[str, onnx.ModelProto], **facts: object) -> ModelPackage:
+    """Write a package around ONNX networks, by name, without any check."""
+    folder.mkdir(parents=True)
+    files = {}
+    for name, network in networks.items():
+        data = network.SerializeToString()
+        (folder / f"{name}.onnx").write_bytes(data)
+        files[name] = {"onnx": {"file": f"{name}.onnx", "sha256": hashlib.sha256(data).hexdigest()}}
+    document = FACTS | {
+        "format": "wsi-idc-model",
+        "format_version": 1,
+        "preprocessing": {"input": "uint8 RGB, NHWC", "scaling": "inside the network"},
+        "networks": files,
+    }
+    (folder / "model.json").write_text(json.dumps(document | facts))
+    return load_package(folder)
+
+
+def onnx_network(*middle: onnx.NodeProto, **initializers: object) -> onnx.ModelProto:
+    """Make an ONNX encoder of nodes between `mean`, (n,) the brightness of each patch, and `logit`.
+
+    Brightness is from 0, black, to 1, white. Numbers in `initializers` become constants of their names.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats"], ["sum"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Div", ["sum", "full"], ["mean"]),
+        *middle,
+        helper.make_node("Unsqueeze", ["logit", "last"], ["logits"]),
+    ]
+    constants = {"full": np.float32(255), "last": np.array([1])}
+    constants |= {name: np.asarray(value, np.float32) for name, value in initializers.items()}
+    graph = helper.make_graph(
+        nodes,
+        "encoder",
+        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", 50, 50, 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 1])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def no_number_between(low: float, high: float) -> onnx.ModelProto:
+    """Make an ONNX encoder whose logit is no number for patches of a brightness in between, else some number."""
+    from onnx import helper
+
+    middle, half = (low + high) / 2, (high - low) / 2
+    nodes = [
+        helper.make_node("Sub", ["mean", "middle"], ["off"]),
+        helper.make_node("Mul", ["off", "off"], ["square"]),
+        helper.make_node("Sub", ["square", "half"], ["beyond"]),
+        helper.make_node("Log", ["beyond"], ["logit"]),
+    ]
+    return onnx_network(*nodes, middle=middle, half=half * half)
 
 
 def summed_darkness(pixels: np.ndarray, present: np.ndarray, halo: int = 2) -> np.ndarray:

@@ -79,6 +79,36 @@ def test_undecodable_patches_are_reported_and_absent_for_their_neighbours(tmp_pa
     np.testing.assert_allclose(found, summed_darkness(pixels, readable, halo), atol=1e-6)
 
 
+class NoNumber(NumpyEngine):
+    """Gives no number where it sees one feature: of the encoder, or of the context network."""
+
+    def __init__(self, halo, network, beyond):
+        super().__init__(halo)
+        self.network, self.beyond = network, beyond
+
+    def run(self, network, *inputs):
+        found = super().run(network, *inputs)
+        if network == self.network:
+            darkness = found if network == "encoder" else inputs[0][..., :1]
+            found = np.where(darkness > self.beyond, np.float32(np.inf), found)
+        return found
+
+
+@pytest.mark.parametrize(("halo", "network"), [(0, "encoder"), (2, "encoder"), (2, "context")])
+def test_patches_without_a_number_are_counted_and_absent(tmp_path, halo, network):
+    pixels = np.random.default_rng(0).integers(0, 200, (400, 400, 3), dtype=np.uint8)
+    pixels[150:200, 0:50] = pixels[350:400, 350:400] = 0
+    wanted = np.ones((8, 8), bool)
+    engine = NoNumber(halo, network, 0.9)
+    for _ in range(2):  # As it is gone on with, too.
+        found, report = run(tmp_path, pixels, wanted, halo=halo, chunk=3, workers=3, engine=engine)
+        assert report.numberless == sum(f.patches for f in report.failed) == 2
+        assert "no number" in report.failed[0].reason
+        assert [tuple(at) for at in np.argwhere(np.isnan(found))] == [(3, 0), (7, 7)]
+        if network == "encoder":
+            np.testing.assert_allclose(found, summed_darkness(pixels, ~np.isnan(found), halo), atol=1e-6)
+
+
 @pytest.mark.parametrize("halo", [0, 3])
 def test_each_patch_is_encoded_once_though_chunks_see_each_other(tmp_path, halo):
     class Counting(NumpyEngine):

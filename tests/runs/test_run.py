@@ -26,7 +26,7 @@ from wsi_idc.runs.results.folder import OUTPUTS
 from wsi_idc.runs.run import Runner
 from wsi_idc.slides.write import write_slide
 
-from helpers import contents, summed_darkness, write_context_package
+from helpers import contents, no_number_between, summed_darkness, write_context_package, write_onnx_package
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +253,37 @@ def test_an_incomplete_run_is_done_again(damaged, tmp_path):
     again = wsi_idc.segment(damaged, out)
     assert not again.reused
     assert again.summary["state"] == "incomplete"
+
+
+@pytest.mark.parametrize("stride", [None, 25])
+def test_a_model_that_gives_no_number_for_some_patches_leaves_the_run_incomplete(painted, tmp_path, stride):
+    package = write_onnx_package(tmp_path / "model", {"encoder": no_number_between(0.7, 0.75)})
+    summary = wsi_idc.segment(painted, tmp_path, model=package.folder, stride=stride).summary
+    assert summary["state"] == "incomplete"
+    lost = sum(chunk["patches"] for chunk in summary["failed_chunks"])
+    assert lost > 3
+    assert f"the model gives no number for {lost} patches, which count as no tissue" in summary["warnings"]
+    again = wsi_idc.segment(painted, tmp_path, model=package.folder, stride=stride)
+    assert not again.reused
+    assert again.summary["failed_chunks"] == summary["failed_chunks"]
+
+
+def test_a_model_that_gives_no_number_for_a_slide_is_an_error(tmp_path):
+    pixels = np.full((600, 600, 3), 242, np.uint8)
+    pixels[100:300, 100:300] = (200, 120, 170)
+    path = write_slide(tmp_path / "plain.tif", pixels, 4.0, compression="deflate")
+    package = write_onnx_package(tmp_path / "model", {"encoder": no_number_between(0.62, 0.655)})
+    with pytest.raises(SlideError, match=r"plain.tif: no patch of it can be computed \(the model gives no number"):
+        wsi_idc.segment(path, tmp_path / "out", model=package.folder, min_tissue=0.5)
+
+
+def test_tissue_of_which_no_patch_is_computed_is_said(tmp_path):
+    pixels = np.full((600, 600, 3), 242, np.uint8)
+    pixels[205:245, 205:245] = (200, 120, 170)
+    write_slide(tmp_path / "small.tif", pixels, 4.0)
+    summary = wsi_idc.segment(tmp_path / "small.tif", tmp_path, min_tissue=0.9).summary
+    assert (summary["patches"], summary["message"]) == (0, "")
+    assert any("mm2 of tissue was computed: no patch holds enough of it" in w for w in summary["warnings"])
 
 
 def test_a_slide_without_tissue_says_so(tmp_path):

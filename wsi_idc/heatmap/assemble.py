@@ -42,6 +42,8 @@ class Finisher:
         self._grid = grid = spec.grid
         self._predictor = grids[0][0].predictor
         self._lock = threading.Lock()
+        # Squares of a chunk of the heatmap for which the context network gave no number, by chunk.
+        self.numberless: dict[Block, int] = {}
         needs = {block: self._needs(block) for block in heatmap_chunks(grid)}
         self._waiting = {block: needed for block, needed in needs.items() if needed}
         self._sums = [np.zeros((encoder.features.shape[0], self._predictor.n_features + 1)) for encoder, _ in grids]
@@ -68,7 +70,7 @@ class Finisher:
             self._sums = [_slide_sums(encoder) for encoder, _ in self._encoded]
             self._heatmap = self._resume()
             for block in self._waiting:
-                if not self._heatmap.holds(block):
+                if not self._heatmap.holds(block, self._wanted[block.slices]):
                     self._finish(block)
         return self._heatmap
 
@@ -113,10 +115,16 @@ class Finisher:
         in_parallel(compute, work, self._predictor.engine.lanes)
         grids = [encoder.grid for encoder, _ in self._encoded]
         merged = merge(zip(grids, parts, found, strict=True), self._grid, block)
-        self._heatmap.write(block, np.where(self._wanted[block.slices], merged, np.float32(np.nan)))
+        wanted = self._wanted[block.slices]
+        if none := int((wanted & np.isinf(merged)).sum()):
+            self.numberless[block] = none
+        self._heatmap.write(block, np.where(wanted & np.isfinite(merged), merged, np.float32(np.nan)))
 
     def _probabilities(self, grid_number: int, block: Block) -> np.ndarray:
-        """Turn features into probabilities (r, c), each patch seeing those around it; of views the mean of logits."""
+        """Turn features into probabilities (r, c), each patch seeing those around it; of views the mean of logits.
+
+        Infinite where there is a patch, but no number for it: so are then all squares that it covers, in `merge`.
+        """
         encoder, predictor = self._encoded[grid_number][0], self._predictor
         halo, (_, rows, cols, _) = predictor.package.halo, encoder.features.shape
         above, before = min(halo, block.top), min(halo, block.left)
@@ -127,7 +135,9 @@ class Finisher:
             turned_back(predictor.logits(symmetry(view, code), self._sums[grid_number][code]), code)
             for code, view in enumerate(around)
         ]
-        found = predictor.calibrated(np.mean(logits, axis=0))[above:, before:]
+        found = predictor.calibrated(np.mean(logits, axis=0))
+        found[np.isnan(found) & np.isfinite(around[0, ..., 0])] = np.inf
+        found = found[above:, before:]
         return found[: block.shape[0], : block.shape[1]]
 
 

@@ -35,12 +35,16 @@ Chunk = tuple[Block, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Seconds that encoding a chunk took, how many of its patches could not be decoded, and why not."""
+    """Seconds that encoding a chunk took, how many of its patches could not be decoded, and why not.
+
+    Of `numberless` patches the model gives no number.
+    """
 
     read_s: float = 0.0
     infer_s: float = 0.0
     lost: int = 0
     reason: str = ""
+    numberless: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +72,18 @@ class Encoder:
             self.predictor.features_of([(turn_patches(pixels, size, code), present) for pixels, present, _ in found])
             for code in range(self.features.shape[0])
         ]
+        numberless = []
         for number, (block, _) in enumerate(chunks):
-            self.features.keep(block, np.stack([view[number] for view in views]))
+            features = np.stack([view[number] for view in views])
+            # In one view is in all: a mean over some of them would be a number of another kind.
+            known = np.isfinite(features[..., 0]).all(axis=0)
+            features[:, ~known] = np.nan
+            numberless.append(int((found[number][1] & ~known).sum()))
+            self.features.keep(block, features)
         seconds = (read - started) / len(chunks), (time.perf_counter() - read) / len(chunks)
         return [
-            Encoded(*seconds, int((wanted & ~present).sum()), reason)
-            for (_, wanted), (_, present, reason) in zip(chunks, found, strict=True)
+            Encoded(*seconds, int((wanted & ~present).sum()), reason, none)
+            for (_, wanted), (_, present, reason), none in zip(chunks, found, numberless, strict=True)
         ]
 
 

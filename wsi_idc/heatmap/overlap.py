@@ -37,8 +37,8 @@ def merge(found: Iterable[tuple[Grid, Block, np.ndarray]], onto: Grid, block: Bl
     Of each grid those of the patches `under` the block are given, (r, c), NaN for none. Each square has the weighted
     mean of the patches that cover it. A patch weighs the less, the further its centre is from that of the square: a
     triangular window, which ends half a square beyond the border of the patch, by row times the same by column. With a
-    stride of half a patch all four patches of a square weigh alike. Returns (rows, cols) float32 of the block, NaN
-    where no patch was computed.
+    stride of half a patch all four patches of a square weigh alike. An infinite one, of which the
+    model gave no number, makes it infinite. Returns (rows, cols) float32 of the block, NaN where no patch was computed.
     """
     total, weight = np.zeros((2, *block.shape))
     for grid, part, probabilities in found:
@@ -51,7 +51,7 @@ def merge(found: Iterable[tuple[Grid, Block, np.ndarray]], onto: Grid, block: Bl
         inside = np.s_[max(0, -y) : block.shape[0] - y, max(0, -x) : block.shape[1] - x]
         window, spread = window[inside], spread[inside]
         here = np.s_[max(0, y) : max(0, y) + spread.shape[0], max(0, x) : max(0, x) + spread.shape[1]]
-        known = np.isfinite(spread)
+        known = ~np.isnan(spread)
         total[here] += np.where(known, window * spread, 0)
         weight[here] += np.where(known, window, 0)
     return np.divide(total, weight, out=np.full(block.shape, np.nan), where=weight > 0).astype(np.float32)

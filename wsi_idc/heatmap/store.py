@@ -90,11 +90,11 @@ class HeatmapStore:
         """Go on with the store in a folder that a run of the same spec has begun there, or begin it."""
         return cls(folder, spec.grid, spec.provenance)
 
-    def holds(self, block: Block) -> bool:
-        """Say whether probabilities of a chunk, one of `heatmap_chunks`, have been written, and are whole."""
+    def holds(self, block: Block, wanted: np.ndarray) -> bool:
+        """Say whether of a chunk, one of `heatmap_chunks`, all probabilities `wanted`, (r, c) bool, are written."""
         try:
             with _reading(self.path) as group:
-                return bool(np.isfinite(group["0"][block.slices]).any())
+                return bool((np.isfinite(group["0"][block.slices]) == wanted).all())
         except DataError:
             # Cut short, when the process was killed or the machine lost its power.
             return False

@@ -24,11 +24,13 @@ from wsi_idc.heatmap.store import HeatmapSpec, HeatmapStore
 _STRIP = 4
 # Batches that are computed together at least.
 _BATCHES = 4
+# Why a patch failed that could be read.
+NO_NUMBER = "the model gives no number for them (NaN or infinite)"
 
 
 @dataclass(frozen=True, slots=True)
 class FailedChunk:
-    """A chunk, in patches of its grid, of which `patches` could not be decoded; the others of it were computed."""
+    """A chunk, in patches of its grid, of which `patches` could not be computed; the others of it were."""
 
     block: Block
     patches: int
@@ -38,9 +40,10 @@ class FailedChunk:
 @dataclass(slots=True)
 class StreamReport:
     """What streaming did: chunks that failed, seconds of reading and inference, of all threads together, and the
-    `slide_sums` of the features."""
+    `slide_sums` of the features. Of `numberless` patches among those that failed the model gave no number."""
 
     failed: list[FailedChunk] = field(default_factory=list)
+    numberless: int = 0
     read_s: float = 0.0
     infer_s: float = 0.0
     sums: np.ndarray | None = None
@@ -83,7 +86,7 @@ def stream(
     computed again. A chunk of the heatmap is written when all that it needs is known; see `assemble.Finisher`. So no
     patch is read or encoded twice, and chunks in flight bound the memory. In a chunk that cannot be
     decoded what can be is computed patch by patch; the rest stays NaN, counts as absent for its neighbours, and is
-    reported.
+    reported; so is a patch of which the model gives no number.
     """
     report, lock = StreamReport(), threading.Lock()
     finisher = Finisher(grids, spec, wanted, folder)
@@ -95,6 +98,8 @@ def stream(
             report.infer_s += encoded.infer_s
             if encoded.lost:
                 report.failed.append(FailedChunk(block, encoded.lost, encoded.reason))
+            if encoded.numberless:
+                report.failed.append(FailedChunk(block, encoded.numberless, NO_NUMBER))
         finisher.encoded(grid_number, block)
         if progress:
             progress(int(asked.sum()))
@@ -109,6 +114,8 @@ def stream(
     heatmap = finisher.complete()
     report.infer_s += time.perf_counter() - started
     report.sums = finisher.slide_sums()
+    report.failed += [FailedChunk(block, patches, NO_NUMBER) for block, patches in finisher.numberless.items()]
+    report.numberless = sum(chunk.patches for chunk in report.failed if chunk.reason == NO_NUMBER)
     report.failed.sort(key=lambda f: (f.block.top, f.block.left))
     return heatmap, report
 

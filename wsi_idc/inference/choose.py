@@ -22,6 +22,7 @@ from wsi_idc.errors import ModelError
 from wsi_idc.inference.engines import ENGINES, Engine, onnx_providers
 from wsi_idc.inference.gpu import computes_on_gpu, has_gpu
 from wsi_idc.inference.predictor import Predictor
+from wsi_idc.inference.probe import probe
 from wsi_idc.models.package import ModelPackage
 
 _log = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ _TRY_AGAIN_S = 24 * 3600.0
 def make_engine(name: str, package: ModelPackage, threads: int = CPU_COUNT) -> Engine:
     """Make the engine `name` ("onnx" or "keras") for a package, to compute on `threads` cores.
 
-    Raises ModelError where the package has no weights for it or what runs it is not installed.
+    Raises ModelError where the package has no weights for it, what runs it is not installed, or what it gives for a few
+    patches is of another form or no number.
     """
     if name not in ENGINES:
         raise ModelError(f"no engine {name!r}; known: auto, {', '.join(ENGINES)}")
@@ -46,7 +48,7 @@ def make_engine(name: str, package: ModelPackage, threads: int = CPU_COUNT) -> E
         raise ModelError(f"{package.folder}: the model has no {name} weights; use --engine auto")
     try:
         engine = ENGINES[name](package, threads)
-        _probe(engine, package)
+        probe(engine, package)
     except ModelError:
         raise
     except ImportError as error:
@@ -58,23 +60,6 @@ def make_engine(name: str, package: ModelPackage, threads: int = CPU_COUNT) -> E
             f"{package.folder}: the engine {name} cannot run its weights ({type(error).__name__}: {reason})"
         ) from error
     return engine
-
-
-def _probe(engine: Engine, package: ModelPackage) -> None:
-    """Run one patch through a new engine; raises ModelError where what comes out has not the form it must have."""
-    side = package.patch_size
-    features = engine.run("encoder", np.zeros((1, side, side, 3), np.uint8))
-    if features.ndim != 2 or features.shape[0] != 1 or (package.halo == 0 and features.shape[1] != 1):
-        wanted = "(n, features)" if package.halo else "(n, 1), one logit of IDC a patch"
-        raise ModelError(f"{package.folder}: its encoder gives {features.shape} for one patch, not {wanted}")
-    if package.halo:
-        one = np.ones((1, 1, 1, 1), np.float32)
-        slide = np.zeros((1, features.shape[1] + 1), np.float32)
-        logits = engine.run("context", features[:, None, None, :].astype(np.float32), one, slide)
-        if logits.shape != one.shape:
-            raise ModelError(
-                f"{package.folder}: its context network gives {logits.shape} for one patch, not (1, 1, 1, 1)"
-            )
 
 
 def choose_engine(wanted: str, package: ModelPackage, n_patches: int) -> str:

@@ -26,7 +26,8 @@ def predict_images(
 
     An image larger than a patch is cut into a grid of patches; those at its right and lower border count where it
     covers at least half of them, filled up with white, as transparent pixels are. Returns a row for each readable image
-    (image, probability: the mean over its patches, max_probability, idc, patches) and an error for each of the others.
+    (image, probability: the mean over its patches, max_probability, idc, patches) and an error for each of the others,
+    and for those of which the model gives no number.
     """
     name = choose_engine(engine, package, len(images))
     predictor = Predictor(package, make_engine(name, package))
@@ -40,6 +41,9 @@ def predict_images(
             errors.append(error)
             continue
         values = predictor.block(pixels, present)[present]
+        if lost := int(np.isnan(values).sum()):
+            errors.append(DataError(f"{path}: {package.name} gives no number for {lost} of its {values.size} patches"))
+            continue
         mean = float(values.mean(dtype=np.float64))
         rows.append(
             {

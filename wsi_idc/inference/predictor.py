@@ -35,7 +35,10 @@ class Predictor:
         return self.probabilities(self.features(pixels, present))
 
     def features(self, pixels: np.ndarray, present: np.ndarray) -> np.ndarray:
-        """Encode the patches of a block, each for itself: (r, c, n_features) float32, NaN where none is present."""
+        """Encode the patches of a block, each for itself: (r, c, n_features) float32, NaN where none is present.
+
+        NaN too where the encoder gives no number: that patch is absent for its neighbours.
+        """
         return self.features_of([(pixels, present)])[0]
 
     def features_of(self, blocks: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
@@ -71,14 +74,19 @@ class Predictor:
             sums = (slide_sums(features) if slide is None else slide)[None].astype(np.float32)
             inputs = np.where(present[..., None], features, 0)[None], present[None, ..., None].astype(np.float32)
             found = self._pool.submit(self.engine.run, "context", *inputs, sums).result()[0, ..., 0]
-            logits = np.where(present, found, np.nan)
+            logits = np.where(present & np.isfinite(found), found, np.nan)
         return logits
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the features (n, n_features) float32 of patches (n, s, s, 3) uint8, at least one."""
+        """Return the features (n, n_features) float32 of patches (n, s, s, 3) uint8, at least one.
+
+        A patch of which one feature is no number (NaN, or infinite, as in an overflow) has none: all of them are NaN.
+        """
         size = self.engine.batch_size
         batches = (np.ascontiguousarray(pixels[i : i + size]) for i in range(0, len(pixels), size))
-        return np.concatenate(list(self._pool.map(partial(self.engine.run, "encoder"), batches)))
+        features = np.concatenate(list(self._pool.map(partial(self.engine.run, "encoder"), batches)))
+        known = np.isfinite(features).all(axis=1)
+        return features if known.all() else np.where(known[:, None], features, np.float32(np.nan))
 
 
 def slide_sums(features: np.ndarray) -> np.ndarray:

@@ -62,7 +62,7 @@ def find(work: Work) -> None:
 def compute(work: Work, predictor: Predictor, encoding: RunChunks, progress: Progress | None) -> None:
     """Compute the heatmap, chunk by chunk; `progress` is told of the patches that are done.
 
-    Raises SlideError where not a single patch can be decoded.
+    Raises SlideError where not a single patch can be decoded, or the model gives a number for none.
     """
     settings = work.settings
     # Before hours of computing: a damaged file of the model would lose them.
@@ -79,7 +79,7 @@ def compute(work: Work, predictor: Predictor, encoding: RunChunks, progress: Pro
     work.familiarity = familiarity(copy, *work.patch_grids[0], known, work.report)
     work.ended("stream")
     if work.report.failed and not np.isfinite(work.probabilities).any():
-        raise SlideError(f"{work.slide.path}: no patch of it can be decoded ({work.report.failed[0].reason})")
+        raise SlideError(f"{work.slide.path}: no patch of it can be computed ({work.report.failed[0].reason})")
 
 
 def compute_nothing(work: Work) -> None:

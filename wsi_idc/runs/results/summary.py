@@ -24,16 +24,16 @@ RESEARCH_USE = "For research use only; not a medical device and not for diagnosi
 def summarise(work: Work) -> dict[str, Any]:
     """Gather what summary.json states but the timings; areas in mm2, lengths in mm, `idc_share` null without tissue."""
     slide, package, identity, tissue, report = work.slide, work.package, work.identity, work.tissue, work.report
-    state = "incomplete" if report.failed else "done"
+    state, computed = "incomplete" if report.failed else "done", int(np.isfinite(work.probabilities).sum())
     return {
         "state": state,
         **measure_slide(work.found.regions, work.found.slivers, tissue.tissue_mm2),
-        "patches": int(np.isfinite(work.probabilities).sum()),
+        "patches": computed,
         "patch_mm2": work.grid.patch_mm2,
         "ink_mm2": round(tissue.ink_mm2, 4),
         "out_of_focus_share": round(tissue.out_of_focus_share, 4),
         "message": "" if tissue.tissue_mm2 else "no tissue found",
-        "warnings": warnings_of(slide, tissue, work.familiarity),
+        "warnings": warnings_of(slide, tissue, work.familiarity, report, computed),
         "familiarity": work.familiarity and {"pixels": work.familiarity.pixels, "features": work.familiarity.features},
         "failed_chunks": [
             {

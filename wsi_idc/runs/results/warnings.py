@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wsi_idc.errors import ScaleError, SlideError
+from wsi_idc.heatmap.stream import StreamReport
 from wsi_idc.inference.familiar import Familiarity
 from wsi_idc.slides.slide import Slide
 from wsi_idc.tissue.glass import SparseSlide, find_glass
@@ -13,8 +14,14 @@ from wsi_idc.tissue.tissue import TissueMap, find_tissue
 _BLURRED = 0.2
 
 
-def warnings_of(slide: Slide, tissue: TissueMap, familiarity: Familiarity | None = None) -> list[str]:
-    """Return the warnings of a slide, its tissue and, once it is computed, its likeness, a plain sentence each.
+def warnings_of(
+    slide: Slide,
+    tissue: TissueMap,
+    familiarity: Familiarity | None = None,
+    report: StreamReport | None = None,
+    computed: int = 1,
+) -> list[str]:
+    """Return the warnings of a slide, its tissue and, once patches are `computed`, of that, a plain sentence each.
 
     summary.json, the report, manifest.csv and `info` have them from here. What another stage doubts is added here.
     """
@@ -23,6 +30,11 @@ def warnings_of(slide: Slide, tissue: TissueMap, familiarity: Familiarity | None
         found.append(f"the scale is an estimate from the {slide.mpp.source}; areas may be off by a tenth")
     if tissue.out_of_focus_share > _BLURRED:
         found.append(f"{tissue.out_of_focus_share:.0%} of the tissue is out of focus")
+    if tissue.tissue_mm2 and not computed:
+        found.append(f"none of its {tissue.tissue_mm2:.2f} mm2 of tissue was computed: no patch holds enough of it")
+    if report and report.numberless:
+        count = "1 patch" if report.numberless == 1 else f"{report.numberless} patches"
+        found.append(f"the model gives no number for {count}, which count as no tissue")
     return [*found, *familiarity.warnings] if familiarity else found
 
 
