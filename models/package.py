@@ -61,6 +61,17 @@ class ModelPackage:
         """
         return json.loads(self._read(self.familiar)) if self.familiar else None
 
+    def check_unchanged(self, form: str | None) -> None:
+        """Raise ModelError where `model.json`, or the weights of a form, are no longer what was loaded."""
+        try:
+            same = hashlib.sha256((self.folder / "model.json").read_bytes()).hexdigest() == self.sha256
+        except OSError:
+            same = False
+        if not same:
+            raise ModelError(f"{self.folder}: was changed while it was computed with; run again once it stays as it is")
+        for network in self.networks if form else ():
+            self._read(self.networks[network][str(form)])
+
     def _read(self, entry: dict[str, str]) -> bytes:
         path = self.folder / entry["file"]
         try:

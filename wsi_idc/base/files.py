@@ -8,13 +8,13 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from wsi_idc.errors import HeldError, OutputError, WsiIdcError
+from wsi_idc.errors import DataError, HeldError, OutputError, WsiIdcError
 
 try:
     import fcntl
@@ -149,6 +149,39 @@ def sync(*paths: Path) -> None:
                 raise
         finally:
             os.close(opened)
+
+
+# Of files by name: size in bytes, time of the last change in ns, and number.
+State = dict[str, tuple[int, int, int]]
+
+
+def state_of(*paths: Path) -> State:
+    """Return what tells whether files, and those in folders, were changed since; raises OSError where one is gone."""
+    found = {}
+    for path in paths:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            status = file.stat()
+            found[str(file)] = status.st_size, status.st_mtime_ns, status.st_ino
+    return found
+
+
+def watch(*paths: Path) -> Callable[[], None]:
+    """Look at files and folders before they are read; what is returned raises DataError where one is not as it was.
+
+    What was read of one that is changed meanwhile may be of the old one and of the new one.
+    """
+    before = {path: state_of(path) for path in paths if path.exists()}
+
+    def check() -> None:
+        for path, known in before.items():
+            try:
+                same = state_of(path) == known
+            except OSError:
+                same = False
+            if not same:
+                raise DataError(f"{path}: was changed while it was read; run again once it stays as it is")
+
+    return check
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from wsi_idc.annotations.annotation import ROI_CLASSES
 from wsi_idc.base.bootstrap import as_json
-from wsi_idc.base.files import new_folder, replacing
+from wsi_idc.base.files import new_folder, replacing, watch
 from wsi_idc.base.pages.colours import BOTH, ONLY_FOUND, ONLY_TRUTH
 from wsi_idc.base.pages.sheet import GAP, INK, LONGEST_ALONE, TITLE, Panel, draw_scale_bar
 from wsi_idc.base.pages.strokes import filled, outlines, stroke
@@ -27,7 +27,7 @@ from wsi_idc.comparison.agreement import (
 )
 from wsi_idc.comparison.pairs import ComparedSlide, compare_pair, find_pairs
 from wsi_idc.errors import DataError
-from wsi_idc.runs.results.folder import read_summary
+from wsi_idc.runs.results.folder import outline_files, read_summary
 from wsi_idc.runs.results.overview import read_plain
 
 # How much of a picture areas cover, and how pale what lies below them is at its darkest.
@@ -58,10 +58,11 @@ def compare_slides(
     """Pair, compare and pool the slides of `found` and `truth`; return what compare.json holds.
 
     `output`, a new folder, gets it with compare.csv and the pictures. A slide that cannot be compared is listed under
-    "failed". Raises DataError where none can be, OutputError where the folder is not new; see `find_pairs` and
-    `compare_pair` for the rest.
+    "failed". Raises DataError where none can be, or where outlines were changed meanwhile, OutputError where the folder
+    is not new; see `find_pairs` and `compare_pair` for the rest.
     """
     pairs, left_out = find_pairs(found, truth, patients)
+    check = watch(*(path for pair in pairs for side in (pair.found, pair.truth) for path in outline_files(side)))
     with new_folder(output) if output else nullcontext() as folder:
         slides, failed = [], []
         for pair in pairs:
@@ -75,6 +76,7 @@ def compare_slides(
         document = to_document(slides, pool) | {"left_out": left_out, "failed": failed}
         if folder:
             write_comparison(folder, slides, document)
+        check()
     return document
 
 

@@ -14,12 +14,13 @@ from PIL import Image
 
 from wsi_idc.annotations.annotation import ROI_CLASSES, Annotation, is_ignored, is_roi
 from wsi_idc.annotations.read import read_annotations
-from wsi_idc.base.files import new_folder, output_error
+from wsi_idc.base.files import new_folder, output_error, watch
 from wsi_idc.base.grid import Block, Grid
 from wsi_idc.base.threads import in_parallel
 from wsi_idc.data.kaggle import FARTHEST, is_listable
 from wsi_idc.errors import DataError, OutputError
 from wsi_idc.models.package import ModelPackage
+from wsi_idc.runs.results.folder import outline_files
 from wsi_idc.runs.results.origin import check_slide
 from wsi_idc.slides.paths.address import given_name
 from wsi_idc.slides.slide import Slide, check_scale
@@ -111,6 +112,7 @@ def cut_patches(
     """
     patient = patient_of(path) if patient is None else patient
     _check_patient(patient)
+    check = watch(*outline_files(annotations))
     file = read_annotations(annotations, slide=path)
     with Slide(path, mpp) as slide:
         check_slide(annotations, slide)
@@ -133,6 +135,8 @@ def cut_patches(
                 raise DataError(f"{path}: nothing to cut with {annotations}: {cut.left_out}")
             sure = labels <= IDC
             _write(slide, grid, cells[sure], labels[sure], place, patient, on_progress)
+            slide.check_unchanged()
+            check()
     return cut
 
 

@@ -17,7 +17,7 @@ from shapely import MultiPolygon
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.formats.qupath import IDC_CLASS, collection, feature
 from wsi_idc.annotations.read import read_annotations
-from wsi_idc.base.files import new_folder, output_error
+from wsi_idc.base.files import new_folder, output_error, watch
 from wsi_idc.base.pages.colours import FIELD, IDC, INVASIVE_EDGE
 from wsi_idc.base.pages.sheet import Panel, draw_scale_bar
 from wsi_idc.base.pages.strokes import number as number_areas
@@ -28,7 +28,7 @@ from wsi_idc.grading.fields import WEIGHTS, FoundFields, GradingField, Segmentat
 from wsi_idc.grading.page import add_to_report
 from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label
 from wsi_idc.regions.interpolate import fine_grid
-from wsi_idc.runs.results.folder import read_summary
+from wsi_idc.runs.results.folder import outline_files, read_summary
 from wsi_idc.runs.results.origin import find_slide
 from wsi_idc.runs.results.overview import read_plain
 from wsi_idc.runs.results.summary import RESEARCH_USE
@@ -59,6 +59,7 @@ def write_fields(run: Path, output: Path, wish: Wish, slide: Path | None = None)
     Raises DataError where `run` is not such a folder, SlideError where the slide is not found or not that of the run,
     OutputError where `output` cannot be written.
     """
+    check = watch(*outline_files(run))
     summary = read_summary(run)
     given = summary["parameters"]
     where = slide or find_slide(run)
@@ -74,6 +75,8 @@ def write_fields(run: Path, output: Path, wish: Wish, slide: Path | None = None)
         )
         _draw_sheet(place / "contact-sheet.png", opened, _plain(run, found), found, chosen, thumbnails)
         notes = _notes(opened, summary, chosen, wish)
+        opened.check_unchanged()
+        check()
     if output.resolve().parent == run.resolve():
         try:
             add_to_report(run / "report.html", chosen.fields, thumbnails, summary["slide"]["mpp"]["x"])

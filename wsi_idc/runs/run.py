@@ -104,7 +104,11 @@ class Runner:
             compute_nothing(work)
         give_back_of(work)
         outline(work)
-        return write(work, out)
+        summary = write(work, out)
+        # Before anything of it is put in place: else half of what was computed may be of another slide.
+        work.slide.check_unchanged()
+        work.package.check_unchanged(work.engine)
+        return summary
 
     def _encoding(self, work: Work, engine: str) -> RunChunks:
         """Return what encodes chunks: threads of this process, or the workers of a cluster."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,6 +15,7 @@ import numpy as np
 from wsi_idc.base.raster import average
 from wsi_idc.errors import ScaleError, SlideError
 from wsi_idc.slides.colour import Correction, correction_of, profile_name
+from wsi_idc.slides.content import fingerprint_of, state_of_slide
 from wsi_idc.slides.open import describe_images, open_file
 from wsi_idc.slides.paths.address import SlideAddress, given_name
 from wsi_idc.slides.paths.find import dicom_series
@@ -38,8 +38,6 @@ LEVEL_MARGIN = 1.98
 VIRTUAL_MARGIN = 7.5
 # Level pixels decoded at once, a side: bounds the memory of a read whatever the downsample.
 READ_SIDE = 2048
-# A fingerprint reads this much of a file, in samples of this size.
-_WHOLE, _SAMPLE = 1 << 24, 1 << 15
 
 
 class Slide:
@@ -71,6 +69,7 @@ class Slide:
         series = series if address.series is None else address.series
         if not self.file.exists():
             raise SlideError(f"{self.path}: no such file")
+        self._opened = state_of_slide(self.file)
         opened = open_file(_dicom_file(self.file) if self.file.is_dir() else self.file, series)
         self._reader: Reader = opened.reader
         self._series = series
@@ -207,28 +206,24 @@ class Slide:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identify the slide by content, not name: sha256 over its files, of large ones over evenly spread parts.
+        """Identify the slide by content, not name; see `content.fingerprint_of`."""
+        return self._content()
 
-        Files up to 16 MiB are read whole; of larger ones, which would take longer to read than to segment, 512 parts of
-        32 KiB: whatever writes a slide anew changes its size, or its coded pixels everywhere.
+    def _content(self) -> str:
+        image = "" if self._series is None else f"image {self._series}"
+        return fingerprint_of(self.file, self._reader.properties.get("openslide.quickhash-1", "") + image)
+
+    def check_unchanged(self) -> None:
+        """Raise SlideError where its files are no longer those that were opened: what was read may be of both.
+
+        Their sizes and times are compared, and what the fingerprint is made of.
         """
-        digest = hashlib.sha256(self._reader.properties.get("openslide.quickhash-1", "").encode())
-        if self._series is not None:
-            digest.update(f"image {self._series}".encode())
-        # An MRXS slide is a file and a folder of the same name.
-        folder = self.file if self.file.is_dir() else self.file.with_suffix("")
-        files = [] if self.file.is_dir() else [self.file]
-        if self.file.is_dir() or (self.file.suffix.lower() == ".mrxs" and folder.is_dir()):
-            files += sorted(f for f in folder.iterdir() if f.is_file())
-        for file in files:
-            size = file.stat().st_size
-            digest.update(str(size).encode())
-            step = _SAMPLE if size <= _WHOLE else (size - _SAMPLE) // (_WHOLE // _SAMPLE - 1)
-            with file.open("rb") as stream:
-                for position in range(0, size, step):
-                    stream.seek(position)
-                    digest.update(stream.read(_SAMPLE))
-        return digest.hexdigest()
+        try:
+            same = state_of_slide(self.file) == self._opened and self._content() == self.fingerprint
+        except OSError:
+            same = False
+        if not same:
+            raise SlideError(f"{self.path}: was changed while it was read; run again once it stays as it is")
 
     def describe(self) -> dict[str, Any]:
         """Return the facts of the slide: format, size, scale and its source, bounds, levels, fingerprint."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from wsi_idc.base.extras import missing
 from wsi_idc.base.grid import Grid
-from wsi_idc.errors import ClusterError
+from wsi_idc.errors import ClusterError, ModelError
 from wsi_idc.heatmap.encode import Chunk, Encoded, Encoder, open_encoder
 from wsi_idc.heatmap.stream import RunChunks
 from wsi_idc.inference.choose import make_engine
@@ -110,13 +111,18 @@ def _encode(there: Elsewhere, grid: Grid, chunks: list[Chunk]) -> list[Encoded]:
 
 @lru_cache(maxsize=1)
 def _encoder(there: Elsewhere, grid: Grid) -> Encoder:
-    slide, predictor = Slide(there.slide, there.mpp, icc=there.icc), _predictor(there.model, there.engine)
+    slide, predictor = (
+        Slide(there.slide, there.mpp, icc=there.icc),
+        _predictor(there.model, there.engine, json.loads(there.identity)["model_sha256"]),
+    )
     return open_encoder(slide, grid, predictor, there.kept, there.chunk, there.views)
 
 
 @lru_cache(maxsize=1)
-def _predictor(model: Path, engine: str) -> Predictor:
+def _predictor(model: Path, engine: str, sha256: str) -> Predictor:
     from distributed import get_worker
 
     package = load_package(model)
+    if package.sha256 != sha256:
+        raise ModelError(f"{model}: is not the model that the run was begun with; run again once it stays as it is")
     return Predictor(package, make_engine(engine, package, get_worker().state.nthreads))

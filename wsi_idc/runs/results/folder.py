@@ -15,6 +15,8 @@ from wsi_idc.runs.results.identity import differences
 
 # summary.json is the last to be put in place: where it is, the run is whole.
 OUTPUTS = ("heatmap.zarr", "regions.geojson", "overview.png", "thumbnail.jpg", "report.html", "summary.json")
+# What other commands read of it.
+_READ = ("heatmap.zarr", "regions.geojson", "summary.json")
 _PARTIAL = ".partial"
 # What a run that is killed leaves for the next one to go on with.
 _UNFINISHED = ".unfinished"
@@ -64,6 +66,11 @@ def previous_run(folder: Path, identity: dict[str, Any], overwrite: bool) -> dic
         raise OutputError(f"{folder}: holds another run ({'; '.join(others)}); choose another -o or give --overwrite")
     whole = summary.get("state") == "done" and all((folder / name).exists() for name in OUTPUTS)
     return summary if whole else None
+
+
+def outline_files(outlines: Path) -> list[Path]:
+    """Return what is read of outlines: a file itself, of a run its numbers, regions and heatmap."""
+    return [outlines / name for name in _READ] if outlines.is_dir() else [outlines]
 
 
 def read_summary(run: Path) -> dict[str, Any]:
