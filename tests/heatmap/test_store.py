@@ -6,7 +6,7 @@ from ome_zarr_models.v05.labels import Labels
 
 from wsi_idc.base.grid import Grid
 from wsi_idc.errors import DataError
-from wsi_idc.heatmap.store import read_heatmap, write_heatmap
+from wsi_idc.heatmap.store import read_heatmap, read_label, write_heatmap
 
 GRID = Grid((2220, 2967), (0.5, 0.5), 50, 4.0)
 
@@ -55,3 +55,29 @@ def test_other_folders_are_refused(tmp_path):
     zarr.open_group(tmp_path / "other.zarr", mode="w")
     with pytest.raises(DataError, match=r"other\.zarr"):
         read_heatmap(tmp_path / "other.zarr")
+
+
+def test_a_flipped_bit_is_an_error(tmp_path):
+    """Each bit of a chunk of probabilities, and of one of labels: the chunk cannot be read, or says what it said."""
+    grid = Grid((1000, 800), (4.0, 4.0), 50, 4.0)
+    wrong = np.random.default_rng(0).random(grid.shape, np.float32)
+    label = (wrong > 0.5).astype(np.uint8)
+    write_heatmap(tmp_path / "heatmap.zarr", wrong, grid, {"idc": label}, grid, {})
+    seen = unseen = 0
+    for chunk, read in (
+        ("0/c/0/0", lambda: read_heatmap(tmp_path / "heatmap.zarr")[0]),
+        ("labels/idc/0/c/0/0", lambda: read_label(tmp_path / "heatmap.zarr", "idc")),
+    ):
+        file = tmp_path / "heatmap.zarr" / chunk
+        content, before = file.read_bytes(), read()
+        for bit in range(0, 8 * len(content), max(1, len(content) // 40)):
+            changed = bytearray(content)
+            changed[bit // 8] ^= 1 << bit % 8
+            file.write_bytes(changed)
+            try:
+                np.testing.assert_array_equal(read(), before)
+                unseen += 1
+            except DataError:
+                seen += 1
+    assert seen > 100
+    assert unseen < seen / 50

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import zarr
+from zarr.codecs import ZstdCodec
 from zarr.storage import MemoryStore
 
 from wsi_idc.base.grid import Block, Grid
@@ -19,6 +20,8 @@ from wsi_idc.errors import DataError
 
 # Pixels a side: files of 256 kB, and for all but the largest slides a single one.
 _CHUNK, _LABEL_CHUNK = 256, 512
+# With a checksum: a bit that a disk flips would else be another probability.
+_CODEC = ZstdCodec(level=0, checksum=True)
 _COMMENT = "origin: top-left corner of the slide's first level-0 pixel; translation: centre of the first patch"
 
 
@@ -82,6 +85,7 @@ class HeatmapStore:
             dtype="float32",
             fill_value=float("nan"),
             dimension_names=("y", "x"),
+            compressors=_CODEC,
         )
         _save(self._files, path)
 
@@ -124,6 +128,7 @@ class HeatmapStore:
                 chunks=(_LABEL_CHUNK, _LABEL_CHUNK),
                 dtype=values.dtype,
                 dimension_names=("y", "x"),
+                compressors=_CODEC,
             )
             array[:] = values
         # Zarr leaves out chunks of zeros: what a run that was killed wrote there would show.
