@@ -108,6 +108,7 @@ def usage_errors() -> Iterator[None]:
 
 engine_option = setting_option("engine")
 mpp_option = setting_option("mpp")
+icc_option = setting_option("icc")
 threshold_option = setting_option("threshold")
 min_tissue_option = setting_option("min_tissue")
 roi_class_option: Decorator = click.option(

@@ -14,6 +14,7 @@ from wsi_idc.base.extras import needs_extra
 from wsi_idc.cli.options import (
     FiniteRange,
     chosen_model,
+    icc_option,
     json_option,
     min_tissue_option,
     model_option,
@@ -239,6 +240,7 @@ def cache(remove: bool, as_json: bool) -> None:
 @min_tissue_option
 @model_option
 @mpp_option
+@icc_option
 def from_annotations(
     slide: Path,
     annotations: Path,
@@ -250,6 +252,7 @@ def from_annotations(
     min_tissue: float,
     model: str | None,
     mpp: float | None,
+    icc: str,
 ) -> None:
     """Cut new patches from SLIDE by the outlines in ANNOTATIONS, to train on.
 
@@ -261,7 +264,7 @@ def from_annotations(
     from wsi_idc.data.cut import Rule, cut_patches
 
     package = chosen_model(model)
-    rule = Rule(name, inside, min_tissue, roi_classes)
+    rule = Rule(name, inside, min_tissue, roi_classes, icc)
     with _progress() as on_progress:
         cut = cut_patches(
             slide, annotations, output, package, rule=rule, patient=patient, mpp=mpp, on_progress=on_progress

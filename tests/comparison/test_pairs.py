@@ -266,3 +266,11 @@ def test_runs_of_two_slides_are_not_compared(tmp_path):
         (run / "summary.json").write_text(json.dumps(summary | {"identity": {"slide_fingerprint": fingerprint}}))
     with pytest.raises(DataError, match="is a run of another slide than"):
         compare_slides(*runs)
+
+
+def test_outlines_of_another_slide_are_an_error(tmp_path):
+    """Compared with what lies beside the slide, a run was said to be wrong all over: Dice 0, exit status 0."""
+    run = write_run(tmp_path / "p1_a", [box(0, 0, 100, 100)])
+    truth = write_annotations(tmp_path / "t.geojson", [box(5000, 0, 5100, 100, name="IDC")])
+    with pytest.raises(DataError, match=r"t\.geojson: most of what it outlines lies outside of the slide"):
+        compare_slides(run, truth)

@@ -20,6 +20,7 @@ from wsi_idc.data.cut import BEYOND, BORDER, IDC, NOT_IDC, Rule, cut_patches, la
 from wsi_idc.data.kaggle import index_patches, read_patch
 from wsi_idc.errors import DataError, OutputError, SlideError
 from wsi_idc.models.registry import find_model
+from wsi_idc.slides.slide import Slide
 from wsi_idc.slides.write import write_slide
 
 from helpers import numpy_package
@@ -331,7 +332,6 @@ def test_a_class_that_is_neither_cannot_be_cut():
 
 
 def test_regions_of_a_run_on_another_slide_are_refused(painted, tumour, tmp_path):
-    from wsi_idc.slides.slide import Slide
 
     with Slide(painted) as slide:
         own = slide.fingerprint
@@ -346,3 +346,22 @@ def test_regions_of_a_run_on_another_slide_are_refused(painted, tumour, tmp_path
     for outlines in (tmp_path / "other", tmp_path / "other" / "regions.geojson"):
         with pytest.raises(SlideError, match="is not the slide that"):
             cut_patches(painted, outlines, tmp_path / "new", SEES_4_UM)
+
+
+def test_patches_with_the_colours_that_the_profile_asks_for(painted, tumour, tmp_path, monkeypatch):
+    """Colours are corrected where asked, and never without: the model is to be trained on what it will see."""
+    given = []
+    real = Slide.__init__
+
+    def opened(self, *arguments, **options):
+        given.append(options.get("icc"))
+        real(self, *arguments, **options)
+
+    monkeypatch.setattr(Slide, "__init__", opened)
+    command = ["data", "from-annotations", str(painted), str(tumour), "-o"]
+    done = CliRunner().invoke(main, [*command, str(tmp_path / "a"), "--icc", "apply"])
+    assert done.exit_code == 0 and "apply" in given
+    assert "the colour profile (ICC) of the file is missing" in done.stderr
+    given.clear()
+    assert CliRunner().invoke(main, [*command, str(tmp_path / "b")]).exit_code == 0
+    assert "apply" not in given

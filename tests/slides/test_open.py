@@ -202,3 +202,28 @@ def test_other_colours_are_refused_by_name(tmp_path: Path, options: dict[str, An
     options = {k: v for k, v in options.items() if k != "extrasamples"}
     with pytest.raises(SlideError, match=rf"s\.tif: [^\n]*{reason}[^\n]*not 8-bit RGB"):
         Slide(write(tmp_path / "s.tif", [Image(pixels, 0.5, tiled=tiled, options=options)]))
+
+
+def test_a_level_that_may_be_padded_and_states_no_scale_is_not_used(tmp_path: Path) -> None:
+    """Of 1024 px one of 64 px in one tile of 64: a sixteenth, or as here a 32nd in a quarter of its tile."""
+    full = RNG.integers(0, 256, (1024, 1024, 3), np.uint8)
+    small = np.full((64, 64, 3), 255, np.uint8)
+    small[:32, :32] = half(full, 32)
+    path = write(tmp_path / "s.tif", [Image(full, 0.25), Image(small, options={"subfiletype": 1})])
+    with Slide(path) as slide:
+        assert [v["downsample"] for v in slide.describe()["levels"]] == [1] and not slide.warnings
+    stated = write(tmp_path / "t.tif", [Image(full, 0.25), Image(small, 8.0, options={"subfiletype": 1})])
+    with Slide(stated) as slide:
+        assert [v["downsample"] for v in slide.describe()["levels"]] == [1, 32]
+
+
+def test_the_finest_image_is_the_slide_though_it_is_marked_as_reduced(tmp_path: Path) -> None:
+    path = tmp_path / "s.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        for image, below in ((QUARTER, 1), (FULL, 0)):
+            tiff.write(
+                image.pixels, subifds=below, photometric="rgb", tile=(64, 64), metadata=None, subfiletype=1 - below,
+                resolution=(1e4 / (image.mpp or 1), 1e4 / (image.mpp or 1)), resolutionunit=3,
+            )  # fmt: skip
+    with Slide(path) as slide:
+        assert slide.size == (640, 480) and slide.mpp.x == pytest.approx(0.5)

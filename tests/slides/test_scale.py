@@ -56,6 +56,7 @@ def test_imagej_without_a_unit_of_length_states_no_scale(tmp_path: Path, unit: s
         "PhysicalSizeX=500 PhysicalSizeXUnit=nm",
         "pixelWidthMicrons=0.5\npixelHeightMicrons=0.5",
         "pixel width: 0.5 um",
+        "<ImageType>FullResolution</ImageType><PixelSizeMicrons>0.5</PixelSizeMicrons>",
         "<field><name>openslide.mpp-x</name> <value type='VipsRefString'>0.5</value></field>",
     ],
 )

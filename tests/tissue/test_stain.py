@@ -68,3 +68,15 @@ def test_a_dark_field_is_no_negative(section: PaintedSection) -> None:
     blue = np.zeros_like(section.pixels)
     blue[..., 2] = 255 - section.pixels[..., 1]
     assert warnings_of(blue) == (DARK,)
+
+
+@pytest.mark.parametrize("glass", [160, 243])
+def test_red_and_green_swapped_look_like_ink(section: PaintedSection, glass: int) -> None:
+    (warning,) = (w for w in warnings_of(scanned(section, glass)[..., [1, 0, 2]]) if "ink" in w)
+    assert "channels are swapped" in warning
+
+
+@pytest.mark.parametrize("value", [255, 243])
+def test_an_image_that_shows_nothing(value: int) -> None:
+    (warning,) = warnings_of(np.full((300, 400, 3), value, np.uint8))
+    assert "all of the image is of one colour" in warning

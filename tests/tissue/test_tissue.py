@@ -114,7 +114,7 @@ def test_very_pale_tissue_is_mostly_kept(tmp_path: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize("glass", [(243, 242, 244), (225, 228, 230), (255, 255, 255), (238, 236, 225)])
-@pytest.mark.parametrize("noise", [0, 1, 4])
+@pytest.mark.parametrize("noise", [1, 4])
 def test_blank_glass_is_empty_without_a_warning(tmp_path: Path, glass: tuple[int, int, int], noise: int) -> None:
     rng = np.random.default_rng(noise)
     pixels = np.clip(np.array(glass) + noise * rng.standard_normal((300, 400, 3)), 0, 255).round().astype(np.uint8)

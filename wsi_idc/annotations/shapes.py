@@ -38,6 +38,8 @@ def checked_points(rows: Iterable[Any]) -> np.ndarray:
     A third coordinate, which is the plane of a stack, is left out.
     """
     listed = rows if isinstance(rows, np.ndarray) else list(rows)
+    if len(listed) == 0:
+        return np.empty((0, 2))
     points = np.asarray(listed, float).reshape(len(listed), -1)[:, :2]
     if len(points) and points.shape[1] < 2:
         raise ValueError("a point without two coordinates")

@@ -138,6 +138,8 @@ def compare_pair(
     if mpp is None and len(scales) > 1:
         raise DataError(f"{pair.found}: is of another scale than {pair.truth}; say with --mpp which is right")
     scale = (mpp, mpp) if mpp is not None else scales.pop()
+    for path, side in zip((pair.found, pair.truth), sides, strict=True):
+        _check_place(path, side, frame)
     roi = _counted(sides, frame, pair)
     found, truth = (side.regions for side in sides)
     agreement, areas = compare_regions(found, truth, scale, roi), agreement_areas(found, truth, roi)
@@ -172,6 +174,18 @@ def _check_slides(runs: Mapping[Path, dict[str, Any]]) -> None:
     if len({fingerprint for fingerprint in known.values() if fingerprint}) > 1:
         one, other = known
         raise DataError(f"{one}: is a run of another slide than {other}; compare runs of one slide")
+
+
+def _check_place(path: Path, side: _Side, frame: Frame | None) -> None:
+    """Raise DataError where most of what a side outlines lies outside of the slide: it was drawn on another one."""
+    drawn = shapely.union_all([*(a.geometry for a in side.regions), side.roi])
+    if frame is None or shapely.intersection(drawn, shapely.box(0, 0, *frame.size)).area >= drawn.area / 2:
+        return
+    width, height = frame.size
+    raise DataError(
+        f"{path}: most of what it outlines lies outside of the slide ({width}x{height} pixels); give outlines that "
+        "were drawn on this slide, in pixels of its full resolution"
+    )
 
 
 def _frame(summary: dict[str, Any]) -> Frame:

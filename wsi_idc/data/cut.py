@@ -36,19 +36,21 @@ _UNSAFE = re.compile(r"[^\w.-]+")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How patches are labelled.
+    """How patches are cut and labelled.
 
     A patch of which at least the share `inside` lies within outlines of the class `name` is IDC, one of which at least
     that share lies outside of them is not, and one between the two is left out, since its label is uncertain. Only what
     was looked at counts as outside: the slide, or where the file has outlines of `roi_classes`, in whatever case they
     are written, what is within these; and never what is outlined as a class that ends in "*", which is neither.
-    Patches of which less than `min_tissue` is tissue are left out.
+    Patches of which less than `min_tissue` is tissue are left out. With `icc` "apply" the colours are brought to sRGB
+    by the profile of the slide, as `segment` has it.
     """
 
     name: str = "IDC"
     inside: float = 0.8
     min_tissue: float = 0.1
     roi_classes: tuple[str, ...] = ROI_CLASSES
+    icc: str = "ignore"
 
     def __post_init__(self) -> None:
         """Refuse shares that cannot be meant, with ValueError, and a class that is neither, with DataError."""
@@ -114,7 +116,7 @@ def cut_patches(
     _check_patient(patient)
     check = watch(*outline_files(annotations))
     file = read_annotations(annotations, slide=path)
-    with Slide(path, mpp) as slide:
+    with Slide(path, mpp, icc=rule.icc) as slide:
         check_slide(annotations, slide)
         grid = Grid(slide.size, (slide.mpp.x, slide.mpp.y), package.patch_size, package.mpp)
         check_scale(slide, package)

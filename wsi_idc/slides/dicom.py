@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from wsi_idc.errors import SlideError
-from wsi_idc.slides.pyramid import Shape, downsample_of
+from wsi_idc.slides.pyramid import Shape, downsample_of, may_be_padded
 from wsi_idc.slides.tiff.pages import LARGEST_TILE
 
 _MAGIC = b"DICM"
@@ -77,7 +77,8 @@ def level_downsamples(path: Path, levels: Sequence[tuple[int, int]]) -> dict[tup
             shapes[shape.width, shape.height] |= {shape}
     # What a header says is more than the mere size.
     known = {size: max(found, key=lambda s: (s.mpp is not None, s.tile)) for size, found in shapes.items()}
-    found = {size: downsample_of(shape, known[levels[0]]) for size, shape in known.items()}
+    full = known[levels[0]]
+    found = {size: downsample_of(v, full) for size, v in known.items() if v is full or not may_be_padded(v, full)}
     return {size: d for size, d in found.items() if d is not None and d > 1 and levels.count(size) == 1}
 
 

@@ -10,6 +10,10 @@ TOLERANCE = 0.01
 # Rounding of a size, in pixels: up, down, and once more where a level was made of the level before it.
 _ROUNDING = 1.5
 
+# Levels of more tiles a side than this were not made by a downsample a quarter larger than their sizes tell: writers
+# take none in between.
+_FEW_TILES = 4
+
 # One side of level 0 and of a level in pixels, and that of their tiles.
 _Side = tuple[int, int, int, int]
 
@@ -56,6 +60,19 @@ def downsample_of(level: Shape, full: Shape, *, marked: bool = True) -> float | 
         return stated
     near = all(abs(quotient / stated - 1) <= TOLERANCE for quotient in quotients)
     return mean if near else None
+
+
+def may_be_padded(level: Shape, full: Shape) -> bool:
+    """Say whether a smaller copy of `full` may be padded to whole tiles, though its size is a whole fraction.
+
+    Of 2048 px a level of 256 px in a tile of 256 px is an eighth, or a sixteenth that fills a quarter of its tile. Only
+    a scale of its own tells; without it a copy of more than a few tiles is hardly ever padded by so much.
+    """
+    stated = _stated(level, full)
+    if stated is not None and abs(stated - 1) > TOLERANCE:
+        return False
+    sizes = ((level.width, level.tile[0]), (level.height, level.tile[1]))
+    return all(tile > 0 and part % tile == 0 and part <= _FEW_TILES * tile for part, tile in sizes)
 
 
 def _stated(level: Shape, full: Shape) -> float | None:

@@ -19,6 +19,7 @@ _IMAGEJ_UNIT = re.compile(r"^unit=(.+?)\s*$", re.MULTILINE)
 # What viewers and converters write of the pixel size into the description of a plain TIFF, in um.
 _DESCRIBED = (
     re.compile(r"(?:^|[|\s;,])MPP\s*=\s*([0-9.,eE+-]+)"),
+    re.compile(r"<PixelSizeMicrons>\s*([0-9.,eE+-]+)"),
     re.compile(r"openslide\.mpp-x</name>\s*<value[^>]*>\s*([0-9.,eE+-]+)"),
     re.compile(r"PhysicalSizeX\s*[=:]\s*\"?([0-9.,eE+-]+)\"?(?:\s*PhysicalSizeXUnit\s*[=:]\s*\"?([^\s\";,]+))?"),
     re.compile(

@@ -34,6 +34,11 @@ _FOCUS_WINDOW = 40
 _SHARP = 0.5
 # More tissue than this share of what was scanned is hardly ever true.
 _FULL = 0.9
+_BLANK = "all of the image is of one colour, as where a file holds no pixels or transparent ones: nothing was looked at"
+_INKED = (
+    "more of it looks like pen ink than like tissue, and ink is not looked at: if there is none, its colours are not "
+    "those of H&E, or channels are swapped"
+)
 _GUESSED = "no empty glass is seen: what is tissue was told from a guess at the colour of glass, check it"
 
 
@@ -113,8 +118,15 @@ def find_tissue(slide: Source, threads: int = 1) -> TissueMap:
         float(mask.sum() * mm2),
         float(ink.sum() * mm2),
         _out_of_focus(mask, thumbnail[..., 1], detail),
-        _doubts(thumbnail, mask, unreadable, light),
+        (*_content_doubts(thumbnail, mask, ink), *_doubts(thumbnail, mask, unreadable, light)),
     )
+
+
+def _content_doubts(thumbnail: np.ndarray, mask: np.ndarray, ink: np.ndarray) -> tuple[str, ...]:
+    """Warn of a picture that shows nothing, and of one that shows more ink than tissue."""
+    if not mask.any() and (thumbnail == thumbnail[0, 0]).all():
+        return (_BLANK,)
+    return (_INKED,) if int(ink.sum()) > max(int(mask.sum()), round(_SMALLEST_MM2 / (MASK_UM / 1000) ** 2)) else ()
 
 
 def _doubts(thumbnail: np.ndarray, mask: np.ndarray, unreadable: np.ndarray, light: Light) -> tuple[str, ...]:

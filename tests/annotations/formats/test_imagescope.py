@@ -61,3 +61,9 @@ def test_imagescope_negative_regions_cut_their_own_layer(tmp_path):
     found = read_annotations(imagescope(tmp_path, layer(square, hole, name="a"), layer(square, name="b")))
     assert found.annotations[0].geometry.equals(Polygon(SQUARE, [HOLE]))
     assert areas(found) == [9600, 10000]
+
+
+def test_a_region_without_vertices_costs_itself_and_is_called_so(tmp_path):
+    found = read_annotations(imagescope(tmp_path, layer(region([], kind=2), region(SQUARE[:-1]))))
+    assert len(found.annotations) == found.left_out == 1
+    assert "ellipse" in found.notes[0] and "without" in found.notes[0]

@@ -94,10 +94,17 @@ def test_a_table_of_paths_and_quoted_commas(tmp_path: Path) -> None:
         ("a.svs,0.5,x,y", "more columns than its head"),
         ("a.svs,0.5,../x", "cannot name a folder"),
         ("a.svs,0.5,.x", "cannot name a folder"),
+        ("a.svs,0.5,x\na.svs,1.0,y", "row 2 of the list names a.svs again"),
         ("a.svs,0.5,x\nb.svs,0.5,x", "row 2: 'x' cannot name a folder of its own"),
     ],
 )
 def test_tables_that_say_what_cannot_be_meant(tmp_path: Path, row: str, message: str) -> None:
     (tmp_path / "list.csv").write_text(f"path,mpp,name\n{row}\n")
     with pytest.raises(DataError, match=message):
+        read_list(tmp_path / "list.csv")
+
+
+def test_the_head_of_a_table_without_paths_is_no_path(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("slide, mpp\na.svs, 0.5\n")
+    with pytest.raises(DataError, match="names no column path"):
         read_list(tmp_path / "list.csv")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -221,3 +222,52 @@ def test_codes_that_claim_more_pixels_than_their_tile_are_not_decoded(tmp_path: 
     path.write_bytes(data)
     with Slide(path) as slide, pytest.raises(SlideError, match="its codes claim 60000 x 60000 px"):
         slide.read(0, 0, 10, 10, 0.5)
+
+
+def write_avif(path: Path, number: int) -> Path:
+    """Write tiles of AVIF under a number of which TIFF knows nothing."""
+    whole = np.pad(SMOOTH, ((0, 56), (0, 248), (0, 0)), mode="edge")
+    tiles = [imagecodecs.avif_encode(whole[:256, left : left + 256].copy(), level=95) for left in (0, 256)]
+    options: dict[str, Any] = {"compression": "zstd", "tile": (256, 256), "photometric": "rgb"}
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(iter(tiles), shape=SMOOTH.shape, dtype=np.uint8, **options, **SCALE)
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages[0].tags["Compression"].overwrite(number)
+    return path
+
+
+@pytest.mark.skipif(not imagecodecs.AVIF.available, reason="imagecodecs without AVIF")
+def test_avif_is_told_by_its_codes(tmp_path: Path) -> None:
+    with Slide(write_avif(tmp_path / "s.tif", 60_001)) as slide:
+        assert np.abs(slide.read(0, 0, 264, 200, 0.5).astype(int) - SMOOTH).mean() < 4
+
+
+@pytest.mark.skipif(not imagecodecs.AVIF.available, reason="imagecodecs without AVIF")
+def test_avif_without_a_decoder_is_refused_for_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_avif(tmp_path / "s.tif", 60_001)
+    monkeypatch.setattr(imagecodecs.AVIF, "available", False)
+    with pytest.raises(SlideError, match=r"AVIF \(codec 60001\), which imagecodecs as installed here does not"):
+        Slide(path)
+
+
+def test_a_codec_that_nothing_decodes_is_refused_when_the_slide_is_opened(tmp_path: Path) -> None:
+    path = write(tmp_path / "s.tif", NOISE, tile=(64, 64))
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages[0].tags["Compression"].overwrite(50_003)
+    with pytest.raises(SlideError, match=r"codec 50003, which imagecodecs does not decode"):
+        Slide(path)
+
+
+@pytest.mark.parametrize("layout", [{"tile": (64, 80)}, {"rowsperstrip": 48}], ids=["tiles", "strips"])
+def test_a_fourth_sample_of_which_nothing_is_said_is_no_transparency(tmp_path: Path, layout: dict[str, Any]) -> None:
+    """OpenSlide makes it transparency: a slide whose fourth samples are 0 was read as empty glass."""
+    pixels = np.concatenate([NOISE, np.zeros((200, 264, 1), np.uint8)], -1)
+    path = write(tmp_path / "s.tif", pixels, extrasamples=["UNSPECIFIED"], **layout)
+    with Slide(path) as slide:
+        assert np.array_equal(slide.read(0, 0, 264, 200, 0.5), NOISE)
+
+
+def test_signed_samples_are_refused_as_such(tmp_path: Path) -> None:
+    path = write(tmp_path / "s.tif", (NOISE.astype(int) - 128).astype(np.int8), tile=(64, 80))
+    with pytest.raises(SlideError, match="signed samples; it is not 8-bit RGB"):
+        Slide(path)

@@ -27,8 +27,8 @@ _WITHOUT_SUFFIX = re.compile(r"(\.\d+)?")
 RULE = (
     f"slides are files that end in {' '.join(sorted(SUFFIXES))}, in capitals or not, and those without a suffix that "
     "are DICOM slides by content, of which all of one series are one slide; passed over are names that begin with a "
-    "dot (._* of macOS too), DICOM files of other kinds, DICOMDIR, the data folder of an MRXS slide, and results of "
-    "this tool"
+    "dot (._* of macOS too), pictures such as .png and .jpg, which wsi-idc predict takes, DICOM files of other kinds, "
+    "DICOMDIR, the data folder of an MRXS slide, and results of this tool"
 )
 
 

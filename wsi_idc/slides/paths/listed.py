@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -32,6 +33,8 @@ def read_list(path: Path) -> list[str]:
         raise DataError(f"{path}: not a list of slides; save it as plain text in UTF-8")
     lines = [line for raw in text.split("\n") if (line := raw.strip()) and not line.startswith("#")]
     separator = _separator(lines[0]) if lines else None
+    if lines and separator is None and {"mpp", "name"} & set(re.split(r"\s*[,;\t]\s*", lines[0].lower())):
+        raise DataError(f"{path}: the first line looks like the head of a table, but names no column path; add it")
     slides = list(_table(path, lines, separator)) if separator else [str(path.parent / line) for line in lines]
     if not slides:
         raise DataError(f"{path}: the list names no slides; write one path on each line")
@@ -52,10 +55,14 @@ def _table(path: Path, lines: list[str], separator: str) -> Iterator[str]:
     rows = csv.DictReader(lines, delimiter=separator, restkey="", restval="", skipinitialspace=True)
     rows.fieldnames = [name.strip().lower() for name in rows.fieldnames or ()]
     names: set[str] = set()
+    paths: set[str] = set()
     for number, row in enumerate(rows, 1):
         values = {column: (row.get(column) or "").strip() for column in _COLUMNS}
         if "" in row or not values["path"]:
             raise DataError(f"{path}: row {number} of the list has no path, or more columns than its head; mend it")
+        if values["path"] in paths:
+            raise DataError(f"{path}: row {number} of the list names {values['path']} again; keep one of the two")
+        paths.add(values["path"])
         name = values["name"] or None
         if name and (name in names or name.startswith(".") or _FORBIDDEN & set(name)):
             raise DataError(f"{path}: row {number}: {name!r} cannot name a folder of its own; give another name")

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from wsi_idc.slides.pyramid import Shape, downsample_of
+from wsi_idc.slides.pyramid import Shape, downsample_of, may_be_padded
 from wsi_idc.slides.tiff.ome import OmeImage
 from wsi_idc.slides.tiff.pages import Page, kind_of
 
@@ -68,6 +68,8 @@ class StoredImage:
         page, planes = self.page, self.levels[0].pages
         if page.bits != 8:
             return f"has {page.bits} bits a sample, and not 8"
+        if page.signed:
+            return "has signed samples"
         if len(planes) == 3:
             return "" if page.samples == 1 and page.colours == "MINISBLACK" else f"has three planes of {page.colours}"
         if page.colours in ("RGB", "YCBCR") and page.samples >= 3:
@@ -95,7 +97,7 @@ def ome_images(pages: Sequence[Page], found: Sequence[OmeImage]) -> list[StoredI
             planes = [at.get((top.at[0], sub)) for top in tops]
             whole = tuple(plane for plane in planes if plane is not None)
             downsample = downsample_of(whole[0].shape, full) if len(whole) == len(tops) else None
-            if downsample is not None and downsample > 1:
+            if downsample is not None and downsample > 1 and not may_be_padded(whole[0].shape, full):
                 levels.append(StoredLevel(whole, downsample))
         note = (
             f"holds {depth} focal planes, of which the middle one, {depth // 2 + 1}, was looked at" if depth > 1 else ""
@@ -105,6 +107,11 @@ def ome_images(pages: Sequence[Page], found: Sequence[OmeImage]) -> list[StoredI
         kind = kind_of(image.name) or tops[0].kind
         images.append(StoredImage(_distinct(levels), kind, image.name, image.mpp, image.power, note, is_ome=True))
     return images
+
+
+def _is_level(page: Page, whole: Page) -> bool:
+    """Say whether a smaller copy can be read in place of the whole page."""
+    return (page.tiled or not whole.tiled) and not may_be_padded(page.shape, whole.shape)
 
 
 def plain_images(pages: Sequence[Page]) -> list[StoredImage]:
@@ -129,7 +136,12 @@ def plain_images(pages: Sequence[Page]) -> list[StoredImage]:
         # A SubIFD is of its own page only.
         whole = max(before, key=lambda p: p.at) if before else wholes[0] if len(wholes) == 1 else None
         downsample = _copies(page, whole) if whole else None
-        if whole is None or downsample is None or (whole.tiled and not page.tiled):
+        if (
+            whole is None
+            or downsample is None
+            or (whole.tiled and not page.tiled)
+            or may_be_padded(page.shape, whole.shape)
+        ):
             small.append(page)
         else:
             copies[whole.at].append(StoredLevel((page,), downsample))
@@ -181,10 +193,18 @@ def _rank(image: StoredImage, images: Sequence[StoredImage]) -> tuple[bool | int
     return (
         bool(image.kind),
         better(_HALF_SIDES, readable),
-        image.page.reduced,
+        image.page.reduced and not _is_finest(image, others),
         better(_FAR_SMALLER, finer),
         better(_SMALLER, tiled),
         -area,
+    )
+
+
+def _is_finest(image: StoredImage, others: Sequence[StoredImage]) -> bool:
+    """Say whether an image states a finer scale than all others, and is larger: then it is no copy, however marked."""
+    fine = image.fine
+    return fine is not None and all(
+        o.fine is not None and o.fine > 1.5 * fine and o.page.pixels < image.page.pixels for o in others
     )
 
 

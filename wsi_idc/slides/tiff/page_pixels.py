@@ -12,6 +12,7 @@ import numpy as np
 
 from wsi_idc.base.raster import cut
 from wsi_idc.errors import SlideError
+from wsi_idc.slides.tiff.codecs import decoder
 
 # Bytes of decoded tiles that are kept for what is read next, of a page.
 _KEPT = 1 << 25
@@ -53,7 +54,17 @@ class PagePixels:
         self._kept: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._bytes = 0
         # Made here: tifffile makes it on the first use, and that in one thread only.
-        self._decode = page.decode
+        self._decode = decoder(page, self._first())
+
+    def _first(self) -> bytes:
+        """Return the beginning of the codes of the first tile that is there."""
+        place = next((o for o, size in zip(self._offsets, self._sizes, strict=False) if o and size), None)
+        if place is None:
+            return b""
+        handle = self._page.parent.filehandle
+        with handle.lock:
+            handle.seek(place)
+            return bytes(handle.read(32))
 
     def read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Read a rectangle within the page: (height, width, 3) uint8, or (height, width) of a single plane."""

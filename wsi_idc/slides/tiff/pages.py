@@ -31,7 +31,8 @@ class Page:
 
     `at` is its place in the file: (page,) or (page, SubIFD). `kind` is label, macro, overview, thumbnail, barcode or
     mask where the file says so, else "". `reduced` says that it is marked as a smaller copy. `shape.mpp` is the scale
-    that its resolution tags state.
+    that its resolution tags state. `signed` says that samples may be negative, or are no whole numbers, and
+    `undefined` that a fourth sample is there of which nothing is said, not that it is transparency.
     """
 
     at: tuple[int, ...]
@@ -41,6 +42,8 @@ class Page:
     colours: str
     compression: int
     planar: bool
+    signed: bool
+    undefined: bool
     tiled: bool
     reduced: bool
     kind: str
@@ -106,6 +109,8 @@ def _describe(path: Path, page: Any, at: Place) -> Page:
         colours=colours,
         compression=int(page.compression),
         planar=page.planarconfig == 2,
+        signed=int(page.sampleformat or 1) not in (1, 4),
+        undefined=page.samplesperpixel > 3 and int((page.extrasamples or (0,))[0]) == 0,
         tiled=bool(page.is_tiled),
         reduced=bool(subfile & 1),
         # Aperio marks its macro photo by bit 3; bit 2 is a mask.
