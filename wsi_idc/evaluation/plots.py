@@ -44,25 +44,22 @@ def _confusion(axes: Axes, predictions: Predictions, threshold: float) -> None:
     axes.set(title=f"Patches at threshold {threshold:.3f}", xlabel="predicted", ylabel="labelled")
 
 
-def _roc(axes: Axes, predictions: Predictions) -> None:
+def _curve(axes: Axes, predictions: Predictions, display: Any) -> None:
+    """Draw a curve of scikit-learn's `display`, or say why there is none."""
     labels = predictions.labels
     if len(np.unique(labels)) == 2:
-        RocCurveDisplay.from_predictions(
-            labels, predictions.probability, ax=axes, plot_chance_level=True, name="patches"
-        )
+        display.from_predictions(labels, predictions.probability, ax=axes, plot_chance_level=True, name="patches")
     else:
         _not_defined(axes, labels)
+
+
+def _roc(axes: Axes, predictions: Predictions) -> None:
+    _curve(axes, predictions, RocCurveDisplay)
     axes.set(title="ROC", xlabel="1 - specificity", ylabel="sensitivity")
 
 
 def _precision_recall(axes: Axes, predictions: Predictions) -> None:
-    labels = predictions.labels
-    if len(np.unique(labels)) == 2:
-        PrecisionRecallDisplay.from_predictions(
-            labels, predictions.probability, ax=axes, plot_chance_level=True, name="patches"
-        )
-    else:
-        _not_defined(axes, labels)
+    _curve(axes, predictions, PrecisionRecallDisplay)
     axes.set(title="Precision and recall", xlabel="recall (sensitivity)", ylabel="precision")
 
 
