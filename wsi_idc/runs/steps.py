@@ -92,8 +92,7 @@ def compute_nothing(work: Work) -> None:
 
 def outline(work: Work) -> None:
     """Outline the heatmap; what could not be computed counts as no tissue. Regions and tissue become its labels."""
-    failed = work.wanted & ~np.isfinite(work.probabilities)
-    work.tissue_fine = without_patches(work.tissue_fine, work.grid, failed)
+    work.tissue_fine = without_patches(work.tissue_fine, work.grid, work.failed)
     work.found = delineate(work.probabilities, work.grid, work.tissue_fine, work.settings, work.key)
     labels = {"idc": work.found.numbers, "tissue": work.tissue_fine.astype(np.uint8)}
     work.heatmap.add_labels(labels, fine_grid(work.grid))
@@ -127,7 +126,7 @@ def pictured(work: Work) -> Pictured:
         title=work.slide.name,
         pixels=picture(work.slide, copy_of(work.slide, work.unfinished), work.tissue.thumbnail),
         heatmap=work.probabilities,
-        failed=work.wanted & ~np.isfinite(work.probabilities),
+        failed=work.failed,
         tissue=work.tissue_fine,
         grid=work.grid,
         regions=found.regions,

@@ -61,6 +61,11 @@ class Work:
         return sum(int(wanted.sum()) for _, wanted in self.patch_grids)
 
     @property
+    def failed(self) -> np.ndarray:
+        """The squares that were to be computed and have no probability, (rows, cols) bool."""
+        return self.wanted & ~np.isfinite(self.probabilities)
+
+    @property
     def key(self) -> str:
         """What tells the regions of this slide and model from all others."""
         return str(self.identity["slide_fingerprint"] + self.identity["model_sha256"])
