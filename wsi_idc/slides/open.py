@@ -16,7 +16,7 @@ from wsi_idc.slides.tiff.jpeg_tiles import open_jpeg_tiles
 from wsi_idc.slides.tiff.ome import read_ome
 from wsi_idc.slides.tiff.pages import Page, Place, check_table, is_tiff, read_pages, walk
 from wsi_idc.slides.tiff.reader import TiffReader
-from wsi_idc.slides.tiff.scn import scn_images
+from wsi_idc.slides.tiff.scn import joined, overlapping, scn_images
 
 # Vendors whose levels OpenSlide takes from any tiled page; of others it knows what is a level.
 _PLAIN = ("aperio", "generic-tiff")
@@ -28,20 +28,24 @@ _DECLINED = re.compile(r"unsupported|not supported|can't handle|not configured|n
 class Opened:
     """A slide file that is open: what reads it, the images that it holds, which of them, and what to warn of.
 
-    There are no images where the format is one that OpenSlide knows to hold one slide.
+    There are no images where the format is one that OpenSlide knows to hold one slide. Several scans may be `joined`
+    into the slide, each at its place on the glass.
     """
 
     reader: Reader
     images: tuple[StoredImage, ...] = ()
     chosen: int = 0
     warnings: tuple[str, ...] = ()
+    joined: tuple[int, ...] = ()
 
 
 def describe_images(opened: Opened) -> list[dict[str, Any]]:
     """Return number, name, size in pixels, stated um/px and role of each image of a file that may hold several.
 
-    The role is slide, scan, photo, label, macro, thumbnail or the like, or "smaller copy that is none".
+    The role is slide, part of the slide, scan, photo, label, macro, thumbnail or the like, or no level, where it is
+    marked as a smaller copy and is none.
     """
+    parts = opened.joined if len(opened.joined) > 1 else ()
     chosen = opened.images[opened.chosen] if opened.images else None
     return [
         {
@@ -50,7 +54,7 @@ def describe_images(opened: Opened) -> list[dict[str, Any]]:
             "width": image.page.shape.width,
             "height": image.page.shape.height,
             "mpp": image.shape.mpp[0] if image.shape.mpp else None,
-            "role": "slide" if image is chosen else role(image, chosen),
+            "role": "part of the slide" if number in parts else "slide" if image is chosen else role(image, chosen),
         }
         for number, image in enumerate(opened.images)
         if chosen is not None
@@ -104,11 +108,10 @@ def _open_tiff(path: Path, series: int | None) -> Opened:
         raw = dict(walk(file))
         pages = read_pages(path, raw)
         reader = _open_vendor(path)
-        if isinstance(reader, OpenSlideReader) and reader.properties.get("openslide.vendor") not in _PLAIN:
-            _only_one(path, series)
-            opened = Opened(reader)
-        else:
-            opened = _open_image(_Tiff(path, file, raw), _images(path, raw[0,].description, pages), series, reader)
+        images = _images(path, raw[0,].description, pages)
+        opened = _open_whole(path, images, series, reader) if isinstance(reader, OpenSlideReader) else None
+        if opened is None:
+            opened = _open_image(_Tiff(path, file, raw), images, series, reader)
         return opened
     except SlideError:
         raise
@@ -131,6 +134,24 @@ def _images(path: Path, text: str, pages: list[Page]) -> list[StoredImage]:
         return scn_images(pages, text) or plain_images(pages)
     found = ome_images(pages, read_ome(text, path.name)) if "OME" in text[:2000] else []
     return found or plain_images(pages)
+
+
+def _open_whole(path: Path, images: list[StoredImage], series: int | None, reader: OpenSlideReader) -> Opened | None:
+    """Take what OpenSlide shows of a format of which it knows what is the slide, or return None where it does not."""
+    vendor = reader.properties.get("openslide.vendor")
+    if vendor in _PLAIN:
+        return None
+    shown = joined(images, reader.properties) if vendor == "leica" else []
+    if shown and series is None:
+        # Its places on the glass are by this scale; tags may be missing.
+        mpp = images[shown[0]].mpp or (0.0, 0.0)
+        reader.properties |= {"openslide.mpp-x": f"{mpp[0]:.17g}", "openslide.mpp-y": f"{mpp[1]:.17g}"}
+        warnings = [*warnings_of(images, shown[0], asked=False, joined=shown), *overlapping(images, shown)]
+        return Opened(reader, tuple(images), shown[0], tuple(warnings), tuple(shown))
+    if vendor == "leica" and any(image.corner for image in images):
+        return None
+    _only_one(path, series)
+    return Opened(reader)
 
 
 def _open_image(

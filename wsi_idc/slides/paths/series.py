@@ -35,4 +35,6 @@ def _scans(file: Path) -> list[int]:
     except (SlideError, OSError):
         return []
     opened.reader.close()
-    return [image["number"] for image in describe_images(opened) if image["role"] in ("slide", "scan")]
+    return [
+        image["number"] for image in describe_images(opened) if image["role"] in ("slide", "part of the slide", "scan")
+    ]

@@ -35,7 +35,7 @@ class StoredImage:
 
     `kind` says what it is where it is no scan: label, macro, thumbnail and the like. `mpp` is what its own metadata
     states, um per pixel, (x, y), and `power` its objective. `note` is what a user has to know of how it is read;
-    `is_ome` says that OME-XML describes it.
+    `is_ome` says that OME-XML describes it. `corner` is where on the glass its top-left corner lies, um, where stated.
     """
 
     levels: tuple[StoredLevel, ...]
@@ -45,6 +45,7 @@ class StoredImage:
     power: float | None = None
     note: str = ""
     is_ome: bool = False
+    corner: tuple[float, float] | None = None
 
     @property
     def page(self) -> Page:
@@ -217,22 +218,26 @@ def role(image: StoredImage, chosen: StoredImage) -> str:
     return "no level" if image.page.reduced else "scan"
 
 
-def warnings_of(images: Sequence[StoredImage], chosen: int, *, asked: bool) -> list[str]:
-    """Say of a file what may be missed by looking at one of its images, one sentence each."""
+def warnings_of(images: Sequence[StoredImage], chosen: int, *, asked: bool, joined: Sequence[int] = ()) -> list[str]:
+    """Say of a file what may be missed by looking at one of its images, or at those `joined`, one sentence each."""
     image = images[chosen]
     found = [f"the image {image.note}"] if image.note else []
     if image.kind and not asked:
         found.append(f"the file marks its only image as {image.kind}; is it the slide?")
-    others = [i for i, other in enumerate(images) if i != chosen and role(other, image) == "scan"]
+    shown = sorted({chosen, *joined})
+    others = [i for i, other in enumerate(images) if i not in shown and role(other, image) == "scan"]
     if others and not asked:
         listed = ", ".join(f"{i} ({images[i].page.shape.width} x {images[i].page.shape.height} px)" for i in others[:5])
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
         size = image.page.shape.width, image.page.shape.height
-        alike = sum((images[i].page.shape.width, images[i].page.shape.height) == size for i in others)
+        alike = sum(
+            (images[i].page.shape.width, images[i].page.shape.height) == size and images[i].corner == image.corner
+            for i in others
+        )
         planes = ", of which those of one size may be focal planes" if alike > 1 else ""
         found.append(
-            f"the file holds {len(others) + 1} images that may be scans{planes}; image {chosen} was looked at, "
-            f"not {listed}{more}; --series takes another one, or all"
+            f"the file holds {len(others) + len(shown)} images that may be scans{planes}; image "
+            f"{' and '.join(map(str, shown))} was looked at, not {listed}{more}; --series takes another one, or all"
         )
     for i, other in enumerate(images):
         if i != chosen and role(other, image) == "no level":

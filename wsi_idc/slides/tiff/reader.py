@@ -96,7 +96,11 @@ def _properties(pages: Mapping[Place, Any], page: Any, image: StoredImage) -> di
             properties[f"tiff.{name}"] = str(ratio(page.tags[tag].value))
     if 296 in page.tags:
         properties["tiff.ResolutionUnit"] = {2: "inch", 3: "centimeter"}.get(int(page.tags[296].value), "none")
-    if image.mpp:
+    if image.mpp and not image.is_ome:
+        # Of other XML, that of Leica, the scale is named as OpenSlide names it.
+        properties |= {f"openslide.mpp-{axis}": str(mpp) for axis, mpp in zip("xy", image.mpp, strict=True)}
+        properties["openslide.vendor"] = "leica"
+    elif image.mpp:
         properties |= {"ome.mpp-x": str(image.mpp[0]), "ome.mpp-y": str(image.mpp[1])}
     if image.power:
         properties["openslide.objective-power"] = str(image.power)
