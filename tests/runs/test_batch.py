@@ -12,7 +12,7 @@ from wsi_idc.base.files import locked
 from wsi_idc.errors import HeldError, ModelError, SlideError
 from wsi_idc.runs.batch import segment_slides
 from wsi_idc.runs.executors.executor import Limits, Listener
-from wsi_idc.runs.status import read_status
+from wsi_idc.runs.upkeep.status import read_status
 
 
 def rows(manifest):

@@ -85,7 +85,7 @@ def test_a_change_costs_the_same_however_many_slides_there_are(large, monkeypatc
     assert sum(written) < 10 * 2 * large.stat().st_size, "not 2,000 times the table"
     manifest.settle()
     assert [(r["slide"], r["state"], r["idc_mm2"]) for r in read(large)] == [(s, "done", "1.5") for s in slides(1000)]
-    assert {p.name for p in large.parent.iterdir()} <= {"manifest.csv", ".manifest.lock"}
+    assert {p.name for p in large.parent.iterdir()} <= {"manifest.csv", ".manifest.lock", ".manifest.sum"}
 
 
 def test_killed_it_still_says_the_truth(large):

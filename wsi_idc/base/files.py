@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import platform
 import shutil
@@ -149,6 +150,12 @@ def sync(*paths: Path) -> None:
                 raise
         finally:
             os.close(opened)
+
+
+def sha256_of(file: Path) -> str:
+    """Return the sha256 of a file as hexadecimal digits; raises OSError where it cannot be read."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 # Of files by name: size in bytes, time of the last change in ns, and number.

@@ -9,19 +9,22 @@ from pathlib import Path
 
 from PIL import Image
 
-from wsi_idc.base.files import replacing
 from wsi_idc.base.pages.render import data_uri, render
 from wsi_idc.base.pages.sheet import scale_bar
 from wsi_idc.grading.fields import WEIGHTS, GradingField
+from wsi_idc.runs.results.folder import replace_output
 
+_REPORT = "report.html"
 _PLACE = re.compile(r"(<!-- fields -->).*?(<!-- /fields -->)", re.DOTALL)
 
 
-def add_to_report(report: Path, fields: Sequence[GradingField], thumbnails: Sequence[Image.Image], mpp: float) -> None:
+def add_to_report(run: Path, fields: Sequence[GradingField], thumbnails: Sequence[Image.Image], mpp: float) -> None:
     """Show the fields in report.html of their run, in place of those that were there; nothing where there is no report.
 
-    `mpp` is that of the slide, in um per level-0 pixel. Raises OSError where the report cannot be written.
+    `mpp` is that of the slide, in um per level-0 pixel. Raises OutputError where the report cannot be written, OSError
+    where it cannot be read.
     """
+    report = run / _REPORT
     if not report.is_file():
         return
     shown = [
@@ -34,8 +37,7 @@ def add_to_report(report: Path, fields: Sequence[GradingField], thumbnails: Sequ
     weights = ", ".join(f"{weight:g} {part}" for part, weight in WEIGHTS.items())
     section = render("fields.html", fields=shown, weights=weights)
     text = report.read_text(encoding="utf-8")
-    with replacing(report) as temporary:
-        temporary.write_text(_PLACE.sub(lambda found: found[1] + section + found[2], text), encoding="utf-8")
+    replace_output(run, _REPORT, _PLACE.sub(lambda found: found[1] + section + found[2], text))
 
 
 def _jpeg(image: Image.Image) -> str:

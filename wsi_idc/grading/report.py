@@ -79,7 +79,7 @@ def write_fields(run: Path, output: Path, wish: Wish, slide: Path | None = None)
         check()
     if output.resolve().parent == run.resolve():
         try:
-            add_to_report(run / "report.html", chosen.fields, thumbnails, summary["slide"]["mpp"]["x"])
+            add_to_report(run, chosen.fields, thumbnails, summary["slide"]["mpp"]["x"])
         except OSError as error:
             raise output_error(run / "report.html", error) from error
     return chosen, notes

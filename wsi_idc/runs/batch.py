@@ -18,7 +18,7 @@ from wsi_idc.models.registry import find_model
 from wsi_idc.runs.executors.executor import Executor, Here, Limits, Listener
 from wsi_idc.runs.executors.processes import Processes
 from wsi_idc.runs.folder_page import FolderPage
-from wsi_idc.runs.manifest import NUMBERS, Manifest
+from wsi_idc.runs.manifest import Manifest, numbers_of, took_s
 from wsi_idc.runs.overwriting import Overwriting
 from wsi_idc.runs.settings import SegmentResult, Settings
 from wsi_idc.slides.paths.find import output_names
@@ -222,10 +222,10 @@ class _Keeper(Listener):
             _log.debug("%s failed", slide, exc_info=outcome)
         else:
             self.outcomes[slide] = outcome
-            row = self._row(number, outcome.summary["state"]) | _numbers(outcome.summary)
+            row = self._row(number, outcome.summary["state"]) | numbers_of(outcome.summary)
             if outcome.reused:
                 # What computing it took, not finding it: forecasts go by it.
-                seconds = sum(s for stage, s in outcome.summary["timings"].items() if not stage.endswith("_threads_s"))
+                seconds = took_s(outcome.summary)
         # The row of a slide that another process has is written by that one.
         if not isinstance(outcome, HeldError):
             self.manifest.update(row | {"seconds": f"{seconds:.2f}"})
@@ -237,16 +237,6 @@ class _Keeper(Listener):
     def _row(self, number: int, state: str) -> dict[str, object]:
         slide = self._slides[number]
         return {"slide": os.path.realpath(slide), "state": state, "output": self.names[slide]}
-
-
-def _numbers(summary: dict[str, Any]) -> dict[str, object]:
-    """Return what the manifest has of summary.json, but for the state."""
-    return {key: summary[key] for key in NUMBERS} | {
-        "reason": summary["message"],
-        "failed_chunks": len(summary["failed_chunks"]),
-        # Told apart by what none of them holds.
-        "warnings": "; ".join(warning.replace("; ", ", ") for warning in summary["warnings"]),
-    }
 
 
 def as_slide_error(slide: Path, error: Exception) -> WsiIdcError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import os
@@ -59,11 +60,24 @@ class FolderPage:
         begun = time.monotonic()
         try:
             with replacing(self.output / NAME, durable=False) as temporary:
-                temporary.write_text(folder_page(self.output, self.manifest.read()), encoding="utf-8")
+                temporary.write_bytes(_sealed(folder_page(self.output, self.manifest.read()).encode()))
         except OutputError as error:
             _log.warning("%s; the run goes on, and manifest.csv has all that the page would show", error)
         ended = time.monotonic()
         self._next = ended + max(_EVERY_S, (ended - begun) / _SHARE)
+
+
+def is_as_written(page: Path) -> bool:
+    """Say whether a page is, to the last bit, as it was written; True where an older version wrote it."""
+    content = page.read_bytes()
+    if content.endswith(b"</html>\n"):
+        return True
+    return _sealed(content[: content.rfind(b"\n", 0, -1) + 1]) == content
+
+
+def _sealed(page: bytes) -> bytes:
+    """Return a page with its sum in a line of its own at the end."""
+    return page + f"<!-- sha256 of all above: {hashlib.sha256(page).hexdigest()} -->\n".encode()
 
 
 def folder_page(output: Path, rows: Mapping[str, Row]) -> str:

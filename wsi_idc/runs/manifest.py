@@ -10,10 +10,11 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from wsi_idc.base.files import output_error, replacing
+from wsi_idc.base.files import output_error, replacing, sha256_of
 from wsi_idc.errors import OutputError
 
 _log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Manifest:
         """Take the table at `path`; raises OutputError where something else lies there."""
         self._path = path
         self._changes = path.with_name(".manifest.changes")
+        self._sum = path.with_name(".manifest.sum")
         self._lock = FileLock(path.with_name(".manifest.lock"))
         # What could not be written yet, since somebody keeps the table.
         self._late: dict[str, Row] = {}
@@ -122,15 +124,32 @@ class Manifest:
         rows = self._read_held()
         rows |= {slide: row for slide, row in added.items() if slide not in rows}
         rows |= changed
-        with (
-            replacing(self._path) as temporary,
-            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
-        ):
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows([_no_formula(str(row[name])) for name in COLUMNS] for row in rows.values())
+        with replacing(self._path) as temporary:
+            with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+                writer = csv.writer(stream, lineterminator="\n")
+                writer.writerow(COLUMNS)
+                writer.writerows([_no_formula(str(row[name])) for name in COLUMNS] for row in rows.values())
+            # Before the name is given to it: killed in between, the table is the one before.
+            self._note(sha256_of(temporary))
         # Killed before this, the changes are brought in once more: they say the same.
         self._changes.unlink(missing_ok=True)
+
+    def is_as_written(self) -> bool:
+        """Say whether the table is, to the last bit, as it was written; True where an older version wrote it."""
+        # Another process may write it twice while one looks.
+        return any(not (known := self._sums()) or sha256_of(self._path) in known for _ in range(5))
+
+    def _note(self, digest: str) -> None:
+        """Keep the sum of a table that is to be named, beside that of the one that is there."""
+        known, there = self._sums(), sha256_of(self._path) if self._path.exists() else ""
+        with replacing(self._sum, durable=False) as temporary:
+            temporary.write_text(f"{digest}\n{there if there in known or not known else ''}\n", encoding="ascii")
+
+    def _sums(self) -> list[str]:
+        try:
+            return self._sum.read_text(encoding="ascii", errors="replace").split()
+        except FileNotFoundError:
+            return []
 
     def _read_held(self) -> dict[str, Row]:
         """Read the table and the changes beside it, which say nothing once the table was taken away."""
@@ -177,6 +196,22 @@ class Manifest:
             if isinstance(row, dict) and _is_whole(row):
                 rows[row["slide"]] = row
         return rows
+
+
+def numbers_of(summary: dict[str, Any]) -> dict[str, object]:
+    """Return what the manifest has of summary.json, but for the state."""
+    return {key: summary[key] for key in NUMBERS} | {
+        "reason": summary["message"],
+        "failed_chunks": len(summary["failed_chunks"]),
+        # Told apart by what none of them holds.
+        "warnings": "; ".join(warning.replace("; ", ", ") for warning in summary["warnings"]),
+    }
+
+
+def took_s(summary: Mapping[str, Any]) -> float:
+    """Return the seconds that computing the run of a summary took."""
+    stages = (s for stage, s in summary["timings"].items() if stage != "wall_s" and not stage.endswith("_threads_s"))
+    return float(sum(stages))
 
 
 def _as_text(row: Row) -> dict[str, str]:

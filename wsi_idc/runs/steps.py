@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,13 @@ from wsi_idc.regions.delineate import delineate, fine_tissue, without_patches
 from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.runs.memory import give_back
 from wsi_idc.runs.results.familiar import familiarity
+from wsi_idc.runs.results.folder import SUMMED, write_last
 from wsi_idc.runs.results.layers import crops_of
 from wsi_idc.runs.results.overview import Pictured, draw_overview, draw_thumbnail
 from wsi_idc.runs.results.picture import picture
 from wsi_idc.runs.results.report import write_report
 from wsi_idc.runs.results.summary import summarise, timings
+from wsi_idc.runs.results.sums import sealed, sums_of
 from wsi_idc.runs.settings import Settings
 from wsi_idc.runs.work import Work
 from wsi_idc.slides.slide import Slide
@@ -112,10 +113,7 @@ def write(work: Work, out: Path) -> dict[str, Any]:
     work.ended("write")
     summary["timings"] = timings(work.times, work.report)
     work.heatmap.move(out / "heatmap.zarr")
-    # Under another name first: summary.json, once there, means that all the others are whole.
-    unnamed = out / "summary.json.part"
-    unnamed.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    unnamed.replace(out / "summary.json")
+    write_last(out, sealed(summary, sums_of(out, SUMMED)))
     return summary
 
 

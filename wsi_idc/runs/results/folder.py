@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wsi_idc.base.files import HOLDER, LOCK, locked, output_error, replacing, sync
+from wsi_idc.base.files import HOLDER, LOCK, locked, output_error, replacing, sha256_of, sync
 from wsi_idc.errors import DataError, OutputError
 from wsi_idc.runs.results.identity import differences
+from wsi_idc.runs.results.sums import NOT_AS_WRITTEN, has_sums, is_sealed, sealed
+
+_log = logging.getLogger(__name__)
 
 # summary.json is the last to be put in place: where it is, the run is whole.
 OUTPUTS = ("heatmap.zarr", "regions.geojson", "overview.png", "thumbnail.jpg", "report.html", "summary.json")
+# Those of which summary.json has the sums.
+SUMMED = OUTPUTS[:-1]
 # What other commands read of it.
 _READ = ("heatmap.zarr", "regions.geojson", "summary.json")
-_PARTIAL = ".partial"
+PARTIAL = ".partial"
 # What a run that is killed leaves for the next one to go on with.
 _UNFINISHED = ".unfinished"
 
@@ -36,12 +42,12 @@ def holding(folder: Path, overwrite: bool = False) -> Iterator[None]:
         raise output_error(folder, error) from error
     with locked(folder):
         try:
-            if (folder / _PARTIAL / OUTPUTS[-1]).exists():
+            if (folder / PARTIAL / OUTPUTS[-1]).exists():
                 _publish(folder)
             yield
         finally:
             # Whoever left a partial folder behind is dead, or we would not hold the lock.
-            shutil.rmtree(folder / _PARTIAL, ignore_errors=True)
+            shutil.rmtree(folder / PARTIAL, ignore_errors=True)
 
 
 def _ours(folder: Path) -> bool:
@@ -55,17 +61,21 @@ def previous_run(folder: Path, identity: dict[str, Any], overwrite: bool) -> dic
     is done again: what failed may have been the network. Raises OutputError, which says what differs, where the folder
     holds anything else and `overwrite` is not set.
     """
-    held = [p for p in folder.iterdir() if p.name not in (_PARTIAL, LOCK, _UNFINISHED, HOLDER)]
+    held = [p for p in folder.iterdir() if p.name not in (PARTIAL, LOCK, _UNFINISHED, HOLDER)]
     if overwrite or not held:
         return None
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        content = (folder / "summary.json").read_bytes()
+        summary = json.loads(content)
     except (OSError, ValueError):
         raise OutputError(f"{folder}: holds files of something else; choose another -o or give --overwrite") from None
     if others := differences(summary.get("identity", {}), identity):
         raise OutputError(f"{folder}: holds another run ({'; '.join(others)}); choose another -o or give --overwrite")
-    whole = summary.get("state") == "done" and all((folder / name).exists() for name in OUTPUTS)
-    return summary if whole else None
+    if summary.get("state") != "done" or not all((folder / name).exists() for name in OUTPUTS):
+        return None
+    if has_sums(summary) and not is_sealed(content, summary):
+        _log.warning("%s: %s; wsi-idc verify says what else", folder / OUTPUTS[-1], NOT_AS_WRITTEN)
+    return summary
 
 
 def outline_files(outlines: Path) -> list[Path]:
@@ -92,7 +102,7 @@ def writing_to(folder: Path) -> Iterator[Path]:
 
     Raises OutputError where they cannot be written; then nothing of them is left.
     """
-    place = folder / _PARTIAL
+    place = folder / PARTIAL
     try:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
@@ -102,6 +112,34 @@ def writing_to(folder: Path) -> Iterator[Path]:
         raise output_error(folder, error) from error
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def replace_output(run: Path, name: str, text: str) -> None:
+    """Write one of the results of a run anew, and its sum into summary.json: both, or neither.
+
+    The sum stays what it was where the file was not whole before: else that would be known no more. Raises OutputError,
+    also where summary.json is not whole.
+    """
+    with holding(run), writing_to(run) as place:
+        content = (run / OUTPUTS[-1]).read_bytes()
+        try:
+            summary = json.loads(content)
+        except (ValueError, RecursionError):
+            summary = {}
+        if has_sums(summary) and not is_sealed(content, summary):
+            raise OutputError(f"{run / OUTPUTS[-1]}: {NOT_AS_WRITTEN}; compute the slide again with --overwrite")
+        # As long as nothing but this is there, it is not put in place by whoever comes after a kill.
+        (place / name).write_text(text, encoding="utf-8")
+        if has_sums(summary) and sha256_of(run / name) == summary["sums"].get(name):
+            content = sealed(summary, summary["sums"] | {name: sha256_of(place / name)})
+        write_last(place, content)
+
+
+def write_last(place: Path, content: bytes) -> None:
+    """Write summary.json, under another name first: once it is there, all the others are whole."""
+    unnamed = place / f"{OUTPUTS[-1]}.part"
+    unnamed.write_bytes(content)
+    unnamed.replace(place / OUTPUTS[-1])
 
 
 @contextmanager
@@ -129,7 +167,7 @@ def unfinished(folder: Path, identity: dict[str, Any]) -> Iterator[Path]:
 
 def _publish(folder: Path) -> None:
     """Move the outputs into place. Killed at any point, it can be called again and goes on where it stopped."""
-    place = folder / _PARTIAL
+    place = folder / PARTIAL
     sync(*place.rglob("*"), place)
     for name in OUTPUTS:
         source, target = place / name, folder / name

@@ -15,6 +15,7 @@ import zarr
 from wsi_idc.heatmap.stream import StreamReport
 from wsi_idc.inference.engines import engine_versions
 from wsi_idc.regions.regions import measure_slide
+from wsi_idc.runs.results.sums import total
 from wsi_idc.runs.results.warnings import warnings_of
 from wsi_idc.runs.work import Work
 
@@ -69,4 +70,4 @@ def timings(times: dict[str, float], report: StreamReport) -> dict[str, float]:
     names = list(times)
     stages = {f"{b}_s": times[b] - times[a] for a, b in pairwise(names)}
     stages |= {"read_threads_s": report.read_s, "infer_threads_s": report.infer_s}
-    return {name: round(seconds, 3) for name, seconds in stages.items()}
+    return total({name: round(seconds, 3) for name, seconds in stages.items()})

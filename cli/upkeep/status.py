@@ -12,7 +12,7 @@ import click
 from wsi_idc.cli.options import duration, json_option, print_table
 
 if TYPE_CHECKING:
-    from wsi_idc.runs.status import Status
+    from wsi_idc.runs.upkeep.status import Status
 
 
 @click.command()
@@ -23,7 +23,7 @@ def status(output: Path, as_json: bool) -> None:
 
     Rates are those of one process, from the slides that are done; the time left is a forecast.
     """
-    from wsi_idc.runs.status import read_status
+    from wsi_idc.runs.upkeep.status import read_status
 
     found = read_status(output)
     if as_json:
