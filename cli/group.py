@@ -27,6 +27,7 @@ _COMMANDS = {
     "evaluate": "training.evaluate",
     "models": "training.models",
     "data": "training.data",
+    "doctor": "upkeep.doctor",
 }
 
 
