@@ -3,18 +3,20 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 
 import pytest
 from browser import Tab, needs_browser, wait_for
 
 import wsi_idc
-from wsi_idc.viewer.opened import opened
+from wsi_idc.viewer.shelf import opened
 
 pytest.importorskip("nicegui")
 
@@ -26,19 +28,28 @@ def run(painted, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(run):
+    with serving(run) as there:
+        yield there
+
+
+@contextmanager
+def serving(*arguments):
+    """Serve as `wsi-idc view` does, at a free port; gives the address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "wsi_idc", "view", str(run), "--port", str(port), "--no-open"]
+    command = [sys.executable, "-m", "wsi_idc", "view", *map(str, arguments), "--port", str(port), "--no-open"]
     # NiceGUI does otherwise where it believes that it is tested.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
         there = f"http://127.0.0.1:{port}"
-        assert there in server.stdout.readline()
-        wait_for(lambda: status(f"{there}/run/heat") == 200, 60)
-        yield there
-        server.send_signal(signal.SIGINT)
-        server.wait(20)
+        try:
+            assert there in server.stdout.readline()
+            wait_for(lambda: status(there) == 200, 60)
+            yield there
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait(20)
 
 
 def status(address, **headers):
@@ -52,16 +63,16 @@ def status(address, **headers):
 
 
 def test_it_answers_what_there_is_and_refuses_what_there_is_not(run, address):
-    with urllib.request.urlopen(f"{address}/run/tile/0/0/0") as answer:
+    with urllib.request.urlopen(f"{address}/of/it/tile/0/0/0") as answer:
         assert answer.headers["Content-Type"] == "image/jpeg" and answer.read(2) == b"\xff\xd8"
-    with urllib.request.urlopen(f"{address}/run/regions?threshold=0.5") as answer, opened(run) as found:
+    with urllib.request.urlopen(f"{address}/of/it/regions?threshold=0.5") as answer, opened(run) as found:
         assert json.load(answer)["numbers"] == found.regions(0.5)["numbers"]
-    assert status(f"{address}/run/tile/0/9/9") == 404
-    assert status(f"{address}/run/tile/99/0/0") == 404
-    assert status(f"{address}/run/regions?threshold=2") == 422
-    assert status(f"{address}/run/regions?threshold=nan") == 422
+    assert status(f"{address}/of/it/tile/0/9/9") == 404
+    assert status(f"{address}/of/it/tile/99/0/0") == 404
+    assert status(f"{address}/of/it/regions?threshold=2") == 422
+    assert status(f"{address}/of/it/regions?threshold=nan") == 422
     # A page of another site that made its own name lead here.
-    assert status(f"{address}/run/heat", Host="evil.example") == 400
+    assert status(f"{address}/of/it/heat", Host="evil.example") == 400
 
 
 def test_without_the_extra_it_is_said_how_to_get_it(run):
@@ -87,12 +98,57 @@ def test_moving_the_threshold_redraws_the_regions_and_their_area(run, address, t
                 tab.press("ArrowRight")
             wait_for(lambda: not tab.run(numbers).startswith(f"At {own:.2f}"))
             wait_for(lambda: (said := tab.run(numbers)) == tab.run(numbers) and _is_true(said, found))
-        hosts = {re.match(r"(?:https?|wss?)://([^/]+)", r)[1] for r in tab.requests if r.startswith(("http", "ws"))}
-        assert hosts == {address.removeprefix("http://")}
-        assert any("/run/tile/" in r for r in tab.requests)
-        assert tab.faults == []
+        assert any("/of/it/tile/" in r for r in tab.requests)
+        assert_at_home(tab, address)
     finally:
         tab.close()
+
+
+def assert_at_home(tab, address):
+    """Fail where a page asked anything of another host, or brought up an error."""
+    hosts = {re.match(r"(?:https?|wss?)://([^/]+)", r)[1] for r in tab.requests if r.startswith(("http", "ws"))}
+    assert hosts == {address.removeprefix("http://")}
+    assert tab.faults == []
+
+
+@needs_browser
+def test_each_slide_of_a_folder_is_opened_from_the_list(run, painted, tmp_path):
+    (tmp_path / "broken.tif").write_bytes(b"II*\0 no slide")
+    output = tmp_path / "out"
+    wsi_idc.segment_slides([shutil.copy(painted, tmp_path / "one & two.tif"), tmp_path / "broken.tif"], output)
+    with serving(output) as address:
+        tab = Tab(tmp_path / "profile", address)
+        try:
+            rows = "[...document.querySelectorAll('#slides tbody tr')].map(r => r.innerText)"
+            wait_for(lambda: len(tab.run(rows) or []) == 2)
+            assert any("no reader" in r or "not a slide" in r or "broken" in r for r in tab.run(rows))
+            wait_for(lambda: tab.run("document.querySelector('#slides img').naturalWidth") > 0)
+            tab.run("document.querySelector('#slides tbody td:nth-child(2) a').click()")
+            wait_for(lambda: "IDC" in (tab.run("document.querySelector('[aria-live]')?.textContent") or ""))
+            assert tab.run("document.querySelector('[role=heading]').textContent") == "one & two.tif"
+            assert_at_home(tab, address)
+        finally:
+            tab.close()
+
+
+@needs_browser
+def test_a_slide_without_a_run_says_so(painted, tmp_path):
+    with serving(painted) as address:
+        tab = Tab(tmp_path / "profile", address)
+        try:
+            wait_for(lambda: "no run of this slide yet" in (tab.run("document.body?.innerText") or ""))
+            wait_for(lambda: tab.run("document.querySelectorAll('img.leaflet-tile-loaded').length") > 0)
+            assert_at_home(tab, address)
+        finally:
+            tab.close()
+
+
+def test_what_cannot_be_shown_is_said_in_a_line(run, tmp_path):
+    moved = shutil.copytree(run, tmp_path / "moved")
+    command = [sys.executable, "-m", "wsi_idc", "view", moved]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: .*moved: its slide painted\.tif is neither .*--slide\n", done.stderr), done.stderr
 
 
 def _is_true(said, found):

@@ -10,7 +10,8 @@ import wsi_idc
 from wsi_idc.errors import DataError, SettingsError, SlideError
 from wsi_idc.runs.again import delineate_again
 from wsi_idc.slides.write import write_slide
-from wsi_idc.viewer.opened import TILE, opened
+from wsi_idc.viewer.shelf import opened
+from wsi_idc.viewer.tiles import TILE
 
 
 @pytest.fixture(scope="module")

@@ -80,17 +80,23 @@ def _sealed(page: bytes) -> bytes:
     return page + f"<!-- sha256 of all above: {hashlib.sha256(page).hexdigest()} -->\n".encode()
 
 
-def folder_page(output: Path, rows: Mapping[str, Row]) -> str:
-    """Return the page of an output folder, from the rows of its manifest; thumbnails and reports are links."""
+def folder_page(output: Path, rows: Mapping[str, Row], opens: str = "report.html", addresses: bool = False) -> str:
+    """Return the page of an output folder, from the rows of its manifest; thumbnails are links, and what `opens`.
+
+    These lie in the folder of each slide, or, with `addresses`, below `key_of` the slide.
+    """
     # Loaded when a page is written.
     from wsi_idc.base.pages.render import render
 
     slides = [_slide(place, row) for place, row in enumerate(rows.values())]
+    if addresses:
+        slides = [s | {"folder": key_of(row)} for s, row in zip(slides, rows.values(), strict=True)]
     done = [s for s in slides if s["there"]]
     states = Counter(s["state"] for s in slides)
     flags = Counter(flag for s in slides for flag in s["flags"])
     return render(
         "folder.html",
+        opens=opens,
         name=os.fsencode(output.resolve().name).decode("utf-8", "replace"),
         tool=f"wsi-idc {version('wsi-idc')}",
         note=_NOTE,
@@ -101,6 +107,11 @@ def folder_page(output: Path, rows: Mapping[str, Row]) -> str:
         columns=_COLUMNS,
         rows=slides,
     )
+
+
+def key_of(row: Row) -> str:
+    """Return what a slide goes by in an address, whatever characters the name of its folder has."""
+    return hashlib.sha256(os.fsencode(str(row["output"]))).hexdigest()[:16]
 
 
 def _slide(place: int, row: Row) -> dict[str, Any]:

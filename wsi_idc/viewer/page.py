@@ -1,21 +1,23 @@
-"""The viewer as a page on this machine, by NiceGUI: tiles, heat and regions over them, a threshold that moves."""
+"""The viewer as pages on this machine, by NiceGUI: tiles, heat and regions over them, a threshold that moves."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from fastapi import Response
 from nicegui import app, ui
 from nicegui.element import Element
 from nicegui.elements import leaflet
 from nicegui.events import GenericEventArguments
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from wsi_idc.errors import SettingsError
+from wsi_idc.errors import WsiIdcError
 from wsi_idc.runs.results.summary import RESEARCH_USE
 from wsi_idc.runs.results.words import conclusion
+from wsi_idc.viewer.answers import answers
 from wsi_idc.viewer.opened import OpenedRun
+from wsi_idc.viewer.shelf import ALONE, Shelf
+from wsi_idc.viewer.tiles import OpenedSlide
 
 HOST = "127.0.0.1"
 
@@ -23,27 +25,32 @@ HOST = "127.0.0.1"
 class SlideMap(Element, component="slide_map.js"):
     """A slide in tiles, with heat and regions; tells `measured` the numbers of regions and `pointed` a place."""
 
-    def __init__(self, facts: dict[str, Any], threshold: float) -> None:
-        """Show the run that the server has, by its facts."""
+    def __init__(self, key: str, facts: dict[str, Any], threshold: float | None) -> None:
+        """Show what the server has at `key`, by its facts; without a threshold there is no run."""
         super().__init__()
         self.add_resource(Path(leaflet.__file__).parent / "dist")
+        self._props["address"] = f"/of/{key}"
         self._props["facts"] = facts
         self._props["threshold"] = threshold
-        self.style("width: 100%; height: calc(100vh - 9.5rem); min-height: 20rem")
+        self.style("width: 100%; flex: 1 1 20rem; min-height: 20rem")
 
 
-def serve(run: OpenedRun, port: int, show: bool) -> None:
-    """Show a run at `port` of this machine until it is interrupted; `show` opens a browser.
+def serve(shelf: Shelf, port: int, show: bool) -> None:
+    """Show what is on the shelf at `port` of this machine until it is interrupted; `show` opens a browser.
 
     Only this machine may ask, and by its own name: no page of another site reaches it by a name that leads here.
     """
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
-    _answer(run)
+
+    if shelf.manifest:
+        ui.page("/of/{key}/view")(lambda key: _page(shelf, key))
+    else:
+        ui.page("/")(lambda: _page(shelf, ALONE))
+    app.include_router(answers(shelf))
     ui.run(
-        lambda: _page(run),
         host=HOST,
         port=port,
-        title=f"{run.slide.name}: wsi-idc",
+        title="wsi-idc",
         show=show,
         reload=False,
         dark=None,
@@ -51,39 +58,35 @@ def serve(run: OpenedRun, port: int, show: bool) -> None:
     )
 
 
-def _answer(run: OpenedRun) -> None:
-    """Answer what the map asks for."""
-
-    @app.get("/run/tile/{level}/{column}/{row}")
-    def tile(level: int, column: int, row: int) -> Response:
-        try:
-            data = run.tile(level, column, row)
-        except IndexError:
-            return Response(status_code=404)
-        return Response(data, media_type="image/jpeg", status_code=200 if data else 404)
-
-    @app.get("/run/heat")
-    def heat() -> Response:
-        return Response(run.heat(), media_type="image/png")
-
-    @app.get("/run/regions")
-    def regions(threshold: float) -> Any:
-        try:
-            return run.regions(threshold)
-        except SettingsError as error:
-            return Response(str(error), status_code=422)
-
-    @app.get("/run/probability")
-    def probability(x: float, y: float) -> dict[str, float | None]:
-        return {"probability": run.probability(x, y)}
-
-
-def _page(run: OpenedRun) -> None:
+def _page(shelf: Shelf, key: str) -> None:
     """Build the page of one visitor."""
-    ui.query(".nicegui-content").classes("p-2 gap-1 w-full")
+    ui.query(".nicegui-content").classes("p-2 gap-1 w-full").style("height: 100vh")
+    if shelf.manifest:
+        ui.link("All slides", "/").classes("text-sm")
+    try:
+        with shelf.using(key) as found:
+            ui.page_title(f"{found.slide.name}: wsi-idc")
+            ui.label(found.slide.name).classes("text-lg font-bold").props("role=heading aria-level=1")
+            _of_run(key, found) if isinstance(found, OpenedRun) else _of_slide(key, found)
+    except WsiIdcError as error:
+        ui.page_title("wsi-idc: cannot be shown")
+        ui.label(f"This cannot be shown. {error}").props("role=alert")
+
+
+def _of_slide(key: str, found: OpenedSlide) -> None:
+    """Show a slide without a run."""
+    ui.label(f"There is no run of this slide yet: wsi-idc segment makes one. {RESEARCH_USE}").classes("text-sm")
+    place = ui.label("").classes("text-sm")
+    shown = SlideMap(key, found.facts(), None)
+    shown.on("pointed", lambda e: place.set_text(_place(e)))
+
+
+def _of_run(key: str, run: OpenedRun) -> None:
+    """Show a run on its slide."""
     own = run.outlining.peak
-    ui.label(run.slide.name).classes("text-lg font-bold").props("role=heading aria-level=1")
-    ui.label(f"The run: {conclusion(run.summary)} {RESEARCH_USE}").classes("text-sm")
+    with ui.row().classes("text-sm gap-2"):
+        ui.label(f"The run: {conclusion(run.summary)} {RESEARCH_USE}")
+        ui.link("Report", f"/of/{key}/report.html", new_tab=True)
     with ui.row().classes("w-full items-center gap-4 no-wrap"):
         ui.label("Threshold")
         slider = (
@@ -96,7 +99,7 @@ def _page(run: OpenedRun) -> None:
     with ui.row().classes("w-full gap-6 text-sm"):
         numbers = ui.label("").props("aria-live=polite").classes("font-bold")
         place = ui.label("")
-    shown = SlideMap(run.facts(), own)
+    shown = SlideMap(key, run.facts(), own)
     slider.on_value_change(lambda e: shown.run_method("setThreshold", e.value))
     opacity.on_value_change(lambda e: shown.run_method("setHeat", e.value))
     outlines.on_value_change(lambda e: shown.run_method("setOutlines", e.value))
@@ -113,6 +116,6 @@ def _numbers(event: GenericEventArguments) -> str:
 
 
 def _place(event: GenericEventArguments) -> str:
-    p = event.args["probability"]
+    p = event.args.get("probability", "")
     where = f"{event.args['x_mm']:.3f} mm from the left, {event.args['y_mm']:.3f} mm from the top"
-    return f"{where}: {'no tissue' if p is None else f'probability {p:.3f}'}"
+    return f"{where}: {'not computed' if p is None else f'probability {p:.3f}'}" if p != "" else where

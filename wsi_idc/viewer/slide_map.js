@@ -4,20 +4,23 @@ import { loadResource } from "../../static/utils/resources.js";
 // The map: level-0 pixels at its highest zoom, from the top-left corner of the slide down.
 export default {
   template: "<div></div>",
-  props: { facts: Object, threshold: Number, resourcePath: String },
+  props: { address: String, facts: Object, threshold: Number, resourcePath: String },
   async mounted() {
     await this.$nextTick();
     await loadResource(window.path_prefix + `${this.resourcePath}/leaflet/leaflet.css`);
     this.$el.style.background = "#fff";
     const { size, tile, levels, um, heat } = this.facts;
+    this.from = window.path_prefix + this.address;
     this.map = L.map(this.$el, { crs: L.CRS.Simple, minZoom: -1, maxZoom: levels + 2, zoomSnap: 0.5, attributionControl: false, fadeAnimation: false });
     this.at = (x, y) => this.map.unproject([x, y], levels);
     const bounds = L.latLngBounds(this.at(0, 0), this.at(...size));
     // First: without a view nothing is drawn.
     this.map.fitBounds(bounds).setMaxBounds(bounds.pad(0.5));
-    L.tileLayer("/run/tile/{z}/{x}/{y}", { tileSize: tile, minNativeZoom: 0, maxNativeZoom: levels, minZoom: -1, maxZoom: levels + 2, bounds, noWrap: true, keepBuffer: 4 }).addTo(this.map);
-    this.heat = L.imageOverlay("/run/heat", L.latLngBounds(this.at(0, 0), this.at(...heat)), { opacity: 0 }).addTo(this.map);
-    this.heat.getElement().style.imageRendering = "pixelated";
+    L.tileLayer(this.from + "/tile/{z}/{x}/{y}", { tileSize: tile, minNativeZoom: 0, maxNativeZoom: levels, minZoom: -1, maxZoom: levels + 2, bounds, noWrap: true, keepBuffer: 4 }).addTo(this.map);
+    if (heat) {
+      this.heat = L.imageOverlay(this.from + "/heat", L.latLngBounds(this.at(0, 0), this.at(...heat)), { opacity: 0 }).addTo(this.map);
+      this.heat.getElement().style.imageRendering = "pixelated";
+    }
     this.outlines = L.layerGroup().addTo(this.map);
     new (L.Control.extend({
       options: { position: "bottomleft" },
@@ -41,12 +44,12 @@ export default {
       const { x, y } = this.map.project(event.latlng, levels);
       clearTimeout(this.pointing);
       this.pointing = setTimeout(async () => {
-        const answer = await fetch(`/run/probability?x=${x}&y=${y}`);
-        if (answer.ok) this.$emit("pointed", { x_mm: x * um / 1000, y_mm: y * um / 1000, ...(await answer.json()) });
+        const answer = heat && await fetch(`${this.from}/probability?x=${x}&y=${y}`);
+        this.$emit("pointed", { x_mm: x * um / 1000, y_mm: y * um / 1000, ...(answer?.ok ? await answer.json() : {}) });
       }, 60);
     });
     new ResizeObserver(() => this.map.invalidateSize()).observe(this.$el);
-    await this.setThreshold(this.threshold);
+    if (heat) await this.setThreshold(this.threshold);
   },
   methods: {
     async setThreshold(value) {
@@ -58,7 +61,7 @@ export default {
         while (this.wanted !== null) {
           const asked = this.wanted;
           this.wanted = null;
-          const answer = await fetch(`/run/regions?threshold=${asked}`);
+          const answer = await fetch(`${this.from}/regions?threshold=${asked}`);
           if (answer.ok) this.draw(await answer.json());
         }
       } finally {

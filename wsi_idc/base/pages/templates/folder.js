@@ -1,5 +1,5 @@
 document.getElementById("date").textContent = " · file written " + new Date(document.lastModified).toLocaleString("en-CA", {hour12: false});
-const all = JSON.parse(document.getElementById("rows").textContent), perPage = 100;
+const all = JSON.parse(document.getElementById("rows").textContent), perPage = 100, opens = document.getElementById("slides").dataset.opens;
 const body = document.querySelector("#slides tbody"), controls = ["find", "state", "flag", "idc"].map(id => document.getElementById(id));
 let key = "place", up = true, page = 0, shown = all;
 
@@ -25,11 +25,11 @@ function draw() {
   page = Math.min(Math.max(0, page), pages - 1);
   body.replaceChildren();
   for (const r of shown.slice(page * perPage, (page + 1) * perPage)) {
-    const row = body.insertRow(), link = () => element("a", {href: `${r.folder}/report.html`});
+    const row = body.insertRow(), link = () => element("a", {href: `${r.folder}/${opens}`});
     if (r.there) {
       const picture = link();
       picture.append(element("img", {src: `${r.folder}/thumbnail.jpg`, loading: "lazy", alt: "", width: 96, height: 72}));
-      picture.setAttribute("aria-label", `Report of ${r.name}`);
+      picture.setAttribute("aria-label", `${opens === "report.html" ? "Report of" : "View"} ${r.name}`);
       cell(row, picture);
     } else cell(row, "");
     const name = r.there ? Object.assign(link(), {textContent: r.name}) : document.createTextNode(r.name);

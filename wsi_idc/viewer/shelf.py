@@ -1,0 +1,117 @@
+"""What a viewer was given to show: a run, a slide, or the folder of many runs; opened when it is looked at."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wsi_idc.errors import DataError
+from wsi_idc.runs.folder_page import folder_page, key_of
+from wsi_idc.runs.manifest import Manifest, Row
+from wsi_idc.runs.results.folder import OUTPUTS, read_summary
+from wsi_idc.runs.results.origin import check_slide, find_slide
+from wsi_idc.slides.slide import Slide
+from wsi_idc.viewer.opened import OpenedRun
+from wsi_idc.viewer.tiles import OpenedSlide
+
+# Of the slides that were looked at so many stay open.
+_OPEN = 4
+# The address of what is shown alone.
+ALONE = "it"
+
+
+def opened(run: Path, slide: Path | None = None) -> OpenedRun:
+    """Open a run with its slide, which is looked for where `find_slide` does unless it is given; to be closed.
+
+    Raises DataError where `run` is no folder of a run, SlideError where the slide is not found or not that of the run.
+    """
+    given = read_summary(run)["parameters"]
+    one = Slide(slide or find_slide(run), given["mpp"], icc=given.get("icc", "ignore"))
+    try:
+        check_slide(run, one)
+        return OpenedRun(run, one)
+    except BaseException:
+        one.close()
+        raise
+
+
+class Shelf:
+    """What `given` holds, by keys: the folder of a run, a slide without a run, an output folder. Threads share it."""
+
+    def __init__(self, given: Path, slide: Path | None = None, mpp: float | None = None) -> None:
+        """Look at what was given; `slide` is where that of a run is, `mpp` the scale of a slide without a run.
+
+        Opens what is alone, and raises what opening it does: DataError, SlideError.
+        """
+        self.given, self._slide, self._mpp = given, slide, mpp
+        self._lock = threading.RLock()
+        self._open: OrderedDict[str, OpenedSlide] = OrderedDict()
+        self._users: Counter[str] = Counter()
+        is_run = (given / OUTPUTS[-1]).is_file()
+        self.manifest = None if is_run or not (given / "manifest.csv").is_file() else Manifest(given / "manifest.csv")
+        self._is_run = is_run
+        if self.manifest:
+            self.rows()
+        else:
+            with self.using(ALONE):
+                pass
+
+    def close(self) -> None:
+        """Close all that is open."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].slide.close()
+
+    def rows(self) -> dict[str, Row]:
+        """Return the rows of the manifest by key; none where something is shown alone. Raises OutputError."""
+        return {key_of(row): row for row in self.manifest.read().values()} if self.manifest else {}
+
+    def page(self) -> str:
+        """Return the page that lists the slides of the folder."""
+        return folder_page(self.given, self.manifest.read() if self.manifest else {}, "view", addresses=True)
+
+    def file(self, key: str, name: str) -> Path | None:
+        """Return the file of that name among the outputs of a run; None where there is none."""
+        folder = self.given if key == ALONE else self._folder(key)
+        return folder / name if name in OUTPUTS and (folder / name).is_file() else None
+
+    @contextmanager
+    def using(self, key: str) -> Iterator[OpenedSlide]:
+        """Give what a key is that of, open as long as it is used.
+
+        Raises DataError where there is nothing of that key, or what opening it does.
+        """
+        with self._lock:
+            if key not in self._open:
+                self._open[key] = self._opened(key)
+            found = self._open[key]
+            self._users[key] += 1
+            self._open.move_to_end(key)
+        try:
+            yield found
+        finally:
+            with self._lock:
+                self._users[key] -= 1
+                unused = [k for k in self._open if not self._users[k]]
+                for old in unused[: max(0, len(self._open) - _OPEN)]:
+                    self._open.pop(old).slide.close()
+
+    def _folder(self, key: str) -> Path:
+        row = self.rows().get(key)
+        if row is None:
+            raise DataError(f"{self.given}: holds no such slide; go back to its list")
+        return self.given / str(row["output"])
+
+    def _opened(self, key: str) -> OpenedSlide:
+        if key == ALONE and not self.manifest:
+            return opened(self.given, self._slide) if self._is_run else OpenedSlide(Slide(self.given, self._mpp))
+        folder = self._folder(key)
+        if (folder / OUTPUTS[-1]).is_file():
+            return opened(folder)
+        row = self.rows()[key]
+        slide, why = os.fsdecode(str(row["slide"])), str(row["reason"])
+        raise DataError(f"{folder}: has no results of {slide}: it is {row['state']}{why and f' ({why})'}")
