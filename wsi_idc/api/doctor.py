@@ -185,12 +185,6 @@ def _readers() -> Iterator[Finding]:
     pixels = np.full((512, 512, 3), _COLOUR, np.uint8)
     form: dict[str, Any] = {"tile": (256, 256), "photometric": "rgb", "metadata": None}
     form |= {"resolution": (1e4, 1e4), "resolutionunit": "CENTIMETER"}
-        "tile": (256, 256),
-        "resolution": (1e4, 1e4),
-        "resolutionunit": "CENTIMETER",
-        "photometric": "rgb",
-        "metadata": None,
-    }
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         yield _read("TIFF, JPEG", write_slide(folder / "jpeg.tif", pixels, 1.0, downsamples=(1, 2)))
