@@ -107,8 +107,8 @@ def _packages() -> Iterator[Finding]:
     wanted: dict[str, list[Requirement]] = {}
     for text in importlib.metadata.requires("wsi-idc") or []:
         requirement = Requirement(text)
-        extra = re.search(r'extra == "([^"]+)"', str(requirement.marker or ""))
-        wanted.setdefault(extra[1] if extra else "", []).append(requirement)
+        asked = re.search(r'extra == "([^"]+)"', str(requirement.marker or ""))
+        wanted.setdefault(asked[1] if asked else "", []).append(requirement)
     for extra, requirements in sorted(wanted.items()):
         if extra not in _NOT_FOR_USE:
             yield _of_extra(extra, requirements)
