@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wsi_idc.cli.options import overwrite_option
+
 if TYPE_CHECKING:
     from wsi_idc.annotations.write import Style
 
@@ -54,6 +56,7 @@ def _renamed(ctx: click.Context, param: click.Parameter, values: Sequence[str]) 
     help="Slide that IN was drawn on, which NDPA and Cytomine need; the DICOM slide, a folder or a file of it, that an "
     "OUT ending in .dcm refers to.",
 )
+@overwrite_option
 def convert(
     source: Path,
     target: Path,
@@ -62,6 +65,7 @@ def convert(
     form: str,
     like: Path | None,
     slide: Path | None,
+    overwrite: bool,
 ) -> None:
     """Convert annotations between QuPath, ASAP, ImageScope, tables, OME-Zarr and DICOM.
 
@@ -80,25 +84,33 @@ def convert(
     if form == "tiles":
         if classes or slide:
             raise click.UsageError("tiles have the class and the slide of the run; leave out --class and --slide")
-        _tiles(source, target)
+        _tiles(source, target, overwrite)
     else:
-        _annotations(source, target, classes, style, like, slide)
+        _annotations(source, target, classes, style, like, slide, overwrite)
 
 
-def _tiles(source: Path, target: Path) -> None:
-    from wsi_idc.annotations.write import write_tiles
+def _tiles(source: Path, target: Path, overwrite: bool) -> None:
+    from wsi_idc.api.conversion import convert_tiles
 
-    count = write_tiles(target, source)
+    count = convert_tiles(source, target, overwrite)
     click.echo(f"{count} tile{'s' * (count != 1)} -> {click.format_filename(target)}")
 
 
 def _annotations(
-    source: Path, target: Path, classes: dict[str, str], style: str | None, like: Path | None, slide: Path | None
+    source: Path,
+    target: Path,
+    classes: dict[str, str],
+    style: str | None,
+    like: Path | None,
+    slide: Path | None,
+    overwrite: bool,
 ) -> None:
     from wsi_idc.api.conversion import convert_annotations
 
     whose: Style = "imagescope" if style == "imagescope" else "asap"
-    done = convert_annotations(source, target, classes=classes, style=whose, like=like, slide=slide)
+    done = convert_annotations(
+        source, target, classes=classes, style=whose, like=like, slide=slide, overwrite=overwrite
+    )
     for note in done.notes:
         click.echo(f"{click.format_filename(source)}: {note}", err=True)
     told = ", ".join(f"{name} {count}" for name, count in done.classes.items())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from wsi_idc.cli.options import engine_option
+from wsi_idc.cli.options import engine_option, overwrite_option
 
 
 @click.command()
@@ -15,7 +15,8 @@ from wsi_idc.cli.options import engine_option
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, another section.")
 @engine_option
-def demo(output: Path, seed: int, engine: str) -> None:
+@overwrite_option
+def demo(output: Path, seed: int, engine: str, overwrite: bool) -> None:
     """Paint a breast-like section, segment it with the shipped model and say what was found.
 
     The section is painted by a program: it shows how the tool works, not how well the model does on real tissue.
@@ -23,7 +24,7 @@ def demo(output: Path, seed: int, engine: str) -> None:
     from wsi_idc.cli.segment import print_outcome
     from wsi_idc.demo.demo import run_demo
 
-    result = run_demo(output, seed, engine)
+    result = run_demo(output, seed, engine, overwrite)
     click.echo(f"painted section: {result.slide}")
     print_outcome(result.slide, result.outcome)
     for region in result.regions():

@@ -19,6 +19,7 @@ from wsi_idc.cli.options import (
     min_tissue_option,
     model_option,
     mpp_option,
+    overwrite_option,
     print_table,
     progress_bar,
     roi_class_option,
@@ -37,12 +38,13 @@ def data() -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("patients", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Folder.  [default: this one]")
-def assemble(folder: Path, patients: tuple[str, ...], output: Path) -> None:
+@overwrite_option
+def assemble(folder: Path, patients: tuple[str, ...], output: Path, overwrite: bool) -> None:
     """Put the sections of PATIENTS together again from their patches in FOLDER, as pyramidal TIFFs at 4 um/px."""
     from wsi_idc.data.assemble import assemble as assemble_section
 
     for patient in patients:
-        click.echo(assemble_section(folder, patient, output))
+        click.echo(assemble_section(folder, patient, output, overwrite))
 
 
 @data.command()

@@ -15,7 +15,7 @@ from wsi_idc.annotations.read import read_annotations
 from wsi_idc.annotations.write import write_annotations
 from wsi_idc.base.grid import Grid
 from wsi_idc.cli.convert import convert
-from wsi_idc.errors import DataError
+from wsi_idc.errors import DataError, OutputError
 from wsi_idc.heatmap.store import write_heatmap
 
 from helpers import HEAVY
@@ -84,7 +84,7 @@ def test_a_run_gives_its_regions_with_their_scale(tmp_path, run):
 
 def test_tiles_and_labels_of_a_run(tmp_path, run):
     for source in (run, run / "heatmap.zarr"):
-        result = converted(source, tmp_path / "tiles.geojson", "--as", "tiles")
+        result = converted(source, tmp_path / "tiles.geojson", "--as", "tiles", "--overwrite")
         assert result.stdout == f"1 tile -> {tmp_path / 'tiles.geojson'}\n"
         (tile,) = json.loads((tmp_path / "tiles.geojson").read_text())["features"]
         assert tile["properties"]["classification"]["name"] == "IDC"
@@ -146,3 +146,33 @@ def test_a_dicom_segmentation(tmp_path, shared):
     assert pixels.SegmentSequence[0].SegmentLabel == "IDC"
     refused = CliRunner().invoke(convert, arguments)
     assert refused.exit_code == 2 and "--slide" in refused.output
+
+
+@pytest.mark.parametrize("name", ["x.geojson", "x.xml", "x.geojson.gz", "x.gpkg", "x.parquet", "x.dcm", "x.zarr"])
+def test_what_is_there_is_not_lost_unasked(tmp_path, drawn, run, name):
+    target = tmp_path / name
+    target.write_text("work of an afternoon")
+    more = {".zarr": ["--like", run], ".dcm": ["--slide", drawn]}.get(target.suffix, [])
+    done = converted(drawn, target, *more)
+    assert isinstance(done.exception, OutputError)
+    assert str(done.exception) == f"{target}: is there already; choose another name or give --overwrite"
+    assert target.read_text() == "work of an afternoon"
+
+
+def test_it_is_overwritten_where_that_is_said(tmp_path, drawn, run):
+    for source, more in ((drawn, []), (run, ["--as", "tiles"])):
+        target = tmp_path / f"{source.name}.json"
+        target.write_text("old")
+        assert isinstance(converted(source, target, *more).exception, OutputError)
+        assert converted(source, target, *more, "--overwrite").exit_code == 0
+        assert json.loads(target.read_text())["features"]
+
+
+def test_what_a_run_left_is_never_overwritten(tmp_path, drawn, run):
+    (run / "summary.json").write_text("{}")
+    before = (run / "regions.geojson").read_bytes()
+    done = converted(drawn, run / "regions.geojson", "--overwrite")
+    assert str(done.exception) == f"{run / 'regions.geojson'}: is what a run left; choose another name"
+    assert (run / "regions.geojson").read_bytes() == before
+    done = converted(drawn, run / "heatmap.zarr", "--like", run, "--overwrite")
+    assert "is a folder, and only files are overwritten" in str(done.exception)

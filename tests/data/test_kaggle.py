@@ -145,6 +145,14 @@ def test_a_slide_that_has_the_name_of_the_section_is_kept(kaggle, tmp_path):
     assert made.read_bytes() == b"the slide itself"
     assert [p.name for p in made.parent.iterdir()] == ["70.tif"]
     assert assemble(kaggle, "70", tmp_path / "other").read_bytes() == content
+    assert assemble(kaggle, "70", tmp_path / "out", overwrite=True).read_bytes() == content
+
+
+def test_the_same_section_is_left_as_it_is(kaggle, tmp_path):
+    made = assemble(kaggle, "70", tmp_path)
+    before = made.stat()
+    assemble(kaggle, "70", tmp_path)
+    assert (made.stat().st_ino, made.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_heatmap_of_a_section_is_the_model_on_its_patches(kaggle, tmp_path):

@@ -5,6 +5,7 @@ from scipy.ndimage import binary_dilation
 from wsi_idc.base.grid import Grid
 from wsi_idc.demo.demo import run_demo
 from wsi_idc.demo.painter import CLASSES, paint_section
+from wsi_idc.errors import OutputError
 from wsi_idc.heatmap.store import read_heatmap
 from wsi_idc.models.registry import find_model
 
@@ -51,3 +52,11 @@ def test_the_same_section_again_gives_the_same_bytes(demo, tmp_path):
     assert again.slide.read_bytes() == demo.slide.read_bytes()
     assert again.outcome.regions.read_bytes() == demo.outcome.regions.read_bytes()
     assert again.outcome.overview.read_bytes() == demo.outcome.overview.read_bytes()
+
+
+def test_a_slide_of_that_name_is_kept(tmp_path):
+    (tmp_path / "painted-0.tif").write_bytes(b"another slide")
+    with pytest.raises(OutputError, match=r"painted-0\.tif: another file is there; choose another -o"):
+        run_demo(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["painted-0.tif"]
+    assert (tmp_path / "painted-0.tif").read_bytes() == b"another slide"

@@ -10,10 +10,12 @@ from pathlib import Path
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.formats.qupath import IDC_CLASS
 from wsi_idc.annotations.read import read_annotations
-from wsi_idc.annotations.write import Style, open_heatmap, write_annotations, write_labels
+from wsi_idc.annotations.write import Style, open_heatmap, write_annotations, write_labels, write_tiles
 from wsi_idc.base.extras import needs_extra
+from wsi_idc.base.files import check_free
+from wsi_idc.errors import OutputError
 from wsi_idc.models.registry import find_model
-from wsi_idc.runs.results.folder import read_summary
+from wsi_idc.runs.results.folder import OUTPUTS, read_summary
 from wsi_idc.runs.results.origin import check_slide, run_of
 from wsi_idc.slides.slide import Slide
 
@@ -34,8 +36,9 @@ def convert_annotations(
     style: Style = "asap",
     like: Path | None = None,
     slide: Path | None = None,
+    overwrite: bool = False,
 ) -> Converted:
-    """Write the annotations of `source`, a file or the folder of a run, to `target`.
+    """Write the annotations of `source`, a file or the folder of a run, to `target`, which may be there to `overwrite`.
 
     `classes` gives classes other names, "" leaves one out. `style` says whose XML an .xml is. With `like`, a run, they
     are written as OME-Zarr labels on the grid of its heatmap. `slide` is the slide that they are of: a .dcm, the DICOM
@@ -43,6 +46,7 @@ def convert_annotations(
     that of the run, DataError for what cannot be read or has no format, OutputError for the target, and
     MissingExtraError where a format needs an extra that is not installed.
     """
+    _check_target(target, overwrite)
     if slide is not None:
         _check(source, slide)
     found = read_annotations(source, classes or {}, slide)
@@ -57,6 +61,21 @@ def convert_annotations(
             notes = write_annotations(target, found.annotations, mpp=mpp, style=style)
     counts = Counter(a.classification or "without a class" for a in found.annotations)
     return Converted(dict(sorted(counts.items())), [*found.notes, *notes])
+
+
+def convert_tiles(source: Path, target: Path, overwrite: bool = False) -> int:
+    """Write the patches of a run as tiles for QuPath, and return how many; raises as `convert_annotations` does."""
+    _check_target(target, overwrite)
+    return write_tiles(target, source)
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    """Raise OutputError where what is at `target` is not to be lost: without `overwrite`, and of a run in no case."""
+    check_free(target, overwrite)
+    if target.is_dir():
+        raise OutputError(f"{target}: is a folder, and only files are overwritten; choose another name, or remove it")
+    if target.name in OUTPUTS and run_of(target.parent):
+        raise OutputError(f"{target}: is what a run left; choose another name")
 
 
 def _check(source: Path, slide: Path) -> None:

@@ -138,12 +138,14 @@ def convert(
     style: Style = "asap",
     like: str | Path | None = None,
     slide: str | Path | None = None,
+    overwrite: bool = False,
 ) -> Converted:
     """Convert annotations between QuPath, ASAP, ImageScope, tables, OME-Zarr and DICOM, as `wsi-idc convert` does.
 
     `source` is a file, or the folder of a run; the suffix of `target` says what is written. `classes` renames, ""
     leaves out; `style` ("asap" or "imagescope") says whose XML. A .zarr needs `like`, a run whose grid it takes, a .dcm
-    `slide`, the DICOM slide. Raises DataError, OutputError, and MissingExtraError where a format needs an extra.
+    `slide`, the DICOM slide. Raises DataError, OutputError, also where `target` is there and not to `overwrite`, and
+    MissingExtraError where a format needs an extra.
 
     >>> import wsi_idc
     >>> done = wsi_idc.convert("results/slide/regions.geojson", "regions.xml", classes={"IDC": "Tumor"})
@@ -157,4 +159,5 @@ def convert(
         style=style,
         like=Path(like) if like else None,
         slide=Path(slide) if slide else None,
+        overwrite=overwrite,
     )

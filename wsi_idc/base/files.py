@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import filecmp
 import hashlib
 import os
 import platform
@@ -211,6 +212,25 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         raise output_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_free(path: Path, overwrite: bool = False) -> None:
+    """Raise OutputError where there is something at `path` that may not be overwritten."""
+    if not overwrite and os.path.lexists(path):
+        raise OutputError(f"{path}: is there already; choose another name or give --overwrite")
+
+
+def put_in_place(made: Path, path: Path, overwrite: bool = False) -> bool:
+    """Move a file that was made to `path`, and say whether it was not there before, byte for byte.
+
+    Raises OutputError where another file has that name and may not be overwritten.
+    """
+    if path.is_file() and filecmp.cmp(made, path, shallow=False):
+        return False
+    if os.path.lexists(path) and not overwrite:
+        raise OutputError(f"{path}: another file is there; choose another -o or give --overwrite")
+    made.replace(path)
+    return True
 
 
 @contextmanager

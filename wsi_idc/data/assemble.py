@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import filecmp
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from wsi_idc.base.files import output_error
+from wsi_idc.base.files import output_error, put_in_place
 from wsi_idc.data.kaggle import LabelledPatch, index_patches, read_patch
-from wsi_idc.errors import OutputError
 from wsi_idc.slides.write import write_slide
 
 # The scale of the Kaggle patches: slides scanned at 0.25 um/px, reduced 16:1.
@@ -35,12 +33,12 @@ def paste_patches(patches: Sequence[LabelledPatch]) -> np.ndarray:
     return section
 
 
-def assemble(folder: Path, patient: str, output: Path) -> Path:
+def assemble(folder: Path, patient: str, output: Path, overwrite: bool = False) -> Path:
     """Write the section of `patient` under `folder` (Kaggle's layout) as `output/<patient>.tif`.
 
     The slide is a lossless tiled pyramidal TIFF at 4 um/px. Places without a patch are white: the authors of the set
-    dropped most background and fat. Raises DataError for an unknown patient, OutputError where another file has that
-    name: it may be the slide that the patches were cut from.
+    dropped most background and fat. The same section that is there stays. Raises DataError for an unknown patient, and
+    without `overwrite` OutputError where another file has that name: it may be the slide that the patches were cut from.
     """
     section = paste_patches(index_patches(folder, {patient}))
     path = output / f"{patient}.tif"
@@ -48,9 +46,7 @@ def assemble(folder: Path, patient: str, output: Path) -> Path:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output) as temporary:
             made = write_slide(Path(temporary) / path.name, section, PATCH_MPP, compression="deflate")
-            if path.exists() and not filecmp.cmp(made, path, shallow=False):
-                raise OutputError(f"{path}: another file is there; choose another -o")
-            made.replace(path)
+            put_in_place(made, path, overwrite)
     except OSError as error:
         raise output_error(path, error) from error
     return path

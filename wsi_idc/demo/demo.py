@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wsi_idc.base.files import output_error, put_in_place
 from wsi_idc.base.grid import Grid
-from wsi_idc.demo.painter import CLASSES, paint_section
+from wsi_idc.demo.painter import CLASSES, PaintedSection, paint_section
 from wsi_idc.heatmap.store import read_heatmap
 from wsi_idc.models.registry import find_model
 from wsi_idc.runs.batch import segment
@@ -32,15 +34,15 @@ class DemoResult:
         return [{"name": f["properties"]["name"]} | f["properties"]["measurements"] for f in features]
 
 
-def run_demo(output: Path, seed: int = 0, engine: str = "auto") -> DemoResult:
+def run_demo(output: Path, seed: int = 0, engine: str = "auto", overwrite: bool = False) -> DemoResult:
     """Paint a section from `seed`, write it as a slide under `output`, segment it with the shipped model and compare.
 
-    A patch belongs to the class that covers most of it; patches that were not computed count as not IDC.
+    A patch belongs to the class that covers most of it; patches that were not computed count as not IDC. What is there
+    of the same demonstration is used; raises OutputError where it is another one and not to `overwrite`.
     """
-    output.mkdir(parents=True, exist_ok=True)
     section = paint_section(seed=seed)
-    slide = write_slide(output / f"painted-{seed}.tif", section.pixels, section.mpp)
-    outcome = segment(slide, output, engine=engine, overwrite=True)
+    slide = _write(output / f"painted-{seed}.tif", section, overwrite)
+    outcome = segment(slide, output, engine=engine, overwrite=overwrite)
     heatmap, _ = read_heatmap(outcome.heatmap)
     model = find_model()
     height, width = section.labels.shape
@@ -53,3 +55,15 @@ def run_demo(output: Path, seed: int = 0, engine: str = "auto") -> DemoResult:
         for i, name in enumerate(CLASSES)
     }
     return DemoResult(slide, outcome, found)
+
+
+def _write(path: Path, section: PaintedSection, overwrite: bool) -> Path:
+    """Write a painted section as a slide; raises OutputError where another file has its name, without `overwrite`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
+            made = write_slide(Path(temporary) / path.name, section.pixels, section.mpp)
+            put_in_place(made, path, overwrite)
+    except OSError as error:
+        raise output_error(path, error) from error
+    return path
