@@ -120,9 +120,7 @@ roi_class_option: Decorator = click.option(
     show_default=True,
     help="Class, in any case, of the annotations outside of which nothing counts; may be repeated.",
 )
-overwrite_option: Decorator = click.option(
-    "--overwrite", is_flag=True, help="Replace what is there of that name."
-)
+overwrite_option: Decorator = click.option("--overwrite", is_flag=True, help="Replace what is there of that name.")
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

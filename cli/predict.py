@@ -27,13 +27,15 @@ def predict(
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """Print the probability of IDC of patches, or of small images at the model's scale.
+    """Print the probability of IDC of patches, or of small images; slides are for wsi-idc segment.
 
-    An image larger than a patch is cut into patches; its probability is their mean, and the largest is shown beside it.
+    An image that states its scale is brought to the model's; where one states none, its pixels count as those of the
+    model. An image larger than a patch is cut into patches; its probability is their mean, and the largest is shown
+    beside it. Exit status: 0 all predicted, 1 some images could not be.
     """
     if as_json and as_csv:
         raise click.UsageError("give --json or --csv, not both")
-    from wsi_idc.inference.images import predict_images
+    from wsi_idc.api.images import predict_images
 
     package = chosen_model(model)
     rows, errors = predict_images(images, package, engine, threshold)
@@ -45,14 +47,17 @@ def predict(
         writer.writerows(rows)
     elif rows:
         print_table([tuple(_HEADS), *(tuple(_text(row[key]) for key in _HEADS) for row in rows)])
+    if guessed := [row["image"] for row in rows if row["mpp"] is None and row["patches"] > 1]:
+        count = guessed[0] if len(guessed) == 1 else f"{len(guessed)} images"
+        click.echo(f"note: {count} of several patches without a scale: pixels count as {package.mpp:g} um", err=True)
     for error in errors:
         click.echo(f"error: {error}", err=True)
     if errors:
         raise click.exceptions.Exit(1)
 
 
-_HEADS = ("image", "probability", "max_probability", "idc", "patches")
+_HEADS = ("image", "probability", "max_probability", "idc", "patches", "mpp")
 
 
 def _text(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -260,6 +260,7 @@ def test_predict_in_three_forms(patch):
             "max_probability": rows[0]["max_probability"],
             "idc": rows[0]["probability"] >= find_model().threshold,
             "patches": 1,
+            "mpp": None,
         }
     ]
     (row,) = csv.DictReader(io.StringIO(run("predict", patch, "--csv").stdout))
@@ -286,7 +287,9 @@ def test_predict_cuts_larger_images_and_reports_unreadable_ones(tmp_path, sectio
     assert large["patches"] == 4
     assert large["probability"] == pytest.approx(np.mean([p["probability"] for p in parts[:4]]), abs=1e-5)
     assert large["max_probability"] == max(p["probability"] for p in parts[:4])
-    assert [line.split(": ")[2] for line in done.stderr.splitlines()] == [
+    note, *errors = done.stderr.splitlines()
+    assert note == f"note: {tmp_path / 'large.png'} of several patches without a scale: pixels count as 4 um"
+    assert [line.split(": ")[2] for line in errors] == [
         "not an image that Pillow can read",
         "no such file",
     ]

@@ -32,17 +32,18 @@ def predict(
     engine: str = "auto",
     threshold: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Predict patches, or small images at the model's scale; the Python form of `wsi-idc predict`.
+    """Predict patches, or small images; the Python form of `wsi-idc predict`.
 
-    Returns a row for each: image, probability (the mean over its patches), max_probability, idc, patches. Raises
-    DataError for the first that cannot be read.
+    An image that states its scale is brought to the model's; the pixels of another count as those of the model. Returns
+    a row for each: image, probability (the mean over its patches), max_probability, idc, patches, and mpp, the um per
+    pixel that it states, or None. Raises DataError for the first that cannot be read, or is a slide.
 
     >>> import wsi_idc
     >>> rows = wsi_idc.predict(["patch.png"], model="idc-patch")
     >>> rows[0]["patches"], 0 <= rows[0]["probability"] <= 1
     (1, True)
     """
-    from wsi_idc.inference.images import predict_images
+    from wsi_idc.api.images import predict_images
 
     rows, errors = predict_images([Path(i) for i in images], load_model(model or DEFAULT_MODEL), engine, threshold)
     if errors:
