@@ -1,6 +1,5 @@
 """Images for `predict` say at which scale they are, or that they are slides."""
 
-import numpy as np
 import pytest
 import tifffile
 from PIL import Image

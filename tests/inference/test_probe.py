@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from wsi_idc.api.images import predict_images
 from wsi_idc.errors import DataError, ModelError
 from wsi_idc.inference.choose import make_engine
-from wsi_idc.api.images import predict_images
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.inference.probe import probes
 from wsi_idc.models.registry import find_model

@@ -37,8 +37,8 @@ def assemble(folder: Path, patient: str, output: Path, overwrite: bool = False) 
     """Write the section of `patient` under `folder` (Kaggle's layout) as `output/<patient>.tif`.
 
     The slide is a lossless tiled pyramidal TIFF at 4 um/px. Places without a patch are white: the authors of the set
-    dropped most background and fat. The same section that is there stays. Raises DataError for an unknown patient, and
-    without `overwrite` OutputError where another file has that name: it may be the slide that the patches were cut from.
+    dropped most background and fat. The same section that is there stays. Raises DataError for an unknown patient,
+    and without `overwrite` OutputError where another file has that name: it may be the slide they were cut from.
     """
     section = paste_patches(index_patches(folder, {patient}))
     path = output / f"{patient}.tif"
