@@ -31,8 +31,8 @@ from wsi_idc.cli.options import chosen_model, engine_option, print_table, progre
 @engine_option
 @click.option(
     "--split",
-    type=click.Choice(["train", "val", "test", "unlisted"]),
-    help="Patients of this part of the official split (Cruz-Roa 2014).",
+    type=click.Choice(["train", "val", "test", "unlisted", "all"]),
+    help="Patients of this part of the official split (Cruz-Roa 2014); all: every patient in DATA.",
 )
 @click.option("--patients", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File of patient ids.")
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="New folder.")

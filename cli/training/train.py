@@ -52,10 +52,13 @@ def train(
         raise click.BadParameter(f"{folds}: give a number of folds, at least 2, or hospital", param_hint="--folds")
     with needs_extra("train"):
         from wsi_idc.training.config import override, read_config
+        from wsi_idc.training.select import check_parts
 
     given = {_KEYS[name]: value for name, value in shortcuts.items() if value is not None}
     # Before Keras is imported, which takes seconds: what is wrong with the configuration is said at once.
     chosen = override(read_config(config, settings), given)
+    if folds is None:
+        check_parts(data, chosen.data)
     with needs_extra("train"):
         from wsi_idc.training.folds import train_folds
         from wsi_idc.training.run import Hooks

@@ -37,8 +37,11 @@ def tune(
     """
     with needs_extra("train"):
         from wsi_idc.training.config import read_config
+        from wsi_idc.training.select import check_parts
 
+    # Before Keras is imported, which takes seconds.
     base = read_config(config, settings)
+    check_parts(data, base.data)
     with needs_extra("train"):
         from wsi_idc.training.tune import read_space
         from wsi_idc.training.tune import tune as search

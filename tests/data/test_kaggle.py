@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -6,7 +7,8 @@ from PIL import Image
 
 import wsi_idc
 from wsi_idc.data.assemble import assemble, paste_patches
-from wsi_idc.data.kaggle import index_patches, load_patches, read_patients
+from wsi_idc.data.audit import audit_folder
+from wsi_idc.data.kaggle import index_patches, load_patches, patients_in, read_patients
 from wsi_idc.errors import DataError, OutputError
 from wsi_idc.heatmap.store import read_heatmap
 
@@ -189,3 +191,18 @@ def test_real_section_10274(shared, tmp_path):
     values = np.nan_to_num([heatmap[p.y // 50, p.x // 50] for p in kept])
     assert roc_auc_score(labels, values) >= 0.93
     assert json.loads(result.regions.read_text())["features"]
+
+
+def test_what_macos_leaves_beside_files_is_no_patient_and_no_patch(kaggle):
+    """AppleDouble files, and folders of them, have the names of what they lie beside, after a dot and a line."""
+    before = index_patches(kaggle)
+    own = before[0].path
+    own.with_name(f"._{own.name}").write_bytes(b"\0\5\26\7")
+    shutil.copytree(kaggle / "7", kaggle / "._7")
+    for path in [*(kaggle / "._7").glob("*/*.png")]:
+        path.rename(path.with_name(f"._{path.name}"))
+    assert index_patches(kaggle) == before
+    assert patients_in(kaggle) == {"7", "70", "IDC_regular_ps50_idx5"}
+    audit = audit_folder(kaggle)
+    assert (audit.patients, audit.patches) == (2, len(before))
+    assert audit.findings["foreign"].count == 3, "those two, and a Thumbs.png"

@@ -14,11 +14,12 @@ from wsi_idc.cli.group import main
 from wsi_idc.data.assemble import paste_patches
 from wsi_idc.data.kaggle import LabelledPatch, index_patches
 from wsi_idc.errors import DataError, ModelError
-from wsi_idc.evaluation.evaluate import measure
+from wsi_idc.evaluation.evaluate import evaluate_model, measure
 from wsi_idc.evaluation.plots import draw_figures
 from wsi_idc.evaluation.predictions import Predictions, predict_patches
 from wsi_idc.inference.ensemble import Ensemble
 from wsi_idc.inference.predictor import Predictor
+from wsi_idc.models.registry import find_model
 
 from helpers import NumpyEngine, numpy_package, summed_darkness
 
@@ -244,10 +245,25 @@ def test_wrong_usage_and_no_patients(data, tmp_path):
     assert run(data, *out).exit_code == 2
     done = run(data, "--split", "test", *out)
     assert done.exit_code == 1
-    assert "no patient of the test part" in done.stderr
+    assert "no patient of the test part" in done.stderr and "; --split all takes all patients in it" in done.stderr
     with pytest.raises(DataError, match="no patch is 64x64"):
         predict_patches(index_patches(data), ensemble(patch_size=64))
     assert run(data, "--model", "idc-patch", "--model", "no-such", "--split", "test", *out).exit_code == 2
+
+
+def test_all_patients_that_are_there_are_measured_when_that_is_said(data, tmp_path):
+    shutil.copytree(data, tmp_path / "own")
+    (tmp_path / "own" / "._100").mkdir()
+    done = run(tmp_path / "own", "--split", "all", "--model", "idc-patch", "-o", tmp_path / "o")
+    assert done.exit_code == 0, done.output
+    metrics = json.loads((tmp_path / "o" / "metrics.json").read_text())
+    assert metrics["n_patients"] == len({p.patient for p in index_patches(data)})
+    assert not any("flattered" in note for note in metrics["notes"])
+    (tmp_path / "own" / "100").rename(tmp_path / "own" / "8865")
+    for path in [*(tmp_path / "own" / "8865").glob("*/*.png")]:
+        path.rename(path.with_name(path.name.replace("100_", "8865_")))
+    metrics = evaluate_model(tmp_path / "own", [find_model("idc-patch")], tmp_path / "p", "all")
+    assert any(note.startswith("1 patient is of the training part") for note in metrics["notes"])
 
 
 @pytest.mark.parametrize(

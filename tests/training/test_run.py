@@ -1,6 +1,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -19,7 +21,8 @@ from wsi_idc.training import run as training_run
 from wsi_idc.training.config import DataConfig, read_config
 from wsi_idc.training.fit import predict_logits
 from wsi_idc.training.package import package_run
-from wsi_idc.training.run import select_patches, train, whole_sections
+from wsi_idc.training.run import train, whole_sections
+from wsi_idc.training.select import check_parts, select_patches
 
 from helpers import SMALL, write_patches
 
@@ -297,3 +300,30 @@ def test_hidden_layers_of_nested_networks_are_in_bfloat16_meanwhile():
         assert model.predict_on_batch(values) != before
     assert dense.compute_dtype == "float32"
     assert model.predict_on_batch(values) == before
+
+
+def test_new_patients_are_split_before_they_are_trained_on(tmp_path):
+    """What `data from-annotations` cuts is of patients that no list of the official split has."""
+    data = tmp_path / "patches"
+    write_patches(data, ["my-slide", "another"])
+    way_out = f"wsi-idc data split {data} -o split --how random, then give --split split"
+    for check in (check_parts, select_patches):
+        with pytest.raises(DataError, match=f"has no validation patches in the split official: .*{way_out}"):
+            check(data, DataConfig())
+    write_split(tmp_path / "split", {"train": ["another"], "val": ["my-slide"], "test": []})
+    check_parts(data, DataConfig(split=str(tmp_path / "split")))
+    with pytest.raises(DataError, match="the split has no part trian"):
+        select_patches(data, DataConfig(train=("trian",)))
+
+
+def test_that_is_said_without_keras(tmp_path):
+    write_patches(tmp_path / "patches", ["my-slide"])
+    code = (
+        "import sys; from wsi_idc.cli.group import main\n"
+        f"try: main({[*['train', 'patches', '-o', 'run']]!r})\n"
+        "except SystemExit: print(sorted({'keras', 'tensorflow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n"
+    assert "has no validation patches" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["patches"]

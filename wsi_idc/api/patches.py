@@ -89,8 +89,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a model, or an ensemble of several, on labelled patches; the Python form of `wsi-idc evaluate`.
 
-    Either `split` ("train", "val", "test" or "unlisted", of the official split) or `patients`, a file of patient ids,
-    says on whom. Writes metrics, predictions, figures and a page into the new folder `output`; returns the metrics.
+    Either `split` ("train", "val", "test" or "unlisted", of the official split, or "all") or `patients`, a file of
+    patient ids, says on whom. Writes metrics, predictions, figures and a page into the new folder `output`; returns the
+    metrics.
     Needs the extra `train` (MissingExtraError). Raises DataError, ModelError, OutputError.
 
     >>> import wsi_idc
@@ -113,4 +114,4 @@ def evaluate(
     return evaluate_model(Path(data), packages, Path(output), who, tta=tta, engine=engine)
 
 
-_PARTS = ("train", "val", "test", "unlisted")
+_PARTS = ("train", "val", "test", "unlisted", "all")

@@ -126,7 +126,7 @@ def _walk(folder: Path) -> tuple[list[LabelledPatch], list[Path], list[Path], li
         try:
             if not path.is_dir():
                 foreign.append(path)
-            elif is_patient_folder(path):
+            elif is_patient_folder(path) and not path.name.startswith("."):
                 own, others = list_patches(path)
                 patches += sorted(own, key=lambda p: p.path)
                 foreign += sorted(others)

@@ -46,10 +46,9 @@ def index_patches(folder: Path, patients: Collection[str] | None = None) -> list
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder that holds one folder a patient")
     found: list[LabelledPatch] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir() and (patients is None or entry.name in patients):
-                found += list_patches(folder / entry.name)[0]
+    for patient in sorted(patients_in(folder)):
+        if patients is None or patient in patients:
+            found += list_patches(folder / patient)[0]
     if not found:
         wanted = "" if patients is None else f" of the patients {', '.join(sorted(patients)[:5])}"
         raise DataError(f"{folder}: no patches{wanted} named {LAYOUT}{folder_hint(folder)}")
@@ -71,10 +70,17 @@ def index_patches(folder: Path, patients: Collection[str] | None = None) -> list
     return found
 
 
+def patients_in(folder: Path) -> set[str]:
+    """Return the names of the folders in `folder`, each of which may be a patient's; hidden ones are of no patient."""
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+
+
 def list_patches(patient: Path) -> tuple[list[LabelledPatch], list[Path]]:
     """List the patches in the folder of one patient, and whatever else is there; in the order of the file system.
 
-    Patient, place and label are those that the names state, whatever the folders say.
+    Patient, place and label are those that the names state, whatever the folders say. What macOS leaves beside files
+    (`._<name>`) has the name of a patch and is none.
     """
     patches, others = [], []
     with os.scandir(patient) as entries:
@@ -88,7 +94,7 @@ def list_patches(patient: Path) -> tuple[list[LabelledPatch], list[Path]]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 path = folder / entry.name
-                if (match := _NAME.match(entry.name)) and not entry.is_dir():
+                if (match := _NAME.match(entry.name)) and not entry.is_dir() and not entry.name.startswith("."):
                     patches.append(
                         LabelledPatch(path, match["patient"], int(match["x"]), int(match["y"]), int(match["label"]))
                     )
@@ -127,7 +133,7 @@ def folder_hint(folder: Path) -> str:
 def _folders(folder: Path) -> list[Path]:
     """List the folders in a folder, sorted."""
     with os.scandir(folder) as entries:
-        return sorted(folder / entry.name for entry in entries if entry.is_dir())
+        return sorted(folder / e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
 def read_patch(path: Path) -> np.ndarray:

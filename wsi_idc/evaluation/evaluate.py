@@ -14,6 +14,7 @@ from wsi_idc.data.kaggle import (
     LabelledPatch,
     folder_hint,
     index_patches,
+    patients_in,
     read_patients,
 )
 from wsi_idc.data.split import official_split
@@ -38,6 +39,8 @@ from wsi_idc.inference.ensemble import Ensemble
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import ModelPackage
 
+# Who is measured, beside the parts of the official split: every patient that is there.
+ALL = "all"
 # With fewer patients to draw, the percentiles of a bootstrap lie well inside the interval that they stand for.
 _FEW = 10
 
@@ -120,7 +123,8 @@ def evaluate_model(
     With `perturb` also under every perturbation of `wsi_idc.evaluation.perturb`, and with fewer IDC patches;
     `on_change` hears the name of each, its number and how many there are.
 
-    `who` is a part of the official split, for its patients that `data` holds, or a file, for all that it lists. The
+    `who` is a part of the official split, for its patients that `data` holds, "all" for all that it holds, or a file,
+    for all that it lists. The
     folder must be new or empty (OutputError), so that two evaluations are never mixed. Returns the metrics.
     """
     from wsi_idc.evaluation.plots import draw_figures, draw_robustness
@@ -139,6 +143,7 @@ def evaluate_model(
             "tta": tta,
             **measure(predictions, ensemble.threshold),
         }
+        metrics["notes"] += _trained_on(predictions, who)
         if perturb:
             metrics["robustness"] = measure_robustness(patches, ensemble, predictions, on_change)
         figures = draw_figures(place / "figures", predictions, ensemble.threshold)
@@ -151,6 +156,15 @@ def evaluate_model(
     return metrics
 
 
+def _trained_on(predictions: Predictions, who: str | Path) -> list[str]:
+    """Say of a whole folder how many of its patients the models that ship, and many others, were trained on."""
+    known = official_split(set(predictions.patients.tolist()))["train"] if who == ALL else []
+    if not known:
+        return []
+    count = "1 patient is" if len(known) == 1 else f"{len(known)} patients are"
+    return [f"{count} of the training part of the official split: numbers of a model trained on them are flattered"]
+
+
 def _index(data: Path, who: str | Path) -> list[LabelledPatch]:
     """List the patches to measure on; raises DataError, naming the patients, where some have none."""
     if isinstance(who, Path):
@@ -158,10 +172,12 @@ def _index(data: Path, who: str | Path) -> list[LabelledPatch]:
         if not patients:
             raise DataError(f"{who}: lists no patient")
     else:
-        patients = set(official_split({p.name for p in data.iterdir() if p.is_dir()})[who])
+        if who == ALL:
+            return index_patches(data)
+        patients = set(official_split(patients_in(data))[who])
         if not patients:
-            hint = folder_hint(data) or "; give the folder that holds one folder a patient, or --patients FILE"
-            raise DataError(f"{data}: has no patient of the {who} part{hint}")
+            hint = folder_hint(data) or f"; --split {ALL} takes all patients in it, --patients FILE those of a list"
+            raise DataError(f"{data}: has no patient of the {who} part of the official split{hint}")
     patches = index_patches(data, patients)
     # Whatever is no patient is in no list either, such as the copy of the tree that Kaggle's archive nests in itself.
     if (missing := sorted(patients - {p.patient for p in patches})) and who != "unlisted":

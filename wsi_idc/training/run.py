@@ -17,8 +17,7 @@ from tensorboard.summary import Writer
 
 from wsi_idc.base.files import locked, replacing
 from wsi_idc.data.cache import cache_folder
-from wsi_idc.data.kaggle import MISSING, LabelledPatch, index_patches, is_whole_section, place_patches
-from wsi_idc.data.split import official_split, read_leaky_split, read_split
+from wsi_idc.data.kaggle import MISSING, LabelledPatch, is_whole_section, place_patches
 from wsi_idc.data.store import PatchArray, open_patches
 from wsi_idc.errors import DataError, ModelError, OutputError
 from wsi_idc.evaluation.metrics import write_json
@@ -28,11 +27,12 @@ from wsi_idc.models.registry import find_model
 from wsi_idc.training.augmentation.batches import TrainingSet
 from wsi_idc.training.augmentation.formation import reform
 from wsi_idc.training.calibrate import calibrate, check_validation, cross_validated_metrics
-from wsi_idc.training.config import DataConfig, TrainConfig
+from wsi_idc.training.config import TrainConfig
 from wsi_idc.training.context import context_logits, encode_sections, fit_context, fit_new_context, lone_logits
 from wsi_idc.training.familiar import familiar_slides
 from wsi_idc.training.fit import OnBatch, Record, fit, predict_logits
 from wsi_idc.training.logs import draw_history, write_events, write_log
+from wsi_idc.training.select import select_patches
 
 # In how many other forms the validation patches are seen to fit temperature and threshold.
 _FORMS = 3
@@ -49,30 +49,6 @@ class Hooks:
     on_epoch: Callable[[list[Record]], None] | None = None
     on_view: Callable[[int], None] | None = None
     on_data: Callable[[PatchArray, PatchArray], None] | None = None
-
-
-def select_patches(folder: Path, config: DataConfig) -> tuple[list[LabelledPatch], list[LabelledPatch]]:
-    """List the training and validation patches in `folder` that `config` names.
-
-    Raises DataError for a part that does not exist or is empty, and for a patient that is in two parts.
-    """
-    patches = index_patches(folder)
-    if config.split != "official" and (Path(config.split) / "train.csv").exists():
-        split, ids = read_leaky_split(Path(config.split)), [p.path.relative_to(folder).as_posix() for p in patches]
-    else:
-        ids = [p.patient for p in patches]
-        found = official_split(set(ids)) if config.split == "official" else read_split(Path(config.split))
-        split = {name: set(part) for name, part in found.items()}
-    # Shares of one's own have no patients that are in none of the parts.
-    split = {"unlisted": set(), **split}
-    if unknown := {*config.train, *config.val} - set(split):
-        raise DataError(f"{config.split}: the split has no part {', '.join(sorted(unknown))}, but {', '.join(split)}")
-    wanted = [set().union(*(split[name] for name in names)) for names in (config.train, config.val)]
-    train, val = ([p for p, own in zip(patches, ids, strict=True) if own in part] for part in wanted)
-    for name, part in (("training", train), ("validation", val)):
-        if not part:
-            raise DataError(f"{folder}: has no {name} patches in the split {config.split}")
-    return train, val
 
 
 def train(data: Path, config: TrainConfig, run: Path, hooks: Hooks = Hooks()) -> dict[str, Any]:

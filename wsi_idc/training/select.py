@@ -1,0 +1,63 @@
+"""Which patches a training is of: the parts of a split, by patient; light, so that what is wrong is said at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsi_idc.data.kaggle import LabelledPatch, index_patches, is_tree, patients_in
+from wsi_idc.data.split import official_split, read_leaky_split, read_split
+from wsi_idc.errors import DataError
+from wsi_idc.training.config import DataConfig
+
+
+def select_patches(folder: Path, config: DataConfig) -> tuple[list[LabelledPatch], list[LabelledPatch]]:
+    """List the training and validation patches in `folder` that `config` names.
+
+    Raises DataError for a part that does not exist or is empty, and for a patient that is in two parts.
+    """
+    patches = index_patches(folder)
+    if config.split != "official" and (Path(config.split) / "train.csv").exists():
+        split, ids = read_leaky_split(Path(config.split)), [p.path.relative_to(folder).as_posix() for p in patches]
+    else:
+        ids = [p.patient for p in patches]
+        found = official_split(set(ids)) if config.split == "official" else read_split(Path(config.split))
+        split = {name: set(part) for name, part in found.items()}
+    # Shares of one's own have no patients that are in none of the parts.
+    split = {"unlisted": set(), **split}
+    if unknown := {*config.train, *config.val} - set(split):
+        raise DataError(f"{config.split}: the split has no part {', '.join(sorted(unknown))}, but {', '.join(split)}")
+    wanted = [set().union(*(split[name] for name in names)) for names in (config.train, config.val)]
+    train, val = ([p for p, own in zip(patches, ids, strict=True) if own in part] for part in wanted)
+    for name, part, names in (("training", train, config.train), ("validation", val, config.val)):
+        if not part:
+            raise _empty(folder, config, name, names)
+    return train, val
+
+
+def check_parts(folder: Path, config: DataConfig) -> None:
+    """Raise DataError where no patient in `folder` is of a part that `config` names; looks at no patch.
+
+    Where patches were split, or a part is not known, `select_patches` says more.
+    """
+    patients = patients_in(folder)
+    if config.split == "official":
+        split = {name: set(part) for name, part in official_split(patients).items()}
+    elif (Path(config.split) / "train.csv").exists():
+        return
+    else:
+        split = read_split(Path(config.split))
+    for name, names in (("training", config.train), ("validation", config.val)):
+        part = set().union(*(split.get(n, set()) for n in names))
+        if set(names) <= {*split, "unlisted"} and not part & patients and is_tree(folder):
+            raise _empty(folder, config, name, names)
+
+
+def _empty(folder: Path, config: DataConfig, name: str, parts: tuple[str, ...]) -> DataError:
+    """Say that there is nothing to train on, or to validate on, and what gives it."""
+    way_out = (
+        f"part its own patients: wsi-idc data split {folder} -o split --how random, then give --split split"
+        if config.split == "official"
+        else "see the lists there, and write them again with wsi-idc data split"
+    )
+    of = f"has no {name} patches in the split {config.split}: none of its patients is of {' or '.join(parts)}"
+    return DataError(f"{folder}: {of}; {way_out}")
