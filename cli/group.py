@@ -19,6 +19,7 @@ _COMMANDS = {
     "status": "upkeep.status",
     "verify": "upkeep.verify",
     "info": "info",
+    "schema": "schema",
     "demo": "demo",
     "predict": "predict",
     "view": "view",

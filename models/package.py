@@ -10,7 +10,7 @@ from typing import Any
 
 from wsi_idc.errors import ModelError
 
-_SCHEMA = Path(__file__).with_name("model.schema.json")
+SCHEMA = Path(__file__).with_name("model.schema.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def load_package(folder: Path) -> ModelPackage:
         raw = path.read_bytes()
         facts = json.loads(raw, parse_constant=_refuse)
         # Not `jsonschema.validate`, which looks first, each time, whether the schema itself is one.
-        schema = jsonschema.Draft202012Validator(json.loads(_SCHEMA.read_text(encoding="utf-8")))
+        schema = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
         fault = jsonschema.exceptions.best_match(schema.iter_errors(facts))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); a model is a folder with a model.json") from error

@@ -169,7 +169,7 @@ def test_a_report_that_is_written_anew_has_its_sum(out):
     assert verify(out).runs[0].faults == [f"{run / 'report.html'}: is not as it was written"]
     flip(run / "summary.json", 80)
     before = (run / "summary.json").read_bytes()
-    with pytest.raises(OutputError, match="summary.json"):
+    with pytest.raises(OutputError, match=r"summary\.json"):
         replace_output(run, "report.html", "a fourth page")
     assert ((run / "report.html").read_text(), (run / "summary.json").read_bytes()) == ("a third page", before)
 

@@ -15,8 +15,13 @@ NAMES = ("summary", "manifest", "heatmap", "regions")
 
 def schema(name: str) -> dict[str, Any]:
     """Return the JSON Schema `name`, one of `NAMES`. Keys that it does not know are allowed: versions may add some."""
-    found: dict[str, Any] = json.loads((_SCHEMAS / f"{name}.schema.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(schema_file(name).read_text(encoding="utf-8"))
     return found
+
+
+def schema_file(name: str) -> Path:
+    """Return the file of the JSON Schema `name`."""
+    return _SCHEMAS / f"{name}.schema.json"
 
 
 def faults(folder: Path) -> list[str]:

@@ -1,0 +1,87 @@
+"""What is built from the checkout and published beside it is whole and says the same as the checkout."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from wsi_idc.models.package import SCHEMA
+from wsi_idc.runs.results.outputs import NAMES, schema_file
+
+ROOT = Path(__file__).parents[1]
+# Of what lies in a checkout, what git does not hold.
+LEAVINGS = {".git", ".venv", "build", "dist", "runs", "wsi-idc-demo", "__pycache__"}
+LEAVINGS |= {".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+# What conda-forge calls otherwise.
+CONDA = {"dask": "dask-core", "openslide-bin": "openslide"}
+
+
+def files(folder: Path) -> set[str]:
+    return {
+        file.relative_to(folder).as_posix()
+        for file in folder.rglob("*")
+        if file.is_file() and not LEAVINGS & set(file.parts) and not any(p.endswith(".egg-info") for p in file.parts)
+    }
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    """The source archive, unpacked."""
+    pytest.importorskip("setuptools", minversion="77")
+    place = tmp_path_factory.mktemp("archive")
+    ignore = shutil.ignore_patterns(*LEAVINGS, "*.egg-info")
+    source = shutil.copytree(ROOT, place / "source", ignore=ignore)
+    build = [sys.executable, "-c", f"from setuptools import build_meta; build_meta.build_sdist({str(place)!r})"]
+    done = subprocess.run(build, cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (made,) = place.glob("*.tar.gz")
+    with tarfile.open(made) as opened:
+        opened.extractall(place / "unpacked", filter="data")
+    (unpacked,) = (place / "unpacked").iterdir()
+    return unpacked
+
+
+def test_the_source_archive_is_whole(archive):
+    kept_apart = {".gitignore", ".dockerignore", ".github/workflows/ci.yml"}
+    assert files(ROOT) - kept_apart <= files(archive)
+    assert files(archive) - files(ROOT) <= {"PKG-INFO", "setup.cfg"}
+
+
+def test_the_source_archive_passes_its_quick_tests(archive):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/base/test_grid.py"]
+    command.append("tests/cli/test_group.py")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))}
+    environment["PYTHONPATH"] = str(archive)
+    done = subprocess.run(command, cwd=archive, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_the_recipe_asks_for_what_the_project_asks_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    recipe = (ROOT / "packaging" / "recipe.yaml").read_text(encoding="utf-8")
+    listed = re.search(r"  run:\n((?:    - .*\n)+)", recipe)[1]
+    asked = {re.match(r"[\w-]+", line)[0]: line.partition(">=")[2] for line in re.findall(r"    - (.*)\n", listed)}
+    wanted = {"python": project["requires-python"].removeprefix(">=")}
+    for requirement in project["dependencies"]:
+        name, version = re.fullmatch(r"([\w-]+)(?:\[\w+\])?>=(.*)", requirement).groups()
+        wanted[CONDA.get(name, name)] = version
+    # Their package of OpenSlide has the version of the library, ours one number more.
+    wanted["openslide"] = asked["openslide"] if wanted["openslide"].startswith(asked["openslide"][:3]) else None
+    assert asked == wanted
+    assert f'version: "{project["version"]}"' in recipe
+
+
+@pytest.mark.parametrize("name", [*NAMES, "model"])
+def test_the_published_schemas_are_those_of_the_package(name):
+    """Made by `wsi-idc schema NAME > docs/schemas/NAME.schema.json`."""
+    file = SCHEMA if name == "model" else schema_file(name)
+    published = ROOT / "docs" / "schemas" / f"{name}.schema.json"
+    assert published.read_text(encoding="utf-8") == file.read_text(encoding="utf-8")
