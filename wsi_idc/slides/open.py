@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.dicom import check_tiles, is_dicom, level_downsamples
+from wsi_idc.slides.ngff.images import read_images
+from wsi_idc.slides.ngff.reader import NgffReader
 from wsi_idc.slides.openslide_reader import OpenSlideReader
 from wsi_idc.slides.reader import Reader
 from wsi_idc.slides.tiff.images import StoredImage, choose, ome_images, plain_images, role, warnings_of
@@ -71,15 +74,21 @@ class _Tiff:
 
 
 def open_file(path: Path, series: int | None = None) -> Opened:
-    """Open a slide file, and of several images in it the slide, or that of number `series`, from 0.
+    """Open a slide file or OME-Zarr store, and of several images in it the slide, or that of number `series`, from 0.
 
     Raises SlideError with the reason where no reader takes it.
     """
+    if path.is_dir():
+        return _open_store(path, series)
     if is_tiff(path):
         return _open_tiff(path, series)
     _only_one(path, series)
     import openslide
 
+    if zipfile.is_zipfile(path):
+        raise SlideError(
+            f"{path}: is a zip archive; unpack it, and give the slide, or folder of OME-Zarr, that is in it"
+        )
     of_dicom = is_dicom(path)
     if of_dicom:
         check_tiles(path)
@@ -128,6 +137,26 @@ def _open_tiff(path: Path, series: int | None) -> Opened:
             del file.pages, raw
 
 
+def _open_store(path: Path, series: int | None) -> Opened:
+    found = read_images(path)
+    images = [image.stored for image in found]
+    number = _number(path, images, series)
+    reader = NgffReader(path, found[number])
+    warnings = [*warnings_of(images, number, asked=series is not None), *reader.warnings]
+    return Opened(reader, tuple(images), number, tuple(warnings))
+
+
+def _number(path: Path, images: list[StoredImage], series: int | None) -> int:
+    """Return the number of the slide among the images of a file; raises SlideError where it cannot be read as RGB."""
+    if series is not None and series >= len(images):
+        held = f"the images 0 to {len(images) - 1}" if len(images) > 1 else "a single image, 0"
+        raise SlideError(f"{path}: there is no image {series}; the file holds {held}")
+    number = choose(images) if series is None else series
+    if problem := images[number].colour_problem:
+        raise SlideError(f"{path}: {problem}; it is not 8-bit RGB: export the slide as such")
+    return number
+
+
 def _images(path: Path, text: str, pages: list[Page]) -> list[StoredImage]:
     """Return the images of a TIFF, as its XML has them, else by its pages."""
     if "<scn" in text[:2000]:
@@ -159,13 +188,8 @@ def _open_image(
 ) -> Opened:
     """Open one of the images of a TIFF, by OpenSlide's reader of the file where that fits, or it says why not."""
     path = tiff.path
-    if series is not None and series >= len(images):
-        held = f"the images 0 to {len(images) - 1}" if len(images) > 1 else "a single image, 0"
-        raise SlideError(f"{path}: there is no image {series}; the file holds {held}")
-    number = choose(images) if series is None else series
+    number = _number(path, images, series)
     image = images[number]
-    if image.colour_problem:
-        raise SlideError(f"{path}: {image.colour_problem}; it is not 8-bit RGB: export the slide as such")
     for page in (page for level in image.levels for page in level.pages):
         check_table(path, page, tiff.pages[page.at])
     reader: Reader | None = None

@@ -76,6 +76,8 @@ def find_claims(properties: Mapping[str, str]) -> list[Mpp]:
     """Return every scale that the properties of a file state, unchecked, the surest first."""
     vendor = properties.get("openslide.vendor", "")
     found = []
+    if ngff := _pair(properties, "ngff.mpp-x", "ngff.mpp-y"):
+        found.append(Mpp(*ngff, "OME-Zarr scale"))
     if ome := _pair(properties, "ome.mpp-x", "ome.mpp-y"):
         found.append(Mpp(*ome, "OME PhysicalSize"))
     stated = _pair(properties, "openslide.mpp-x", "openslide.mpp-y")

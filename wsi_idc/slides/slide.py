@@ -18,7 +18,7 @@ from wsi_idc.slides.colour import Correction, correction_of, profile_name
 from wsi_idc.slides.content import fingerprint_of, state_of_slide
 from wsi_idc.slides.open import describe_images, open_file
 from wsi_idc.slides.paths.address import SlideAddress, given_name
-from wsi_idc.slides.paths.find import dicom_series
+from wsi_idc.slides.paths.find import file_to_open
 from wsi_idc.slides.reader import Reader
 from wsi_idc.slides.scale import PLAUSIBLE_MPP, claim_mpp, contradictions, find_claim, number
 
@@ -55,7 +55,7 @@ class Slide:
     def __init__(
         self, path: Path | str, mpp: float | None = None, series: int | None = None, icc: str = "ignore"
     ) -> None:
-        """Open a slide file, or a folder that holds one DICOM slide; `mpp` overrides what the file states (um/px).
+        """Open a slide file, a folder that holds one DICOM slide, or OME-Zarr; `mpp` overrides what it states (um/px).
 
         Of several images in a file the slide is taken, or that of number `series`, from 0. The path may be a
         `SlideAddress`, whose parts count more than the arguments. With `icc` "apply" colours are brought to sRGB by
@@ -67,10 +67,9 @@ class Slide:
         # The scale that was given in place of what the file states, um per pixel.
         self.given_mpp = mpp = address.mpp or mpp
         series = series if address.series is None else address.series
-        if not self.file.exists():
-            raise SlideError(f"{self.path}: no such file")
+        file = file_to_open(self.path, self.file)
         self._opened = state_of_slide(self.file)
-        opened = open_file(_dicom_file(self.file) if self.file.is_dir() else self.file, series)
+        opened = open_file(file, series)
         self._reader: Reader = opened.reader
         self._series = series
         self.images = describe_images(opened)
@@ -270,17 +269,6 @@ def describe_slide(path: Path, mpp: float | None = None, series: int | None = No
         facts |= {"mpp": None, "width_mm": None, "height_mm": None}
         facts["levels"] = [level | {"mpp": None} for level in facts["levels"]]
     return facts
-
-
-def _dicom_file(folder: Path) -> Path:
-    """Return one file of the DICOM slide in `folder`; OpenSlide finds the others of its series beside it."""
-    if not os.access(folder, os.R_OK | os.X_OK):
-        raise SlideError(f"{folder}: the folder cannot be looked into; ask for the right to read it")
-    series = dicom_series(folder)
-    if len(series) != 1:
-        reason = "holds several DICOM series" if series else "a folder without DICOM files is not a slide"
-        raise SlideError(f"{folder}: {reason}; give the slide files in it")
-    return series[0][0]
 
 
 MAX_COARSER = 1.10

@@ -48,8 +48,13 @@ class SlideAddress:
     @property
     def stem(self) -> str:
         """What a folder of results is called by it: its name, else that of the file, and the image."""
-        stem = self.name or (given_name(self.file) if self.file.is_dir() else self.file.stem)
+        stem = self.name or _stem(self.file)
         return stem if self.series is None else f"{stem}-series-{self.series}"
+
+
+def _stem(file: Path) -> str:
+    """Return the name of a file without its suffix, and that of a folder as it is, but for .zarr."""
+    return given_name(file).removesuffix(".zarr") if file.is_dir() else file.stem
 
 
 def given_name(path: Path) -> str:

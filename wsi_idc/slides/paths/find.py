@@ -7,12 +7,13 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from wsi_idc.errors import DataError
+from wsi_idc.errors import DataError, SlideError
 from wsi_idc.slides.dicom import group_by_series, is_dicom_slide
+from wsi_idc.slides.ngff.store import holds_slide, is_store
 from wsi_idc.slides.paths.address import SlideAddress
 
 # What OpenSlide and tifffile read.
@@ -23,12 +24,15 @@ SUFFIXES = frozenset(
 _DICOM = (".dcm", ".dicom")
 # Names without a suffix, or with one of digits, as that of a DICOM file named by its UID.
 _WITHOUT_SUFFIX = re.compile(r"(\.\d+)?")
+# Addresses such as https://host/slide.zarr, of which a path keeps one slash; a single letter is a drive of Windows.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 # Which files are slides, as `wsi-idc info FOLDER` says it.
 RULE = (
     f"slides are files that end in {' '.join(sorted(SUFFIXES))}, in capitals or not, and those without a suffix that "
-    "are DICOM slides by content, of which all of one series are one slide; passed over are names that begin with a "
-    "dot (._* of macOS too), pictures such as .png and .jpg, which wsi-idc predict takes, DICOM files of other kinds, "
-    "DICOMDIR, the data folder of an MRXS slide, and results of this tool"
+    "are DICOM slides by content, of which all of one series are one slide, and folders that are OME-Zarr images by "
+    "content, which are not looked into; passed over are names that begin with a dot (._* of macOS too), pictures such "
+    "as .png and .jpg, which wsi-idc predict takes, DICOM files of other kinds, DICOMDIR, the data folder of an MRXS "
+    "slide, other Zarr (plates, labels, packed into one file), and results of this tool"
 )
 
 
@@ -36,8 +40,8 @@ def find_slides(inputs: Iterable[str | Path], recursive: bool = False) -> list[P
     """List the slides that files, folders and glob patterns name, each once, in order of the inputs and of name.
 
     A folder gives the slides in it, as `RULE` says, and its subfolders of DICOM files; with `recursive`, those of all
-    its subfolders. A folder that cannot be looked into counts as a slide, which then fails by itself. Files given by
-    name are taken as slides whatever their suffix. Raises DataError for an input without any.
+    its subfolders. A folder that cannot be looked into counts as a slide, which then fails by itself. Files and Zarr
+    stores given by name are taken as slides whatever they are. Raises DataError for an input without any.
     """
     in_folder = _in_tree if recursive else _in_folder
     found: dict[tuple[str, int | None], SlideAddress] = {}
@@ -47,9 +51,11 @@ def find_slides(inputs: Iterable[str | Path], recursive: bool = False) -> list[P
         if glob.has_magic(text) and not Path(text).exists():
             # Not Path.glob: a pattern may be absolute.
             matches = [Path(p) for p in sorted(glob.glob(text))]  # noqa: PTH207
-            slides = [s for p in matches for s in (in_folder(p) if p.is_dir() else [p] if _is_slide_file(p) else [])]
+            slides = [s for p in matches for s in (_in_match(p, in_folder))]
         else:
-            slides = in_folder(Path(text)) if Path(text).is_dir() else [Path(text)]
+            # A store given by name fails by itself where it is no slide, with the reason.
+            looked_into = Path(text).is_dir() and not is_store(Path(text))
+            slides = in_folder(Path(text)) if looked_into else [Path(text)]
         if not slides:
             raise DataError(f"{text}: no slides there; {RULE}")
         for slide in slides:
@@ -59,6 +65,18 @@ def find_slides(inputs: Iterable[str | Path], recursive: bool = False) -> list[P
                 # What a list says of a slide counts, wherever else it is named.
                 found[os.path.realpath(slide), one.series] = replace(one, file=before.file)
     return [address.path for address in found.values()]
+
+
+def _in_match(path: Path, in_folder: Callable[[Path], list[Path]]) -> list[Path]:
+    """Return the slides of what a pattern names."""
+    if path.is_dir() and not is_store(path):
+        return in_folder(path)
+    return [path] if _is_slide(path) else []
+
+
+def _is_slide(path: Path) -> bool:
+    """Say whether what lies in a folder is a slide by itself: a file, or an OME-Zarr store."""
+    return _is_slide_file(path) or (not path.name.startswith(".") and holds_slide(path))
 
 
 def _is_slide_file(path: Path) -> bool:
@@ -81,7 +99,7 @@ def _is_dicom_file(path: Path) -> bool:
 def _in_folder(folder: Path) -> list[Path]:
     if any(_is_dicom_file(p) for p in _entries(folder) or ()):
         return _directly_in(folder)
-    below = [p for p in _entries(folder) or () if p.is_dir() and not p.name.startswith(".")]
+    below = _folders_in(folder)
     closed = [p for p in below if _entries(p) is None]
     series = [s for p in below if p not in closed and dicom_series(p) for s in _directly_in(p)]
     return sorted([*_directly_in(folder), *series, *closed])
@@ -97,17 +115,23 @@ def _subfolders(folder: Path, seen: set[str]) -> Iterator[Path]:
         return
     seen.add(real)
     yield folder
-    for below in (p for p in _entries(folder) or () if p.is_dir() and not p.name.startswith(".")):
+    for below in _folders_in(folder):
         companion = any(below.with_name(below.name + end).exists() for end in (".mrxs", ".MRXS"))
         if not companion and not (below / "heatmap.zarr").exists():
             yield from _subfolders(below, seen)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder that are looked into: none of a store."""
+    found = [p for p in _entries(folder) or () if p.is_dir() and not p.name.startswith(".")]
+    return [p for p in found if not is_store(p)]
 
 
 def _directly_in(folder: Path) -> list[Path]:
     entries = _entries(folder)
     if entries is None:
         return [folder]
-    files = [p for p in entries if _is_slide_file(p)]
+    files = [p for p in entries if _is_slide(p)]
     if dicom := [p for p in files if _is_dicom_file(p)]:
         series = group_by_series(dicom)
         others = [p for p in files if p not in dicom]
@@ -127,6 +151,26 @@ def _entries(folder: Path) -> list[Path] | None:
 def dicom_series(folder: Path) -> list[list[Path]]:
     """Group the DICOM files of a folder by series, in order of name; a file without a series stands alone."""
     return group_by_series(p for p in _entries(folder) or () if _is_dicom_file(p))
+
+
+def file_to_open(path: Path, file: Path) -> Path:
+    """Return what a reader opens of a slide: a file, an OME-Zarr store, or of a DICOM folder one of its files.
+
+    OpenSlide finds the others of its series beside it. Raises SlideError, which calls the slide `path`, where there is
+    nothing, or a folder that is no slide.
+    """
+    if not file.exists():
+        reason = "is an address, not a file: copy the slide to this machine" if _URL.match(str(file)) else ""
+        raise SlideError(f"{path}: {reason or 'no such file'}")
+    if not file.is_dir() or is_store(file):
+        return file
+    if not os.access(file, os.R_OK | os.X_OK):
+        raise SlideError(f"{file}: the folder cannot be looked into; ask for the right to read it")
+    series = dicom_series(file)
+    if len(series) != 1:
+        reason = "holds several DICOM series" if series else "a folder without DICOM files or OME-Zarr is not a slide"
+        raise SlideError(f"{file}: {reason}; give the slide files in it")
+    return series[0][0]
 
 
 def output_names(slides: Sequence[Path], held: Mapping[str, str] | None = None) -> list[str]:

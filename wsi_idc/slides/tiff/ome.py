@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from xml.etree import ElementTree
@@ -94,9 +94,14 @@ def _planes(
 
 def _order(channels: list[ElementTree.Element]) -> tuple[int, int, int] | None:
     """Return where red, green and blue lie among three channels; None where they are no primary colours."""
-    names = [c.get("Name", "").strip().lower() for c in channels]
     if any(c.get("EmissionWavelength") or c.get("Fluor") for c in channels):
         return None
+    return colour_order([c.get("Name", "") for c in channels])
+
+
+def colour_order(names: Sequence[str]) -> tuple[int, int, int] | None:
+    """Return where red, green and blue lie among three channels of these names; None where they are something else."""
+    names = [name.strip().lower() for name in names]
     if all(name in _PRIMARIES for name in names) and len({_PRIMARIES[name] for name in names}) == 3:
         place = {_PRIMARIES[name]: i for i, name in enumerate(names)}
         return place[0], place[1], place[2]

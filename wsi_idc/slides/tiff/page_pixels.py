@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import re
-import tempfile
-import threading
-from collections import OrderedDict
 from typing import Any
 
 import numpy as np
 
 from wsi_idc.base.raster import cut
 from wsi_idc.errors import SlideError
+from wsi_idc.slides.kept import KeptTiles
 from wsi_idc.slides.tiff.codecs import decoder
 
-# Bytes of decoded tiles that are kept for what is read next, of a page.
-_KEPT = 1 << 25
-# A tile or strip of more bytes than this is decoded once, and kept on disk.
-_LARGE = 1 << 24
 _JPEG = (6, 7, 33007)
 _JPEG2000 = (33003, 33004, 33005, 34712)
 # Codecs that give RGB whatever colours they store.
@@ -36,7 +30,7 @@ class PagePixels:
 
     def __init__(self, page: Any) -> None:
         """Take a page of an open `tifffile.TiffFile`; raises SlideError where its colours are not RGB."""
-        self._page, self._lock = page, threading.Lock()
+        self._page = page
         self.width, self.height = page.imagewidth, page.imagelength
         self.samples = page.samplesperpixel
         self._separate = page.planarconfig == 2 and self.samples > 1
@@ -51,8 +45,7 @@ class PagePixels:
         self._rows = -(-self.height // self._side[0])
         self._offsets, self._sizes = page.dataoffsets, page.databytecounts
         self._tables = page.jpegtables
-        self._kept: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
-        self._bytes = 0
+        self._kept = KeptTiles()
         # Made here: tifffile makes it on the first use, and that in one thread only.
         self._decode = decoder(page, self._first())
 
@@ -74,25 +67,8 @@ class PagePixels:
         return out
 
     def _tile(self, row: int, column: int) -> np.ndarray:
-        key = (row, column)
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        if self._side[0] * self._side[1] * self.samples > _LARGE:
-            # One thread decodes it; the others wait, for want of memory.
-            with self._lock:
-                if key not in self._kept:
-                    self._kept[key] = _on_disk(self._fresh(row, column))
-                return self._kept[key]
-        tile = self._fresh(row, column)
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = tile
-                self._bytes += tile.nbytes
-            while self._bytes > _KEPT and len(self._kept) > 1:
-                self._bytes -= self._kept.popitem(last=False)[1].nbytes
-        return tile
+        size = self._side[0] * self._side[1] * self.samples
+        return self._kept.get((row, column), size, lambda: self._fresh(row, column))
 
     def _fresh(self, row: int, column: int) -> np.ndarray:
         """Decode a tile or strip whole, as large as all are but for the last strip."""
@@ -153,14 +129,6 @@ class PagePixels:
         alpha = tile[..., 3:4].astype(np.float32) / 255
         colour = tile[..., :3] if int(extra[0]) == 1 else tile[..., :3] * alpha
         return np.rint(colour + 255 * (1 - alpha)).clip(0, 255).astype(np.uint8)
-
-
-def _on_disk(tile: np.ndarray) -> np.ndarray:
-    """Move a decoded tile to a file that has no name and goes with the array."""
-    with tempfile.TemporaryFile() as file:
-        kept = np.memmap(file, tile.dtype, "w+", shape=tile.shape)
-    kept[:] = tile
-    return kept
 
 
 def _is_ycbcr(page: Any, data: bytes) -> bool:
