@@ -25,10 +25,14 @@ def info(slide: Path, mpp: float | None, series: int | None, as_json: bool) -> N
     from wsi_idc.slides.paths.find import RULE, find_slides
     from wsi_idc.slides.slide import describe_slide
 
-    if slide.is_dir() and (found := find_slides([slide])) != [slide]:
+    left: list[Path] = []
+    if slide.is_dir() and (found := find_slides([slide], on_left=left.append)) != [slide]:
         if as_json:
-            click.echo(json.dumps({"slides": [str(path) for path in found], "rule": RULE}, indent=2))
+            listing = {"slides": [str(p) for p in found], "not_entered": [str(p) for p in left], "rule": RULE}
+            click.echo(json.dumps(listing, indent=2))
         else:
+            for folder in left:
+                click.echo(f"{click.format_filename(folder)}: slides in it, for segment --recursive", err=True)
             click.echo("\n".join([*(click.format_filename(path) for path in found), f"{len(found)} found; {RULE}"]))
         return
     from wsi_idc.runs.results.warnings import look_for_warnings

@@ -141,7 +141,7 @@ def segment(
         settings.resolved(package)
     limits = Limits(workers, time_limit, retries)
     try:
-        found = find_slides([*slides, *(read_list(listed) if listed else [])], recursive)
+        found = find_slides([*slides, *(read_list(listed) if listed else [])], recursive, _not_entered)
     except DataError as error:
         raise _NothingFound(str(error)) from error
     if series is not None:
@@ -158,6 +158,10 @@ def segment(
         click.echo(f"{len(found) - len(bad)} of {len(found)} slides done; {output / 'manifest.csv'}")
     if bad:
         raise click.exceptions.Exit(1)
+
+
+def _not_entered(folder: Path) -> None:
+    click.echo(f"{click.format_filename(folder)}: slides in it, not taken; --recursive takes them", err=True)
 
 
 @contextmanager

@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import pytest
 
@@ -75,7 +76,15 @@ def test_each_dicom_series_is_one_slide(tmp_path):
     assert find_slides([one]) == [one]
     assert find_slides([two]) == [two / "0.dcm", two / "1.dcm"]
     assert find_slides([mixed]) == [mixed / "0.dcm", mixed / "other.svs"]
-    assert find_slides([tmp_path]) == sorted([mixed / "0.dcm", mixed / "other.svs", one, two / "0.dcm", two / "1.dcm"])
+    left = []
+    assert find_slides([tmp_path], on_left=left.append) == [one], "a folder that is a slide; no other is entered"
+    assert left == [mixed, two]
+    everything = sorted([mixed / "0.dcm", mixed / "other.svs", one, two / "0.dcm", two / "1.dcm"])
+    assert find_slides([tmp_path], recursive=True, on_left=left.append) == everything
+    assert left == [mixed, two]
+    shutil.rmtree(one)
+    with pytest.raises(DataError, match="no slides there, but in subfolders such as mixed, which --recursive takes"):
+        find_slides([tmp_path])
 
 
 def test_output_names_stay_inside_the_output_folder(tmp_path, monkeypatch):
@@ -103,7 +112,7 @@ def test_subfolders_when_asked_for(tmp_path):
     everything = sorted([top, deep, mrxs, series, series / "below" / "f.svs", mixed / "1.dcm", mixed / "e.svs"])
     assert find_slides([tmp_path], recursive=True) == everything
     assert find_slides([tmp_path]) == [top]
-    assert find_slides([tmp_path / "2024"]) == [mrxs, mixed / "1.dcm", mixed / "e.svs", series]
+    assert find_slides([tmp_path / "2024"]) == [mrxs, series]
     (tmp_path / "2024" / "circle").unlink()
     assert find_slides([tmp_path / "20*"], recursive=True) == [s for s in everything if s != top]
 

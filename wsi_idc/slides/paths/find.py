@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from wsi_idc.errors import DataError, SlideError
@@ -36,14 +37,18 @@ RULE = (
 )
 
 
-def find_slides(inputs: Iterable[str | Path], recursive: bool = False) -> list[Path]:
+def find_slides(
+    inputs: Iterable[str | Path], recursive: bool = False, on_left: Callable[[Path], None] | None = None
+) -> list[Path]:
     """List the slides that files, folders and glob patterns name, each once, in order of the inputs and of name.
 
-    A folder gives the slides in it, as `RULE` says, and its subfolders of DICOM files; with `recursive`, those of all
-    its subfolders. A folder that cannot be looked into counts as a slide, which then fails by itself. Files and Zarr
+    A folder gives the slides in it, as `RULE` says; with `recursive`, those of all its subfolders too. Without, none is
+    entered: one that holds a single DICOM slide and no other is that slide, and of others with slides in them `on_left`
+    is told. A folder that cannot be looked into counts as a slide, which then fails by itself. Files and Zarr
     stores given by name are taken as slides whatever they are. Raises DataError for an input without any.
     """
-    in_folder = _in_tree if recursive else _in_folder
+    left: list[Path] = []
+    in_folder = _in_tree if recursive else partial(_in_folder, left=left)
     found: dict[tuple[str, int | None], SlideAddress] = {}
     for given in inputs:
         address = SlideAddress.of(given)
@@ -57,13 +62,16 @@ def find_slides(inputs: Iterable[str | Path], recursive: bool = False) -> list[P
             looked_into = Path(text).is_dir() and not is_store(Path(text))
             slides = in_folder(Path(text)) if looked_into else [Path(text)]
         if not slides:
-            raise DataError(f"{text}: no slides there; {RULE}")
+            below = f", but in subfolders such as {left[0].name}, which --recursive takes" if left else ""
+            raise DataError(f"{text}: no slides there{below}; {RULE}")
         for slide in slides:
             one = replace(address, file=slide)
             before = found.setdefault((os.path.realpath(slide), one.series), one)
             if (before.mpp, before.name) == (None, None):
                 # What a list says of a slide counts, wherever else it is named.
                 found[os.path.realpath(slide), one.series] = replace(one, file=before.file)
+    for folder in left if on_left else ():
+        on_left(folder)
     return [address.path for address in found.values()]
 
 
@@ -96,13 +104,18 @@ def _is_dicom_file(path: Path) -> bool:
     return bool(_WITHOUT_SUFFIX.fullmatch(path.suffix)) and bool(is_dicom_slide(path))
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    if any(_is_dicom_file(p) for p in _entries(folder) or ()):
-        return _directly_in(folder)
-    below = _folders_in(folder)
-    closed = [p for p in below if _entries(p) is None]
-    series = [s for p in below if p not in closed and dicom_series(p) for s in _directly_in(p)]
-    return sorted([*_directly_in(folder), *series, *closed])
+def _in_folder(folder: Path, left: list[Path]) -> list[Path]:
+    """List the slides in a folder, and add to `left` those of its subfolders that hold others."""
+    slides = _directly_in(folder)
+    if slides == [folder]:
+        return slides
+    for below in _looked_into(folder):
+        own = _directly_in(below)
+        if own == [below]:
+            slides.append(below)
+        elif own:
+            left.append(below)
+    return sorted(slides)
 
 
 def _in_tree(folder: Path) -> list[Path]:
@@ -115,10 +128,16 @@ def _subfolders(folder: Path, seen: set[str]) -> Iterator[Path]:
         return
     seen.add(real)
     yield folder
+    for below in _looked_into(folder):
+        yield from _subfolders(below, seen)
+
+
+def _looked_into(folder: Path) -> Iterator[Path]:
+    """Give the subfolders of a folder that may hold slides: not the hidden ones, those of MRXS slides, and results."""
     for below in _folders_in(folder):
         companion = any(below.with_name(below.name + end).exists() for end in (".mrxs", ".MRXS"))
         if not companion and not (below / "heatmap.zarr").exists():
-            yield from _subfolders(below, seen)
+            yield below
 
 
 def _folders_in(folder: Path) -> list[Path]:
