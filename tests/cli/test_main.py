@@ -161,6 +161,7 @@ def test_lists_and_no_slides_are_wrong_usage(tmp_path):
         (["--low", "0.6", "--threshold", "0.5"], "low = 0.6: is above the threshold"),
         (["--low", "0.99"], "low = 0.99: is above the threshold"),
         (["--stride", "30"], "stride = 30: does not divide"),
+        (["--mpp", "1", "--mpp-missing", "1"], "mpp holds for all slides already; give one of the two"),
     ],
 )
 def test_wrong_usage(painted, tmp_path, arguments, message):
@@ -376,3 +377,18 @@ def test_segment_takes_each_scan_of_a_file(two_scans, tmp_path):
     assert done.exit_code == 0, done.output
     assert "2 slides to do" in done.stdout
     assert run("segment", two_scans, "--series", "first").exit_code == 2
+
+
+def test_of_a_folder_only_slides_without_a_scale_get_the_one_that_is_given(painted, tmp_path, section):
+    import tifffile
+
+    folder, out = tmp_path / "slides", tmp_path / "out"
+    folder.mkdir()
+    shutil.copy(painted, folder / "stated.tif")
+    tifffile.imwrite(folder / "bare.tif", section.pixels, photometric="rgb", metadata=None)
+    assert run("segment", folder, "-o", out, "--mpp-missing", "4").exit_code == 0
+    bare, stated = (json.loads((out / name / "summary.json").read_text()) for name in ("bare", "stated"))
+    assert (bare["slide"]["mpp"]["source"], bare["parameters"]["mpp"]) == ("--mpp-missing", 4)
+    assert (stated["slide"]["mpp"]["source"], stated["parameters"]["mpp"]) == ("TIFF resolution tags", None)
+    again = run("segment", folder / "bare.tif", "-o", out, "--mpp", "4")
+    assert again.exit_code == 0 and "(as before)" in again.stdout, "it is the same run, however the scale came"

@@ -80,3 +80,35 @@ def test_the_description_of_ome_is_not_taken_for_that_of_the_image() -> None:
     xml = f'<OME><Image><Pixels PhysicalSizeX="16.0"/></Image>{objective}</OME>'
     claims = find_claims({"tiff.ImageDescription": xml, "ome.mpp-x": "0.5", "ome.mpp-y": "0.5"})
     assert [claim.x for claim in claims] == [0.5]
+
+
+def test_a_scale_for_slides_that_state_none(tmp_path: Path) -> None:
+    stated = write(tmp_path / "stated.tif", "|MPP = 0.5")
+    bare, screen = tmp_path / "bare.tif", tmp_path / "screen.tif"
+    tifffile.imwrite(bare, PIXELS, photometric="rgb", metadata=None)
+    tifffile.imwrite(screen, PIXELS, photometric="rgb", metadata=None, resolution=(72, 72), resolutionunit=2)
+    power = write(tmp_path / "power.tif", "|AppMag = 40")
+    for path, mpp, given in ((stated, 0.5, None), (bare, 0.4, 0.4), (screen, 0.4, 0.4), (power, 0.25, None)):
+        with Slide(path, mpp_missing=0.4) as slide:
+            assert (slide.mpp.x, slide.given_mpp, slide.warnings) == (mpp, given, ())
+    with Slide(bare, mpp_missing=0.4) as slide:
+        assert slide.mpp.source == "--mpp-missing"
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "warned"),
+    [
+        ("|MPP = 0.5", 0.5, False),
+        ("|MPP = 0.5", 0.503, False),
+        ("|MPP = 0.5", 0.51, True),
+        ("|AppMag = 40", 0.23, False),
+        ("|AppMag = 40", 0.5, True),
+        ("|MPP = 352", 0.5, False),
+    ],
+)
+def test_a_scale_in_place_of_what_the_file_states_is_warned_of(
+    tmp_path: Path, text: str, given: float, warned: bool
+) -> None:
+    with Slide(write(tmp_path / "s.tif", text), given) as slide:
+        assert len(slide.warnings) == warned
+        assert slide.mpp.x == given

@@ -271,6 +271,6 @@ def test_a_change_anywhere_in_a_file_changes_its_fingerprint(tmp_path: Path) -> 
 
 def test_a_stated_scale_that_mpp_contradicts_is_a_warning(tmp_path: Path) -> None:
     path = write_slide(tmp_path / "s.tif", np.full((64, 64, 3), 200, np.uint8), 0.5, downsamples=(1,))
-    for mpp, count in ((None, 0), (0.5, 0), (0.51, 0), (0.25, 1)):
+    for mpp, count in ((None, 0), (0.5, 0), (0.503, 0), (0.51, 1), (0.25, 1)):
         with Slide(path, mpp) as slide:
             assert len(slide.warnings) == count

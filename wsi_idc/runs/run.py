@@ -59,9 +59,13 @@ class Runner:
             self._engines[name] = make_engine(name, self.package, self.settings.n_threads)
         return Predictor(self.package, self._engines[name])
 
+    def _open(self, path: Path) -> Slide:
+        given = self.settings
+        return Slide(path, given.mpp, icc=given.icc, mpp_missing=given.mpp_missing)
+
     def plan(self, path: Path, folder: Path) -> Plan:
         """Say what `run` would do with the slide at `path`, and raise what it would raise so far; writes nothing."""
-        with Slide(path, self.settings.mpp, icc=self.settings.icc) as slide:
+        with self._open(path) as slide:
             check_scale(slide, self.package)
             identity = identify(slide, self.package, self.settings)
             if folder.is_dir() and (held := previous_run(folder, identity, self.settings.overwrite)) is not None:
@@ -75,7 +79,7 @@ class Runner:
         A folder that holds this very run is reused. Raises SlideError for the slide, OutputError for the folder.
         """
         times = {"start": time.perf_counter()}
-        with Slide(path, self.settings.mpp, icc=self.settings.icc) as slide:
+        with self._open(path) as slide:
             check_scale(slide, self.package)
             identity = identify(slide, self.package, self.settings)
             with holding(folder, self.settings.overwrite):
@@ -119,7 +123,7 @@ class Runner:
         there = Elsewhere(
             identity=json.dumps(work.identity, sort_keys=True),
             slide=work.slide.path.absolute(),
-            mpp=self.settings.mpp,
+            mpp=work.slide.given_mpp,
             icc=self.settings.icc,
             model=self.package.folder.absolute(),
             engine=engine,

@@ -34,6 +34,17 @@ class Settings(Outlining):
         high=PLAUSIBLE_MPP[1],
         without="what the file states",
     )
+    mpp_missing: float | None = setting(
+        None,
+        "The same for slides only whose file states no scale, or none that can be true.",
+        unit="um per pixel",
+        metavar="UM",
+        low=PLAUSIBLE_MPP[0],
+        high=PLAUSIBLE_MPP[1],
+        without="such slides are refused",
+        # The scale that a slide gets by it is kept as its `mpp`.
+        decides=False,
+    )
     icc: str = setting(
         "ignore",
         "What to do with a colour profile (ICC) in the file: apply it, or leave colours as in training.",
@@ -65,6 +76,12 @@ class Settings(Outlining):
     chunk: int = setting(
         16, "Side of what one task reads, in patches.", unit="patches", low=1, high=256, option="", decides=False
     )
+
+    def __post_init__(self) -> None:
+        """Check each setting, and those that are at odds with one another."""
+        Outlining.__post_init__(self)
+        if self.mpp is not None and self.mpp_missing is not None:
+            raise SettingsError("mpp_missing: mpp holds for all slides already; give one of the two")
 
     def resolved(self, package: ModelPackage) -> Self:
         """Return the settings with what was left to the model filled in; raises SettingsError where they do not fit."""

@@ -15,6 +15,8 @@ PLAUSIBLE_MPP = (0.05, 20.0)
 MAX_ANISOTROPY = 0.02
 # Sources that are further apart than this contradict each other: vendors round the power of an objective.
 _CONTRADICTION = 1.5
+# What a user gives is another scale than what the file states where they are further apart: areas differ by 2 %.
+_ROUNDED = 1.01
 _IMAGEJ_UNIT = re.compile(r"^unit=(.+?)\s*$", re.MULTILINE)
 # What viewers and converters write of the pixel size into the description of a plain TIFF, in um.
 _DESCRIBED = (
@@ -53,8 +55,8 @@ def claim_mpp(path: Path, properties: Mapping[str, str], given: float | None = N
     way_out = "give the true scale with --mpp (40x is usually 0.25, 20x 0.5 um/px)"
     if claim is None:
         raise ScaleError(f"{path}: the file does not state its scale in um per pixel; {way_out}")
-    low, high = PLAUSIBLE_MPP
-    if not (low <= claim.x <= high and low <= claim.y <= high):
+    if not is_plausible(claim):
+        low, high = PLAUSIBLE_MPP
         raise ScaleError(
             f"{path}: a scale of {claim.x:.6g} x {claim.y:.6g} um/px ({claim.source}) is outside "
             f"{low} to {high} and cannot be true; {way_out}"
@@ -64,6 +66,26 @@ def claim_mpp(path: Path, properties: Mapping[str, str], given: float | None = N
             f"{path}: its pixels are not square: {claim.x:.6g} x {claim.y:.6g} um/px ({claim.source}); {way_out}"
         )
     return claim
+
+
+def is_plausible(claim: Mpp) -> bool:
+    """Say whether a claim can be true, for pixels of a slide."""
+    low, high = PLAUSIBLE_MPP
+    return low <= claim.x <= high and low <= claim.y <= high
+
+
+def given_mpp(
+    properties: Mapping[str, str], listed: float | None, mpp: float | None, missing: float | None
+) -> tuple[float | None, str]:
+    """Return the scale that a user gave for a slide, None where what its file states holds, and what gave it.
+
+    What a list says of the slide counts most, then `mpp` for all slides; `missing` is for those that state nothing that
+    can be true.
+    """
+    if listed is not None or mpp is not None:
+        return (mpp, "--mpp") if listed is None else (listed, "the list's mpp")
+    stated = find_claim(properties)
+    return (None, "--mpp") if missing is None or (stated and is_plausible(stated)) else (missing, "--mpp-missing")
 
 
 def find_claim(properties: Mapping[str, str]) -> Mpp | None:
@@ -96,13 +118,21 @@ def find_claims(properties: Mapping[str, str]) -> list[Mpp]:
     return found
 
 
-def contradictions(properties: Mapping[str, str]) -> list[str]:
+def contradictions(properties: Mapping[str, str], given: float | None = None, giver: str = "--mpp") -> list[str]:
     """Say, one sentence each, which sources of the scale of a file contradict the one that counts.
 
-    What cannot be true, such as tags of 72 dots per inch, contradicts nothing.
+    Where a scale was `given`, whether the file states another one. What cannot be true, such as tags of 72 dots per
+    inch, contradicts nothing.
     """
-    low, high = PLAUSIBLE_MPP
-    claims = [claim for claim in find_claims(properties) if low <= claim.x <= high]
+    claims = [claim for claim in find_claims(properties) if is_plausible(claim)]
+    if given is not None:
+        # Of an estimate by the power of an objective, more than vendors round.
+        apart = [(c, _CONTRADICTION if c.estimated else _ROUNDED) for c in claims[:1]]
+        return [
+            f"the file states {claim.x:.4g} um/px ({claim.source}), but {giver} {given:g} was used"
+            for claim, most in apart
+            if max(claim.x / given, given / claim.x) > most
+        ]
     return [
         f"the file states {other.x:.4g} um/px by its {_named(other)}, but {claim.x:.4g} um/px by its {_named(claim)}, "
         "which was used; if that is wrong, give the true scale with --mpp"

@@ -20,7 +20,7 @@ from wsi_idc.slides.open import describe_images, open_file
 from wsi_idc.slides.paths.address import SlideAddress, given_name
 from wsi_idc.slides.paths.find import file_to_open
 from wsi_idc.slides.reader import Reader
-from wsi_idc.slides.scale import PLAUSIBLE_MPP, claim_mpp, contradictions, find_claim, number
+from wsi_idc.slides.scale import claim_mpp, contradictions, given_mpp, number
 
 if TYPE_CHECKING:
     from wsi_idc.models.package import ModelPackage
@@ -53,19 +53,23 @@ class Slide:
     """
 
     def __init__(
-        self, path: Path | str, mpp: float | None = None, series: int | None = None, icc: str = "ignore"
+        self,
+        path: Path | str,
+        mpp: float | None = None,
+        series: int | None = None,
+        icc: str = "ignore",
+        mpp_missing: float | None = None,
     ) -> None:
         """Open a slide file, a folder that holds one DICOM slide, or OME-Zarr; `mpp` overrides what it states (um/px).
 
+        `mpp_missing` holds where neither says anything that can be true.
         Of several images in a file the slide is taken, or that of number `series`, from 0. The path may be a
         `SlideAddress`, whose parts count more than the arguments. With `icc` "apply" colours are brought to sRGB by
         the colour profile of the file, where it has one. Raises SlideError where the file is not a readable slide or
         its scale cannot be trusted.
         """
         self.path, address = Path(path), SlideAddress.of(path)
-        self.file, giver = address.file, "--mpp" if address.mpp is None else "the list's mpp"
-        # The scale that was given in place of what the file states, um per pixel.
-        self.given_mpp = mpp = address.mpp or mpp
+        self.file = address.file
         series = series if address.series is None else address.series
         file = file_to_open(self.path, self.file)
         self._opened = state_of_slide(self.file)
@@ -74,7 +78,8 @@ class Slide:
         self._series = series
         self.images = describe_images(opened)
         properties = self._reader.properties
-        stated = find_claim(properties)
+        # The scale that was given in place of what the file states, um per pixel.
+        self.given_mpp, giver = given_mpp(properties, address.mpp, mpp, mpp_missing)
         # What a user has to know of how the file was read, one plain sentence each.
         self.warnings: tuple[str, ...] = opened.warnings
         profile = self._reader.icc
@@ -83,14 +88,9 @@ class Slide:
         if icc == "apply" and self.correction is None:
             reason = "cannot be applied" if profile else "is missing"
             self.warnings += (f"the colour profile (ICC) of the file {reason}: its colours were taken as they are",)
-        low, high = PLAUSIBLE_MPP
-        believable = stated is not None and not stated.estimated and low <= stated.x <= high
-        if mpp and stated and believable and abs(stated.x - mpp) > 0.05 * stated.x:
-            self.warnings += (f"the file states {stated.x:.4g} um/px ({stated.source}), but {giver} {mpp:g} was used",)
-        elif not mpp:
-            self.warnings += tuple(contradictions(properties))
+        self.warnings += tuple(contradictions(properties, self.given_mpp, giver))
         try:
-            self.mpp = claim_mpp(self.path, properties, mpp, giver)
+            self.mpp = claim_mpp(self.path, properties, self.given_mpp, giver)
         except ScaleError:
             self._reader.close()
             raise

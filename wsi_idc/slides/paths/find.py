@@ -70,8 +70,9 @@ def find_slides(
             if (before.mpp, before.name) == (None, None):
                 # What a list says of a slide counts, wherever else it is named.
                 found[os.path.realpath(slide), one.series] = replace(one, file=before.file)
-    for folder in left if on_left else ():
-        on_left(folder)
+    if on_left:
+        for folder in left:
+            on_left(folder)
     return [address.path for address in found.values()]
 
 
