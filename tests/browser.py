@@ -12,7 +12,7 @@ import pytest
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-_KEYS = {"ArrowRight": 39, "ArrowLeft": 37}
+_KEYS = {"ArrowRight": 39, "ArrowLeft": 37, "Enter": 13, "Escape": 27, "Delete": 46}
 _FAULTS = "<script>window.faults = []; addEventListener('error', e => faults.push(e.message));</script>"
 
 
@@ -68,9 +68,29 @@ class Tab:
         return found["result"].get("value")
 
     def press(self, key: str) -> None:
-        """Press a key where the focus is."""
+        """Press a key, such as "m" or "Enter", where the focus is."""
+        number = _KEYS[key] if key in _KEYS else ord(key.upper())
         for kind in ("keyDown", "keyUp"):
-            self._send("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=_KEYS[key])
+            self._send("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=number)
+
+    def click(self, *places: tuple[float, float], keys: int = 0) -> None:
+        """Click at places of the window, one after the other; `keys` held is 1 for Alt, 8 for Shift."""
+        for x, y in places:
+            for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+                self._mouse(kind, x, y, keys)
+
+    def drag(self, *places: tuple[float, float]) -> None:
+        """Press the button at the first place and let it go at the last."""
+        self._mouse("mouseMoved", *places[0])
+        self._mouse("mousePressed", *places[0])
+        for x, y in places[1:]:
+            self._mouse("mouseMoved", x, y, held=1)
+        self._mouse("mouseReleased", *places[-1])
+
+    def _mouse(self, kind: str, x: float, y: float, keys: int = 0, held: int = 0) -> None:
+        button = "none" if kind == "mouseMoved" and not held else "left"
+        place = {"x": x, "y": y, "button": button, "buttons": held, "clickCount": int(kind != "mouseMoved")}
+        self._send("Input.dispatchMouseEvent", type=kind, modifiers=keys, **place)
 
     def close(self) -> None:
         self._open.__exit__(None, None, None)

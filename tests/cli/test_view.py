@@ -52,6 +52,16 @@ def serving(*arguments):
             server.wait(20)
 
 
+# How many pixels of the outlines are red.
+RED = """(() => {
+  const canvas = document.querySelector("canvas");
+  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let count = 0;
+  for (let i = 0; i < data.length; i += 4) if (data[i] > 150 && data[i + 1] < 60 && data[i + 3] > 150) count += 1;
+  return count;
+})()"""
+
+
 def status(address, **headers):
     try:
         with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as answer:
@@ -92,12 +102,14 @@ def test_moving_the_threshold_redraws_the_regions_and_their_area(run, address, t
             own = found.outlining.peak
             assert tab.run(numbers).startswith(f"At {own:.2f}: IDC {found.regions(own)['numbers']['idc_mm2']:.2f} mm²")
             tab.run("document.querySelector('.q-slider [tabindex]').focus()")
-            before = tab.run("document.querySelectorAll('path.leaflet-interactive').length")
-            assert before >= len(found.regions(own)["regions"]) > 0
+            before = tab.run(RED)
+            assert before > 100
             for _ in range(5):
                 tab.press("ArrowRight")
             wait_for(lambda: not tab.run(numbers).startswith(f"At {own:.2f}"))
-            wait_for(lambda: (said := tab.run(numbers)) == tab.run(numbers) and _is_true(said, found))
+            wait_for(lambda: "foc" in tab.run(numbers) and _is_true(tab.run(numbers), found))
+            assert tab.run("performance.getEntriesByName('redraw').length") > 0
+            assert tab.run(RED) != before
         assert any("/of/it/tile/" in r for r in tab.requests)
         assert_at_home(tab, address)
     finally:
@@ -109,6 +121,39 @@ def assert_at_home(tab, address):
     hosts = {re.match(r"(?:https?|wss?)://([^/]+)", r)[1] for r in tab.requests if r.startswith(("http", "ws"))}
     assert hosts == {address.removeprefix("http://")}
     assert tab.faults == []
+
+
+@needs_browser
+def test_keys_measure_and_change_what_is_shown(run, address, tmp_path):
+    tab = Tab(tmp_path, address)
+    try:
+        told = "[...document.querySelectorAll('[aria-live]')].map(e => e.textContent).join(' | ')"
+        wait_for(lambda: "foc" in tab.run(told))
+        with opened(run) as found:
+            um = found.slide.mpp.x
+            box = tab.run("(b => [b.x, b.y])(document.querySelector('.leaflet-container').getBoundingClientRect())")
+            tab.press("1")
+            scale = "document.querySelector('.leaflet-bottom').innerText"
+            wait_for(lambda: tab.run(scale).endswith(" 1.3x"))
+            tab.press("m")
+            x, y = box[0] + 300, box[1] + 300
+            wait_for(lambda: "Click the places" in tab.run(told))
+            tab.click((x, y), (x + 100, y), (x + 100, y + 100))
+            tab.press("Enter")
+            # At 1.25x a pixel of the screen is 8 um wide, at the nearest half step of the map somewhat less or more.
+            wait_for(lambda: "closed" in tab.run(told))
+            length, area = re.search(r"Measured: ([\d.]+) mm; closed, ([\d.]+) mm²", tab.run(told)).groups()
+            side = float(length) / 2
+            assert 0.55 < side < 1.15 and float(area) == pytest.approx(side**2 / 2, rel=0.01) and um == 4.0
+            tab.press("Escape")
+            wait_for(lambda: "Measured" not in tab.run(told))
+            tab.press("h")
+            wait_for(lambda: float(tab.run("document.querySelector('.leaflet-image-layer').style.opacity")) == 0.5)
+            tab.press("[")
+            wait_for(lambda: f"At {found.outlining.peak - 0.01:.2f}" in tab.run(told))
+        assert_at_home(tab, address)
+    finally:
+        tab.close()
 
 
 @needs_browser

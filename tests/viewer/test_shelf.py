@@ -83,7 +83,7 @@ def test_a_slide_gone_or_another_is_refused_with_both_names(output, tmp_path):
 
 
 def test_what_is_neither_is_refused(tmp_path):
-    with pytest.raises(SlideError, match="without DICOM files is not a slide"):
+    with pytest.raises(SlideError, match=r"without DICOM files .*is not a slide"):
         Shelf(tmp_path)
     (tmp_path / "manifest.csv").write_text("no manifest\n")
     with pytest.raises(OutputError, match="is not a manifest"):

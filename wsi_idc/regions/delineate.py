@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wsi_idc.base.grid import Grid
-from wsi_idc.regions.interpolate import fine_grid, fitted, make_field, per_side
+from wsi_idc.regions.interpolate import Field, fine_grid, fitted, make_field, per_side
 from wsi_idc.regions.outlining import Outlining
 from wsi_idc.regions.regions import Band, Region, find_bands, find_regions
 
@@ -36,8 +36,12 @@ def delineate(
 
     `key` enters the ids. Raises SettingsError where the threshold is left to a model.
     """
-    field = make_field(heatmap, grid, tissue)
-    regions, slivers, numbers = find_regions(field, outlining, per_side(grid), key)
+    return delineate_field(make_field(heatmap, grid, tissue), per_side(grid), outlining, key)
+
+
+def delineate_field(field: Field, side: int, outlining: Outlining, key: str = "") -> Delineation:
+    """Outline a field of which `side` pixels lie along the side of a patch; see `delineate`."""
+    regions, slivers, numbers = find_regions(field, outlining, side, key)
     bands = find_bands(field, outlining.bands, outlining.smooth_um, key) if outlining.bands else []
     return Delineation(regions, slivers, bands, numbers)
 

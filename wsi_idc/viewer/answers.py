@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, BackgroundTasks, Response
 from fastapi.responses import FileResponse, HTMLResponse
 
 from wsi_idc.errors import SettingsError, WsiIdcError
@@ -15,6 +17,7 @@ from wsi_idc.viewer.shelf import Shelf
 def answers(shelf: Shelf) -> APIRouter:
     """Return the routes below `/of/KEY`, and of a folder of runs its list; each says in words what there is not."""
     router = APIRouter()
+    _answer_for_runs(router, shelf)
 
     @router.get("/of/{key}/tile/{level}/{column}/{row}")
     def tile(key: str, level: int, column: int, row: int) -> Response:
@@ -24,21 +27,6 @@ def answers(shelf: Shelf) -> APIRouter:
         except (IndexError, WsiIdcError) as error:
             return _not_there(error)
         return Response(data, media_type="image/jpeg", status_code=200 if data else 404)
-
-    @router.get("/of/{key}/heat")
-    def heat(key: str) -> Response:
-        return _of_run(shelf, key, lambda run: Response(run.heat(), media_type="image/png"))
-
-    @router.get("/of/{key}/regions", response_model=None)
-    def regions(key: str, threshold: float) -> Any:
-        try:
-            return _of_run(shelf, key, lambda run: run.regions(threshold))
-        except SettingsError as error:
-            return Response(str(error), status_code=422)
-
-    @router.get("/of/{key}/probability", response_model=None)
-    def probability(key: str, x: float, y: float) -> Any:
-        return _of_run(shelf, key, lambda run: {"probability": run.probability(x, y)})
 
     @router.get("/of/{key}/{name}")
     def file(key: str, name: str) -> Response:
@@ -62,15 +50,42 @@ def answers(shelf: Shelf) -> APIRouter:
     return router
 
 
-def _of_run(shelf: Shelf, key: str, answer: Any) -> Any:
-    """Return what `answer` makes of a run, or that there is none; what a setting is not is raised."""
+def _answer_for_runs(router: APIRouter, shelf: Shelf) -> None:
+    @router.get("/of/{key}/heat")
+    def heat(key: str) -> Response:
+        return _of_run(shelf, key, lambda run: Response(run.heat(), media_type="image/png"))
+
+    @router.get("/of/{key}/regions")
+    def regions(key: str, threshold: float, after: BackgroundTasks) -> Response:
+        def found(run: OpenedRun) -> Response:
+            after.add_task(run.warm)
+            return _json(run.regions(threshold))
+
+        return _of_run(shelf, key, found)
+
+    @router.get("/of/{key}/preview")
+    def preview(key: str, threshold: float, left: float, top: float, right: float, bottom: float) -> Response:
+        return _of_run(shelf, key, lambda run: _json(run.preview(threshold, (left, top, right, bottom))))
+
+    @router.get("/of/{key}/probability")
+    def probability(key: str, x: float, y: float) -> Response:
+        return _of_run(shelf, key, lambda run: _json({"probability": run.probability(x, y)}))
+
+
+def _of_run(shelf: Shelf, key: str, answer: Callable[[OpenedRun], Response]) -> Response:
+    """Return what `answer` makes of a run, or in words why there is none."""
     try:
         with shelf.using(key) as found:
             return answer(found) if isinstance(found, OpenedRun) else Response("no run of it yet", status_code=404)
-    except SettingsError:
-        raise
+    except SettingsError as error:
+        return Response(str(error), status_code=422)
     except WsiIdcError as error:
         return _not_there(error)
+
+
+def _json(value: Any) -> Response:
+    # FastAPI's own looks at each number by itself, which of outlines are many.
+    return Response(json.dumps(value, separators=(",", ":")), media_type="application/json")
 
 
 def _not_there(error: Exception) -> Response:

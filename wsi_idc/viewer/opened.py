@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from PIL import Image
 
 from wsi_idc.base.pages.colours import heat_colours
 from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label
-from wsi_idc.regions.delineate import delineate
-from wsi_idc.regions.interpolate import fine_grid
+from wsi_idc.regions.delineate import delineate_field
+from wsi_idc.regions.interpolate import Field, make_field, per_side
 from wsi_idc.regions.regions import measure_slide
 from wsi_idc.runs.again import run_outlining
 from wsi_idc.runs.results.folder import read_summary
 from wsi_idc.slides.slide import Slide
+from wsi_idc.viewer.preview import Preview
 from wsi_idc.viewer.tiles import OpenedSlide
 
 # Thresholds whose regions are kept.
@@ -44,6 +45,26 @@ class OpenedRun(OpenedSlide):
         rows, cols = self._heatmap.shape
         return super().facts() | {"heat": [cols * self._grid.step[0], rows * self._grid.step[1] * self.stretch]}
 
+    @cached_property
+    def _field(self) -> Field:
+        return make_field(self._heatmap, self._grid, self._tissue)
+
+    @cached_property
+    def _preview(self) -> Preview:
+        return Preview(self._field, self.outlining)
+
+    def preview(self, threshold: float, box: tuple[float, float, float, float]) -> dict[str, Any]:
+        """Outline at once what lies in a box of the map, about as `regions` does; see `Preview.lines`.
+
+        Raises SettingsError where the threshold is none.
+        """
+        replace(self.outlining, low=None, threshold=threshold)
+        flat = np.array([1, self.stretch])
+        left, top, right, bottom = box
+        found = self._preview.lines(threshold, (left, top / self.stretch, right, bottom / self.stretch))
+        lines = [np.rint(line * flat).astype(int).ravel().tolist() for line in found["lines"]]
+        return found | {"threshold": threshold, "lines": lines}
+
     def _regions(self, threshold: float) -> dict[str, Any]:
         """Outline the run at another threshold, as `delineate` does: numbers, and outlines for the map.
 
@@ -51,8 +72,8 @@ class OpenedRun(OpenedSlide):
         """
         low = self.outlining.low
         asked = replace(self.outlining, low=low and min(low, threshold), bands=(), threshold=threshold)
-        found = delineate(self._heatmap, self._grid, self._tissue, asked, self._key)
-        tissue_mm2 = float(self._tissue.sum()) * fine_grid(self._grid).patch_mm2
+        found = delineate_field(self._field, per_side(self._grid), asked, self._key)
+        tissue_mm2 = float(self._tissue.sum()) * self._field.grid.patch_mm2
         shown = [
             {"number": n, "area_mm2": round(r.area_mm2, 4), "rings": self.on_map(r.geometry)}
             for n, r in enumerate(found.regions, 1)
@@ -63,6 +84,10 @@ class OpenedRun(OpenedSlide):
             "slivers": [self.on_map(r.geometry) for r in found.slivers],
             "numbers": measure_slide(found.regions, found.slivers, tissue_mm2),
         }
+
+    def warm(self) -> None:
+        """Make ready what the first move of a threshold would wait for."""
+        _ = self._preview
 
     def heat(self) -> bytes:
         """Return the probabilities in colour, a pixel a patch, as PNG; what the run outlines nowhere is not seen."""
