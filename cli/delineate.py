@@ -16,9 +16,9 @@ from wsi_idc.regions.outlining import Outlining
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="New folder.")
 @setting_options(Outlining, default="as in the run")
 def delineate(heatmap: Path, output: Path, **options: Any) -> None:
-    """Outline the heatmap of a run again, without computing it again: regions.geojson and measurements.json.
+    """Outline the heatmap of a run again, without computing it again: regions, numbers and a picture.
 
-    What is not given is as it was in the run.
+    Writes regions.geojson, measurements.json and overview.png. What is not given is as it was in the run.
     """
     from wsi_idc.runs.again import delineate_again
 

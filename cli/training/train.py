@@ -99,6 +99,8 @@ def train(
     click.echo(f"temperature {result['temperature']}, threshold {result['threshold']}, cross-validated over patients:")
     for group, values in result["metrics"].items():
         click.echo(_numbers(group, values))
+    for note in result.get("notes", []):
+        click.echo(f"warning: {note}", err=True)
     click.echo(output)
 
 

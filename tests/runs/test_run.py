@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from click.testing import CliRunner
 from filelock import FileLock
+from PIL import Image
 
 import wsi_idc
 from wsi_idc.cli.group import main
@@ -92,8 +93,17 @@ def test_outlined_again_it_is_the_same_and_with_other_wishes_another(result, tmp
     again = delineate_again(result.heatmap, tmp_path / "again")
     assert (tmp_path / "again" / "regions.geojson").read_bytes() == result.regions.read_bytes()
     numbers = json.loads((tmp_path / "again" / "measurements.json").read_text())
-    for name in ("idc_mm2", "foci", "largest_extent_mm", "nearest_foci_mm", "uncertain_share", "foci_at_tissue_edge"):
-        assert numbers[name] == result.summary[name]
+    assert set(numbers) - {"heatmap", "outlining", "bands"} <= set(result.summary)
+    for name in set(numbers) - {"heatmap", "outlining", "bands"}:
+        assert numbers[name] == result.summary[name], "the area of tissue too, which the heatmap keeps less finely"
+    assert (tmp_path / "again" / "overview.png").read_bytes() == result.overview.read_bytes()
+    shutil.copytree(result.heatmap, tmp_path / "alone" / "heatmap.zarr")
+    delineate_again(tmp_path / "alone" / "heatmap.zarr", tmp_path / "lonely")
+    assert (tmp_path / "lonely" / "regions.geojson").read_bytes() == result.regions.read_bytes()
+    alone = json.loads((tmp_path / "lonely" / "measurements.json").read_text())
+    assert alone["tissue_mm2"] == pytest.approx(numbers["tissue_mm2"], rel=0.05)
+    with Image.open(tmp_path / "lonely" / "overview.png") as lonely, Image.open(result.overview) as before:
+        assert lonely.size == before.size
     higher = delineate_again(result.heatmap, tmp_path / "higher", threshold=0.8, bands=(0.3, 0.6))
     assert sum(r.area_mm2 for r in higher.regions) < sum(r.area_mm2 for r in again.regions)
     features = json.loads((tmp_path / "higher" / "regions.geojson").read_text())["features"]
@@ -110,7 +120,7 @@ def test_outlined_again_all_that_was_asked_of_the_run_holds(painted, tmp_path):
     assert (tmp_path / "library" / "regions.geojson").read_bytes() == run.regions.read_bytes()
     done = CliRunner().invoke(main, ["delineate", str(run.heatmap), "-o", str(tmp_path / "command")])
     assert done.exit_code == 0, done.output
-    for name in ("regions.geojson", "measurements.json"):
+    for name in ("regions.geojson", "measurements.json", "overview.png"):
         assert (tmp_path / "command" / name).read_bytes() == (tmp_path / "library" / name).read_bytes()
     smaller = delineate_again(run.heatmap, tmp_path / "smaller", min_area_mm2=0)
     assert json.loads((tmp_path / "smaller" / "measurements.json").read_text())["outlining"]["low"] == 0.3

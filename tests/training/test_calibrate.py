@@ -111,3 +111,17 @@ def test_validation_patients_that_are_too_few(labels, patients, fault):
         return
     with pytest.raises(DataError, match=fault):
         check_validation(*given)
+
+
+@pytest.mark.parametrize(("logits", "end"), [([-9.0, 9.0], 0.0498), ([9.0, -9.0], 20.0855)])
+def test_a_temperature_at_the_end_of_its_search_is_told(logits, end):
+    """Where all is told apart, the lower the better, and where nothing is, the higher: neither is a minimum."""
+    labels = np.tile([0, 1], 12)
+    patients = np.repeat(["a", "b", "c"], 8)
+    found = calibrate(np.tile(np.array(logits, np.float32), 12), labels, patients, np.ones(24, bool))
+    assert found["temperature"] == pytest.approx(end, rel=1e-2)
+    (note,) = found["notes"]
+    assert note.startswith(f"the temperature, {found['temperature']:g}, is the end of its search (0.05 to 20)")
+    rng = np.random.default_rng(0)
+    unsure = (2 * labels - 1 + rng.normal(0, 2, 24)).astype(np.float32)
+    assert calibrate(unsure, labels, patients, np.ones(24, bool))["notes"] == []

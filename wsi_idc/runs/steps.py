@@ -131,6 +131,7 @@ def pictured(work: Work) -> Pictured:
         slivers=found.slivers,
         level=settings.level,
         threshold=settings.peak,
+        bands=settings.bands,
     )
 
 

@@ -15,6 +15,8 @@ from wsi_idc.errors import DataError
 from wsi_idc.evaluation.metrics import resampled_metrics
 
 _FOLDS = 6
+# Temperatures are searched as far as this from 1, in natural logarithms, and one so near to an end of it lies there.
+_WIDEST, _NEAR = 3.0, 0.01
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -24,7 +26,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     def log_loss(log_t: float) -> float:
         return float(np.logaddexp(0, -sign * logits.astype(np.float64) / np.exp(log_t)).mean())
 
-    return float(np.exp(minimize_scalar(log_loss, bounds=(-3, 3), method="bounded").x))
+    return float(np.exp(minimize_scalar(log_loss, bounds=(-_WIDEST, _WIDEST), method="bounded").x))
 
 
 def fit_threshold(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -103,8 +105,8 @@ def calibrate(
     They are fitted on `logits` (n,) and, where there are some, on the logits of the same patches in other forms,
     `formed`: what is fitted under perturbation survives a shift better (Tomani et al. 2021). What is measured are the
     patches as they are. `whole` (n,) bool tells patches of whole sections from those of sampled patients. Returns
-    "temperature", "threshold", and "metrics": for all patches, whole sections and sampled patients, each metric with
-    its interval, by temperatures and thresholds cross-validated over the patients.
+    "temperature", "threshold", "notes" of what is doubtful of them, and "metrics": for all patches, whole sections and
+    sampled patients, each metric with its interval, by temperatures and thresholds cross-validated over the patients.
     """
     known, marked = _stacked([logits, *formed], labels)
     temperature = round(fit_temperature(known, marked), 4)
@@ -112,7 +114,23 @@ def calibrate(
     threshold = min(max(round(fit_threshold(probabilities(known, temperature), marked), 4), 1e-4), 1 - 1e-4)
     groups = {"val": np.ones(len(labels), bool), "val_whole_sections": whole, "val_sampled_patients": ~whole}
     metrics = cross_validated_metrics(logits, labels, patients, groups, formed)
-    return {"temperature": temperature, "threshold": threshold, "metrics": metrics}
+    found = {"temperature": temperature, "threshold": threshold, "notes": calibration_notes(temperature)}
+    return found | {"metrics": metrics}
+
+
+def calibration_notes(temperature: float) -> list[str]:
+    """Say where a temperature is the end of its search, and no minimum."""
+    if abs(np.log(temperature)) < _WIDEST - _NEAR:
+        return []
+    why = (
+        "as where the network is right of every validation patch"
+        if temperature < 1
+        else "as where what it says has little to do with the labels"
+    )
+    return [
+        f"the temperature, {temperature:g}, is the end of its search ({np.exp(-_WIDEST):.2g} to {np.exp(_WIDEST):.2g})"
+        f", {why}: probabilities are not calibrated; give more validation patients, or train longer"
+    ]
 
 
 def cross_validated_metrics(

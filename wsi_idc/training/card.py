@@ -77,7 +77,8 @@ With 95 % intervals from a bootstrap over patients; thresholds and temperatures 
 {_steadiness(robustness) if robustness else ""}
 ## Limits
 
-- The public IDC patches hold no slide without cancer and mark no DCIS: specificity on normal tissue is not known.
+{_doubts(result)}- The public IDC patches hold no slide without cancer and mark no DCIS: specificity on normal
+  tissue is not known.
 - Labels are coarse outlines of one pathologist; at their borders they are noisy.
 - Other scanners, stains and laboratories than those of the training data: not measured.
 
@@ -87,6 +88,11 @@ With 95 % intervals from a bootstrap over patients; thresholds and temperatures 
 {config.rstrip()}
 ```
 """
+
+
+def _doubts(result: Mapping[str, Any]) -> str:
+    """List what is doubtful of the temperature, which trainings of older versions do not say."""
+    return "".join(f"- {note[0].upper()}{note[1:]}.\n" for note in result.get("notes", ()))
 
 
 def _steadiness(robustness: Mapping[str, Any]) -> str:

@@ -73,7 +73,6 @@ class OpenedRun(OpenedSlide):
         low = self.outlining.low
         asked = replace(self.outlining, low=low and min(low, threshold), bands=(), threshold=threshold)
         found = delineate_field(self._field, per_side(self._grid), asked, self._key)
-        tissue_mm2 = float(self._tissue.sum()) * self._field.grid.patch_mm2
         shown = [
             {"number": n, "area_mm2": round(r.area_mm2, 4), "rings": self.on_map(r.geometry)}
             for n, r in enumerate(found.regions, 1)
@@ -82,7 +81,7 @@ class OpenedRun(OpenedSlide):
             "threshold": threshold,
             "regions": shown,
             "slivers": [self.on_map(r.geometry) for r in found.slivers],
-            "numbers": measure_slide(found.regions, found.slivers, tissue_mm2),
+            "numbers": measure_slide(found.regions, found.slivers, float(self.summary["tissue_mm2"])),
         }
 
     def warm(self) -> None:

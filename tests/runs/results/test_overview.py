@@ -28,9 +28,8 @@ def pictured(heatmap, **outlining):
     found = delineate(heatmap.astype(np.float32), GRID, tissue, asked)
     pixels = np.full((1000, 1000, 3), (230, 170, 200), np.uint8)
     failed = np.zeros(heatmap.shape, bool)
-    return Pictured(
-        "slide", pixels, heatmap, failed, tissue, GRID, found.regions, found.slivers, asked.level, asked.peak
-    )
+    ends = found.regions, found.slivers, asked.level, asked.peak, asked.bands
+    return Pictured("slide", pixels, heatmap, failed, tissue, GRID, *ends)
 
 
 def panels(run, tmp_path):
@@ -124,3 +123,16 @@ def test_a_small_slide_is_shown_in_its_own_pixels(tmp_path):
     run = wsi_idc.segment(slide, tmp_path / "out", model="idc-patch")
     panel = np.asarray(Image.open(run.overview).crop(ThreePanels.of(0.8, 0.8).box(0))).astype(int)
     assert np.ptp(panel[400:500, 400:500, 1]) > 40
+
+
+def test_bands_are_seen(two_masses, tmp_path):
+    """Along the probabilities that were asked for, below the threshold too, and along no others."""
+    bands = (0.2, 0.4, 0.8)
+    run = pictured(two_masses, bands=bands)
+    (_, _, heat), sheet = panels(run, tmp_path)
+    for p in bands:
+        assert has(heat, heat_colours(np.array([p]), 0.2)[0]).sum() > 100
+    for p in heat_lines(0.5)[1:]:
+        assert not has(heat, heat_colours(np.array([p]), 0.2)[0], 2).any()
+    _, plain = panels(pictured(two_masses), tmp_path)
+    assert (sheet != plain).any(-1).sum() > 1000

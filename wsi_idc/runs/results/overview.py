@@ -34,7 +34,8 @@ class Pictured:
 
     `pixels` are the whole slide, (h, w, 3) uint8 RGB, at any scale. `heatmap` is (rows, cols), NaN for none, `failed`
     bool likewise where patches could not be computed; `tissue` is (h, w) bool over the slide. Outlines run along the
-    probability `level`, and a region reaches `threshold` somewhere.
+    probability `level`, and a region reaches `threshold` somewhere. `bands` are the probabilities between which bands
+    were asked for.
     """
 
     title: str
@@ -47,6 +48,17 @@ class Pictured:
     slivers: Sequence[Region]
     level: float
     threshold: float
+    bands: tuple[float, ...] = ()
+
+    @property
+    def lines(self) -> tuple[float, ...]:
+        """The probabilities along which lines are drawn beside outlines: between bands, where these were asked for."""
+        return self.bands or heat_lines(self.level)[1:]
+
+    @property
+    def lowest(self) -> float:
+        """The probability at which the scale of colours begins."""
+        return min((self.level, *self.bands))
 
     @property
     def extent_mm(self) -> tuple[float, float]:
@@ -135,14 +147,14 @@ def _drawn(run: Pictured) -> Image.Image:
 def heat_layer(run: Pictured, size: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
     """Return lines of equal probability as a mask of this size, and their colours.
 
-    The line along `level` is the outline of regions and left to them.
+    The line along `level` is the outline of regions and left to them, unless it is that of a band.
     """
-    levels = heat_lines(run.level)
+    levels = run.lines
     mask, colours = Image.new("L", size), Image.new("RGB", size)
-    if len(levels) == 1 or not (run.heatmap >= levels[1]).any():
+    if not levels or not (run.heatmap >= levels[0]).any():
         return mask, colours
     field = _field(run, (2 * size[0], 2 * size[1]))
-    above = field >= levels[1]
+    above = field >= levels[0]
     rows, cols = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
     if not len(rows):
         return mask, colours
@@ -151,7 +163,7 @@ def heat_layer(run: Pictured, size: tuple[int, int]) -> tuple[Image.Image, Image
     bottom, right = (min(n, (f[-1] + 4) // 2 * 2) for f, n in zip((rows, cols), field.shape, strict=True))
     field = field[top:bottom, left:right]
     passed = np.zeros(field.shape, np.uint8)
-    for level in levels[1:]:
+    for level in levels:
         passed += field >= level
     lines = np.zeros(passed.shape, bool)
     down, across = passed[1:] != passed[:-1], passed[:, 1:] != passed[:, :-1]
@@ -163,7 +175,7 @@ def heat_layer(run: Pictured, size: tuple[int, int]) -> tuple[Image.Image, Image
     # Of the colour of the side that is higher: the highest of the pixels around.
     four = (passed[row::2, column::2] for row in (0, 1) for column in (0, 1))
     inner = np.asarray(Image.fromarray(functools.reduce(np.maximum, four)).filter(_HIGHEST))
-    colours.paste(Image.fromarray(heat_colours(np.array(levels), run.level)[inner]), corner)
+    colours.paste(Image.fromarray(heat_colours(np.array([run.lowest, *levels]), run.lowest)[inner]), corner)
     return mask, colours
 
 
@@ -205,13 +217,14 @@ def _legend(image: Image.Image, draw: ImageDraw.ImageDraw, layout: ThreePanels, 
     """Draw what colours and lines mean: a colour bar from the lowest probability of IDC on, and the kinds of lines."""
     left, top = layout.legend
     font, small = ImageFont.load_default(14), ImageFont.load_default(13)
-    draw.text((left, top - 22), "Probability of IDC, along lines of equal probability", INK, font)
+    along = "between bands" if run.bands else "along lines of equal probability"
+    draw.text((left, top - 22), f"Probability of IDC, {along}", INK, font)
     width = LEGEND[0] - 60
-    bar = heat_colours(np.linspace(run.level, 1, width), run.level)[None].repeat(18, 0)
+    bar = heat_colours(np.linspace(run.lowest, 1, width), run.lowest)[None].repeat(18, 0)
     image.paste(Image.fromarray(bar), (left, top + 2))
     draw.rectangle((left - 1, top + 1, left + width, top + 20), outline=INK)
-    at = lambda p: left + round((p - run.level) / (1 - run.level) * (width - 1))  # noqa: E731
-    for p in (*heat_lines(run.level)[1:], 1.0):
+    at = lambda p: left + round((p - run.lowest) / (1 - run.lowest) * (width - 1))  # noqa: E731
+    for p in (*run.lines, 1.0):
         draw.line((at(p), top + 20, at(p), top + 26), INK, width=2)
         draw.text((at(p), top + 28), f"{p:g}", INK, small, anchor="ma")
     # What bounds regions is marked in their colour.

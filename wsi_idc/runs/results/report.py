@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wsi_idc.base.pages.colours import heat_colours, heat_lines
+from wsi_idc.base.pages.colours import heat_colours
 from wsi_idc.base.pages.render import render
 from wsi_idc.base.pages.sheet import scale_bar
 from wsi_idc.regions.regions import Region
@@ -58,13 +58,15 @@ def write_report(path: Path, summary: Mapping[str, Any], run: Pictured, crops: S
 
 
 def _heat(run: Pictured) -> dict[str, Any]:
-    steps = heat_colours(np.linspace(run.level, 1, 6), run.level)
+    steps = heat_colours(np.linspace(run.lowest, 1, 6), run.lowest)
     return {
         "colours": ", ".join(f"rgb({r}, {g}, {b})" for r, g, b in steps.tolist()),
-        "low": f"{run.level:.2f}",
+        "low": f"{run.lowest:.2f}",
         "threshold": f"{run.threshold:.2f}",
         "level_below": run.level < run.threshold,
-        "lines": ", ".join(f"{p:g}" for p in heat_lines(run.level)[1:]),
+        "level": f"{run.level:.2f}",
+        "bands": bool(run.bands),
+        "lines": ", ".join(f"{p:g}" for p in run.lines),
     }
 
 
