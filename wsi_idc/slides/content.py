@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from wsi_idc.base.files import State, state_of
+from wsi_idc.slides.fastslide_reader import companion
 from wsi_idc.slides.ngff.store import files_of_store, is_store
 
 # A fingerprint reads this much of a file, in samples of this size.
@@ -13,7 +14,7 @@ _WHOLE, _SAMPLE = 1 << 24, 1 << 15
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return the files that make up a slide: one, or a file and those of a folder of the same name (MRXS).
+    """Return the files that make up a slide: one, or a file and those of a folder beside it (MRXS, VSI).
 
     Of a folder these are the DICOM files in it, or all of an OME-Zarr store but labels.
     """
@@ -24,6 +25,8 @@ def files_of(path: Path) -> list[Path]:
     files = [] if path.is_dir() else [path]
     if path.is_dir() or (path.suffix.lower() == ".mrxs" and folder.is_dir()):
         files += sorted(f for f in folder.iterdir() if f.is_file())
+    if path.suffix.lower() == ".vsi":
+        files += sorted(f for f in companion(path).rglob("*") if f.is_file())
     return files
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.dicom import check_tiles, is_dicom, level_downsamples
+from wsi_idc.slides.fastslide_reader import SUFFIXES as FASTSLIDE
+from wsi_idc.slides.fastslide_reader import FastSlideFile, FastSlideReader
 from wsi_idc.slides.ngff.images import read_images
 from wsi_idc.slides.ngff.reader import NgffReader
 from wsi_idc.slides.openslide_reader import OpenSlideReader
@@ -80,9 +82,11 @@ def open_file(path: Path, series: int | None = None) -> Opened:
     """
     if path.is_dir():
         return _open_store(path, series)
+    # Before TIFF: a VSI file is one, of a small photo of the glass.
+    if path.suffix.lower() in FASTSLIDE:
+        return _open_by_fastslide(path, series)
     if is_tiff(path):
         return _open_tiff(path, series)
-    _only_one(path, series)
     import openslide
 
     if zipfile.is_zipfile(path):
@@ -94,9 +98,12 @@ def open_file(path: Path, series: int | None = None) -> Opened:
         check_tiles(path)
     try:
         reader = OpenSlideReader(path)
+        _only_one(path, series)
     except openslide.OpenSlideUnsupportedFormatError as error:
         raise SlideError(f"{path}: not a slide that OpenSlide or tifffile can read ({_reason(path, error)})") from error
     except openslide.OpenSlideError as error:
+        if path.suffix.lower() == ".czi":
+            return _open_declined(path, series, _reason(path, error))
         advice = "" if "nsupported" in str(error) else "; is the file whole?"
         raise SlideError(f"{path}: OpenSlide cannot open it ({_reason(path, error)}){advice}") from error
     if of_dicom:
@@ -144,6 +151,23 @@ def _open_store(path: Path, series: int | None) -> Opened:
     reader = NgffReader(path, found[number])
     warnings = [*warnings_of(images, number, asked=series is not None), *reader.warnings]
     return Opened(reader, tuple(images), number, tuple(warnings))
+
+
+def _open_declined(path: Path, series: int | None, reason: str) -> Opened:
+    """Open a CZI that OpenSlide declines, as those of focal planes."""
+    try:
+        return _open_by_fastslide(path, series)
+    except SlideError as error:
+        said = str(error).removeprefix(f"{path}: ")
+        raise SlideError(f"{path}: OpenSlide cannot open it ({reason}); {said}") from error
+
+
+def _open_by_fastslide(path: Path, series: int | None) -> Opened:
+    file = FastSlideFile(path)
+    number = _number(path, file.images, series)
+    reader = FastSlideReader(file, number)
+    warnings = [*warnings_of(file.images, number, asked=series is not None), *reader.warnings]
+    return Opened(reader, tuple(file.images), number, tuple(warnings))
 
 
 def _number(path: Path, images: list[StoredImage], series: int | None) -> int:

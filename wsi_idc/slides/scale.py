@@ -98,6 +98,8 @@ def find_claims(properties: Mapping[str, str]) -> list[Mpp]:
     """Return every scale that the properties of a file state, unchecked, the surest first."""
     vendor = properties.get("openslide.vendor", "")
     found = []
+    if fastslide := _pair(properties, "fastslide.mpp-x", "fastslide.mpp-y"):
+        found.append(Mpp(*fastslide, f"fastslide ({vendor})"))
     if ngff := _pair(properties, "ngff.mpp-x", "ngff.mpp-y"):
         found.append(Mpp(*ngff, "OME-Zarr scale"))
     if ome := _pair(properties, "ome.mpp-x", "ome.mpp-y"):

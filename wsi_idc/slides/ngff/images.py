@@ -12,7 +12,7 @@ from wsi_idc.slides.ngff.multiscales import LevelEntry, Multiscale, channels_of,
 from wsi_idc.slides.ngff.plane import Plane
 from wsi_idc.slides.ngff.store import XML, Content, Group, is_store, read_group
 from wsi_idc.slides.pyramid import Shape, downsample_of, may_be_padded
-from wsi_idc.slides.tiff.images import StoredImage, StoredLevel
+from wsi_idc.slides.tiff.images import StoredImage, StoredLevel, note_of
 from wsi_idc.slides.tiff.ome import OmeImage, read_ome
 from wsi_idc.slides.tiff.pages import Page, kind_of
 
@@ -111,7 +111,7 @@ def _image(group: Group, number: int, image: Multiscale, described: OmeImage | N
         name=name,
         mpp=mpp,
         power=described.power if described else None,
-        note=_note(full),
+        note=note_of(full.shape.get("z", 1), full.shape.get("t", 1)),
         is_ome=True,
     )
     return NgffImage(stored, tuple(plane for _, plane in found), tuple(notes), own, described)
@@ -176,30 +176,9 @@ def _colours(group: Group, plane: Plane, described: OmeImage | None) -> tuple[tu
 
 
 def _page(at: tuple[int, int], plane: Plane, mpp: tuple[float, float] | None, colours: str) -> Page:
-    """Describe a level as other readers describe theirs, so that the same rules choose among images."""
-    return Page(
-        at=at,
-        shape=Shape(plane.width, plane.height, plane.tile, mpp),
-        samples=plane.shape.get("c", 1),
-        bits=8 * plane.dtype.itemsize,
-        colours=colours,
-        compression=0,
-        planar=False,
-        signed=plane.dtype.kind != "u",
-        undefined=False,
-        tiled=True,
-        reduced=False,
-        kind="",
-        text="",
-    )
-
-
-def _note(plane: Plane) -> str:
-    """Say which depth and time are looked at, where there are several."""
-    depth, times = plane.shape.get("z", 1), plane.shape.get("t", 1)
-    return "; ".join(
-        [f"holds {depth} focal planes, of which the middle one, {depth // 2 + 1}, was looked at"] * (depth > 1)
-        + [f"holds {times} times, of which the first was looked at"] * (times > 1)
+    shape, dtype = Shape(plane.width, plane.height, plane.tile, mpp), plane.dtype
+    return Page.of_other(
+        at, shape, samples=plane.shape.get("c", 1), bits=8 * dtype.itemsize, colours=colours, signed=dtype.kind != "u"
     )
 
 

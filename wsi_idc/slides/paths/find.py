@@ -14,13 +14,15 @@ from pathlib import Path
 
 from wsi_idc.errors import DataError, SlideError
 from wsi_idc.slides.dicom import group_by_series, is_dicom_slide
+from wsi_idc.slides.fastslide_reader import SUFFIXES as FASTSLIDE
 from wsi_idc.slides.ngff.store import holds_slide, is_store
 from wsi_idc.slides.paths.address import SlideAddress
 
-# What OpenSlide and tifffile read.
+# What OpenSlide and tifffile read, and fastslide.
 SUFFIXES = frozenset(
     {".svs", ".tif", ".tiff", ".qptiff", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".svslide", ".bif", ".czi"}
     | {".dcm", ".dicom"}
+    | FASTSLIDE
 )
 _DICOM = (".dcm", ".dicom")
 # Names without a suffix, or with one of digits, as that of a DICOM file named by its UID.
@@ -29,11 +31,12 @@ _WITHOUT_SUFFIX = re.compile(r"(\.\d+)?")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 # Which files are slides, as `wsi-idc info FOLDER` says it.
 RULE = (
-    f"slides are files that end in {' '.join(sorted(SUFFIXES))}, in capitals or not, and those without a suffix that "
-    "are DICOM slides by content, of which all of one series are one slide, and folders that are OME-Zarr images by "
-    "content, which are not looked into; passed over are names that begin with a dot (._* of macOS too), pictures such "
-    "as .png and .jpg, which wsi-idc predict takes, DICOM files of other kinds, DICOMDIR, the data folder of an MRXS "
-    "slide, other Zarr (plates, labels, packed into one file), and results of this tool"
+    f"slides are files that end in {' '.join(sorted(SUFFIXES))}, in capitals or not (.vsi, .isyntax and some .czi need "
+    "the extra fastslide), and those without a suffix that are DICOM slides by content, of which all of one series are "
+    "one slide, and folders that are OME-Zarr images by content, which are not looked into; passed over are names that "
+    "begin with a dot (._* of macOS too), pictures such as .png and .jpg, which wsi-idc predict takes, DICOM files of "
+    "other kinds, DICOMDIR, the data folder of an MRXS slide, other Zarr (plates, labels, packed into one file), and "
+    "results of this tool"
 )
 
 

@@ -100,14 +100,18 @@ def ome_images(pages: Sequence[Page], found: Sequence[OmeImage]) -> list[StoredI
             downsample = downsample_of(whole[0].shape, full) if len(whole) == len(tops) else None
             if downsample is not None and downsample > 1 and not may_be_padded(whole[0].shape, full):
                 levels.append(StoredLevel(whole, downsample))
-        note = (
-            f"holds {depth} focal planes, of which the middle one, {depth // 2 + 1}, was looked at" if depth > 1 else ""
-        )
-        if times > 1:
-            note += f"{'; ' if note else ''}holds {times} times, of which the first was looked at"
         kind = kind_of(image.name) or tops[0].kind
-        images.append(StoredImage(_distinct(levels), kind, image.name, image.mpp, image.power, note, is_ome=True))
+        images.append(
+            StoredImage(_distinct(levels), kind, image.name, image.mpp, image.power, note_of(depth, times), is_ome=True)
+        )
     return images
+
+
+def note_of(depth: int, times: int) -> str:
+    """Say which focal plane and which time of an image are looked at, where it has several."""
+    planes = f"holds {depth} focal planes, of which the middle one, {depth // 2 + 1}, was looked at"
+    points = f"holds {times} times, of which the first was looked at"
+    return "; ".join([planes] * (depth > 1) + [points] * (times > 1))
 
 
 def _is_level(page: Page, whole: Page) -> bool:

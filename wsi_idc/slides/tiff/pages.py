@@ -54,6 +54,25 @@ class Page:
         """How many pixels it has."""
         return self.shape.width * self.shape.height
 
+    @classmethod
+    def of_other(cls, at: Place, shape: Shape, *, samples: int, bits: int, colours: str, signed: bool) -> Page:
+        """Describe a level of an image of another format, so that the same rules choose among images."""
+        return cls(
+            at=at,
+            shape=shape,
+            samples=samples,
+            bits=bits,
+            colours=colours,
+            compression=0,
+            planar=False,
+            signed=signed,
+            undefined=False,
+            tiled=True,
+            reduced=False,
+            kind="",
+            text="",
+        )
+
 
 def is_tiff(path: Path) -> bool:
     """Say whether a file begins as a TIFF does; raises SlideError where it cannot be read."""
