@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from wsi_idc.base.threads import in_parallel
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.slide import Slide
 
@@ -271,3 +273,26 @@ def test_signed_samples_are_refused_as_such(tmp_path: Path) -> None:
     path = write(tmp_path / "s.tif", (NOISE.astype(int) - 128).astype(np.int8), tile=(64, 80))
     with pytest.raises(SlideError, match="signed samples; it is not 8-bit RGB"):
         Slide(path)
+
+
+def test_threads_that_read_at_once_read_their_own_tiles(tmp_path: Path) -> None:
+    """Each tile has a value of its own: another's, were the file sought in one thread and read in another."""
+    values = np.arange(900, dtype=np.uint16).reshape(30, 30) % 251
+    tiles = np.kron(values, np.ones((16, 16), np.uint16)).astype(np.uint8)
+    path = write(tmp_path / "s.tif", np.stack([tiles] * 3, -1), compression="png", tile=(16, 16))
+    wrong: list[tuple[int, int]] = []
+    interval = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(1e-6)
+        for _ in range(12):
+            with Slide(path) as slide:
+                assert slide.describe()["reader"] == "tifffile"
+
+                def look(place: tuple[int, int], slide: Slide = slide) -> None:
+                    if (slide.read(16 * place[1], 16 * place[0], 16, 16, 0.5) != values[place]).any():
+                        wrong.append(place)
+
+                in_parallel(look, np.ndindex(30, 30), 8)
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,13 @@ class PagePixels:
     What is transparent or missing is white.
     """
 
-    def __init__(self, page: Any) -> None:
-        """Take a page of an open `tifffile.TiffFile`; raises SlideError where its colours are not RGB."""
-        self._page = page
+    def __init__(self, page: Any, reading: threading.Lock) -> None:
+        """Take a page of an open `tifffile.TiffFile`, whose pages all have the same lock `reading`.
+
+        Raises SlideError where its colours are not RGB.
+        """
+        # That of tifffile's own file locks nothing unless tifffile itself reads in threads.
+        self._page, self._reading = page, reading
         self.width, self.height = page.imagewidth, page.imagelength
         self.samples = page.samplesperpixel
         self._separate = page.planarconfig == 2 and self.samples > 1
@@ -54,10 +59,13 @@ class PagePixels:
         place = next((o for o, size in zip(self._offsets, self._sizes, strict=False) if o and size), None)
         if place is None:
             return b""
+        return self._bytes_at(place, 32)
+
+    def _bytes_at(self, place: int, size: int) -> bytes:
         handle = self._page.parent.filehandle
-        with handle.lock:
+        with self._reading:
             handle.seek(place)
-            return bytes(handle.read(32))
+            return bytes(handle.read(size))
 
     def read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Read a rectangle within the page: (height, width, 3) uint8, or (height, width) of a single plane."""
@@ -85,10 +93,7 @@ class PagePixels:
         full = np.full((*self._side, samples), 255, np.uint8)
         if not size or not offset:
             return full
-        handle = self._page.parent.filehandle
-        with handle.lock:
-            handle.seek(offset)
-            data = handle.read(size)
+        data = self._bytes_at(offset, size)
         if len(data) < size:
             raise ValueError("the file ends before it")
         self._refuse_lies(data)

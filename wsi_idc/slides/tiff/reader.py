@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ class TiffReader:
         if image.colour_problem:
             raise SlideError(f"{path}: {image.colour_problem}; it is not 8-bit RGB: export the slide as such")
         try:
-            self._levels = [[PagePixels(pages[p.at]) for p in level.pages] for level in image.levels]
+            reading = threading.Lock()
+            self._levels = [[PagePixels(pages[p.at], reading) for p in level.pages] for level in image.levels]
             self.properties = _properties(pages, pages[image.page.at], image)
             self.icc = _profile(pages[image.page.at])
         except SlideError as error:
