@@ -41,6 +41,9 @@ BROWN = "brown stain: looks like DAB immunohistochemistry, not H&E, the model ca
 BLUE = "blue stain, hardly any eosin: unlike the H&E of the training slides, immunohistochemistry without DAB looks so"
 PALE = "faint stain: paler than in 99 % of the training patients, less may be found than there is"
 
+# Where the colours are of these kinds, dark and blue parts are no sign of anything else.
+UNLIKE_STAIN = frozenset({GREYSCALE, CAST, SWAPPED, BROWN, BLUE})
+
 
 def stain_doubts(thumbnail: np.ndarray, mask: np.ndarray, unreadable: np.ndarray, light: Light) -> tuple[str, ...]:
     """Warn of colours that H&E does not have; of the tissue `mask` (h, w) on `thumbnail` (h, w, 3) uint8 at 8 um/px."""

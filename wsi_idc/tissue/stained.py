@@ -15,6 +15,10 @@ STRONG_DENSITY, WEAK_DENSITY = 0.06, 0.045
 _CLOSE = (3, 4)
 # How many rows away `closed` looks at most.
 CLOSING_REACH = 2 * sum(_CLOSE) + 2
+# Absorbing so much red light, and at least this share of what it absorbs of green: dark pen of any hue, in parts of so
+# many pixels (0.02 mm2). Folds and dense nuclei are so in parts of at most 23, of 666 pictures of real H&E sections; of
+# 115 where they are stained twice as strongly, also with stray light of 8 %.
+_DARK_RED, _DARK_RATIO, _DARK_PART = 0.6, 0.95, 312
 _DISK_2 = np.hypot(*np.mgrid[-2:3, -2:3]) <= 2
 # What absorbs the three colours alike but for this share is grey: H&E differs by half. Grey parts of so many pixels
 # (0.01 mm2) are edges of coverslips, hairs and shadows, unless so much of what is dark is grey: then the slide is.
@@ -36,10 +40,11 @@ def find_ink(pixels: np.ndarray, light: Light, rim: np.ndarray | None, bands: Ba
     """Find pen ink on `pixels` (h, w, 3) uint8 at 8 um/px, (h, w) bool; none within `rim`.
 
     Haematoxylin and eosin absorb red light less than green: on real sections red / green is 0.3 to 0.5, and above 0.9
-    in less than 1 % of stained pixels. Pen absorbs red more, or all light.
+    in less than 1 % of stained pixels. Pen absorbs red more, or all light, or is darker than nuclei over a large part.
     """
     # 0 is no ink, 1 may be, 2 surely is.
     level = np.zeros(pixels.shape[:2], np.uint8)
+    dark = np.zeros(level.shape, bool)
     columns, densities = np.arange(pixels.shape[1]), light.densities()
 
     def look(rows: slice) -> None:
@@ -49,15 +54,23 @@ def find_ink(pixels: np.ndarray, light: Light, rim: np.ndarray | None, bands: Ba
         sure = ((red > 1.2 * green) & (red > 0.2)) | (darkest > 0.8)
         level[rows] = ((red > green) & (red > 0.15)) | (darkest > 0.6)
         level[rows][sure] = 2
+        dark[rows] = (red > _DARK_RED) & (red > _DARK_RATIO * green)
 
     bands.each(look)
     if rim is not None:
         level[rim] = 0
+        dark[rim] = False
+    if dark.any():
+        level[without_small(bands.over(dark, _without_fine, 5), _DARK_PART)] = 2
     if level.max() < 2:
         return np.zeros(level.shape, bool)
     # What is sure but fine, as hairs are, may be at best.
-    level[bands.over(level, lambda part: (part == 2) & ~ndimage.binary_opening(part == 2, _DISK_2), 5)] = 1
+    level[bands.over(level, lambda part: (part == 2) & ~_without_fine(part == 2), 5)] = 1
     return bands.over(hysteresis(level), ndimage.binary_dilation, 1)
+
+
+def _without_fine(mask: np.ndarray) -> np.ndarray:
+    return ndimage.binary_opening(mask, _DISK_2)
 
 
 def find_stain(pixels: np.ndarray, light: Light, ink: np.ndarray, rim: np.ndarray | None, bands: Bands) -> np.ndarray:

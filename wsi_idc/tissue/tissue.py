@@ -16,7 +16,8 @@ from wsi_idc.errors import SlideError
 from wsi_idc.slides.scale import Mpp
 from wsi_idc.tissue.bands import BAND, Bands, window_means, without_small
 from wsi_idc.tissue.light import Light, find_light
-from wsi_idc.tissue.stain import CAST, INVERTED, dark_doubts, stain_doubts
+from wsi_idc.tissue.smooth import smooth_doubts
+from wsi_idc.tissue.stain import CAST, INVERTED, UNLIKE_STAIN, dark_doubts, stain_doubts
 from wsi_idc.tissue.stained import CLOSING_REACH, closed, find_ink, find_stain, rim_of
 
 MASK_UM = 8.0
@@ -82,9 +83,9 @@ class Source(Protocol):
 def find_tissue(slide: Source, threads: int = 1) -> TissueMap:
     """Find the tissue of an H&E slide: hysteresis on optical density over the glass, closed over fat cells.
 
-    Keeps pale and fatty tissue, drops glass, dust and pen ink (blue, green and black; red ink looks like blood and is
-    kept). So many `threads` read and compute. A slide whose brightest parts are dark is not brightfield: its mask is
-    empty and a warning says so. Raises SlideError where nothing of the slide can be decoded.
+    Keeps pale and fatty tissue, drops glass, dust and pen ink of most hues; red ink looks like blood and is kept, with
+    a warning where it has no texture. So many `threads` read and compute. A slide whose brightest parts are dark is not
+    brightfield: its mask is empty and a warning says so. Raises SlideError where nothing of it can be decoded.
     """
     thumbnail, detail, unreadable = _read_low(slide, threads)
     mm2 = (MASK_UM / 1000) ** 2
@@ -110,6 +111,9 @@ def find_tissue(slide: Source, threads: int = 1) -> TissueMap:
         mask[unreadable] = False
         if light.padding is not None:
             mask[light.padding] = False
+    doubts = (*_content_doubts(thumbnail, mask, ink), *_doubts(thumbnail, mask, unreadable, light))
+    if UNLIKE_STAIN.isdisjoint(doubts):
+        doubts += smooth_doubts(thumbnail, mask, light, MASK_UM, bands)
     return TissueMap(
         _smaller(thumbnail),
         mask,
@@ -118,7 +122,7 @@ def find_tissue(slide: Source, threads: int = 1) -> TissueMap:
         float(mask.sum() * mm2),
         float(ink.sum() * mm2),
         _out_of_focus(mask, thumbnail[..., 1], detail),
-        (*_content_doubts(thumbnail, mask, ink), *_doubts(thumbnail, mask, unreadable, light)),
+        doubts,
     )
 
 

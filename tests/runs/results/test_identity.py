@@ -11,7 +11,7 @@ HELD = {
     "slide_fingerprint": "a",
     "model_sha256": "b",
     "parameters": {"threshold": 0.5, "low": None, "bands": [], "stride": 50},
-    "result_format": 3,
+    "result_format": 4,
 }
 
 
@@ -25,7 +25,7 @@ def asked(**changes):
         (HELD, []),
         (HELD | {"slide_fingerprint": "c"}, ["another slide, or one whose file was changed"]),
         (HELD | {"model_sha256": "c"}, ["another model"]),
-        (HELD | {"result_format": 4}, ["result format 3, now 4"]),
+        (HELD | {"result_format": 5}, ["result format 4, now 5"]),
         (asked(threshold=0.9, low=0.3), ["threshold 0.5, now 0.9", "low not given, now 0.3"]),
         (asked(bands=[0.3]), ["bands [], now [0.3]"]),
     ],
@@ -42,7 +42,7 @@ def test_a_setting_that_a_run_does_not_know_is_at_its_default():
 
 def test_a_run_that_states_no_format_is_another_one():
     older = {name: value for name, value in HELD.items() if name != "result_format"}
-    assert differences(older, HELD) == ["no result format stated, now 3"]
+    assert differences(older, HELD) == ["no result format stated, now 4"]
 
 
 def test_after_an_upgrade_what_was_done_is_reused_until_the_results_change(painted, tmp_path, monkeypatch):
@@ -58,8 +58,8 @@ def test_after_an_upgrade_what_was_done_is_reused_until_the_results_change(paint
         patched.setattr("wsi_idc.runs.run.version", lambda _: "99.0")
         assert wsi_idc.segment(painted, tmp_path).reused
     monkeypatch.setattr(identity, "RESULT_FORMAT", identity.RESULT_FORMAT + 1)
-    with pytest.raises(OutputError, match=r"painted: holds another run \(result format 3, now 4\); choose another -o"):
+    with pytest.raises(OutputError, match=r"painted: holds another run \(result format 4, now 5\); choose another -o"):
         wsi_idc.segment(painted, tmp_path)
-    with pytest.raises(OutputError, match=r"result format 3, now 4; threshold 0\.\d+, now 0\.9\)"):
+    with pytest.raises(OutputError, match=r"result format 4, now 5; threshold 0\.\d+, now 0\.9\)"):
         wsi_idc.segment(painted, tmp_path, threshold=0.9)
     assert not wsi_idc.segment(painted, tmp_path, overwrite=True).reused
