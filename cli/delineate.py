@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from wsi_idc.cli.options import given, setting_options, usage_errors
+from wsi_idc.cli.options import given, json_option, setting_options, usage_errors
 from wsi_idc.regions.outlining import Outlining
 
 
@@ -15,7 +16,8 @@ from wsi_idc.regions.outlining import Outlining
 @click.argument("heatmap", metavar="HEATMAP.zarr", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="New folder.")
 @setting_options(Outlining, default="as in the run")
-def delineate(heatmap: Path, output: Path, **options: Any) -> None:
+@json_option
+def delineate(heatmap: Path, output: Path, as_json: bool, **options: Any) -> None:
     """Outline the heatmap of a run again, without computing it again: regions, numbers and a picture.
 
     Writes regions.geojson, measurements.json and overview.png. What is not given is as it was in the run.
@@ -24,6 +26,11 @@ def delineate(heatmap: Path, output: Path, **options: Any) -> None:
 
     with usage_errors():
         found = delineate_again(heatmap, output, **given(options))
+    if as_json:
+        # What measurements.json holds.
+        facts = json.loads((output / "measurements.json").read_text(encoding="utf-8"))
+        click.echo(json.dumps(facts | {"folder": click.format_filename(output)}, indent=2))
+        return
     area = sum(region.area_mm2 for region in found.regions)
     foci = "1 focus" if len(found.regions) == 1 else f"{len(found.regions)} foci"
     click.echo(f"{heatmap}: IDC {area:.2f} mm2, {foci} -> {output}")

@@ -21,7 +21,7 @@ def demo(output: Path, seed: int, engine: str, overwrite: bool) -> None:
 
     The section is painted by a program: it shows how the tool works, not how well the model does on real tissue.
     """
-    from wsi_idc.cli.segment import print_outcome
+    from wsi_idc.cli.progress import print_outcome
     from wsi_idc.demo.demo import run_demo
 
     result = run_demo(output, seed, engine, overwrite)

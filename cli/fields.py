@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from wsi_idc.cli.options import FiniteRange, print_table
+from wsi_idc.cli.options import FiniteRange, json_option, print_table
 
 if TYPE_CHECKING:
     from wsi_idc.grading.fields import FoundFields
@@ -37,7 +40,10 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, path_type=Path),
     help="Where the slide is.  [default: beside RUN, or where manifest.csv says]",
 )
-def fields(run: Path, number: int, area: float, edge: float, output: Path | None, slide: Path | None) -> None:
+@json_option
+def fields(
+    run: Path, number: int, area: float, edge: float, output: Path | None, slide: Path | None, as_json: bool
+) -> None:
     """Choose the fields of a segmented slide most worth grading: squares of one area that do not overlap.
 
     RUN is the folder of one slide that wsi-idc segment left. Writes locked annotations for QuPath (fields.geojson, with
@@ -49,9 +55,15 @@ def fields(run: Path, number: int, area: float, edge: float, output: Path | None
 
     folder = output or run / "fields"
     chosen, notes = write_fields(run, folder, Wish(number, area, edge), slide)
-    _print(chosen, edge)
     for note in notes:
         click.echo(note, err=True)
+    if as_json:
+        density = chosen.nuclear_density if math.isfinite(chosen.nuclear_density) else None
+        facts = {"folder": click.format_filename(folder), "edge_um": edge, "nuclear_density": density}
+        rows = [{"rank": rank} | dataclasses.asdict(field) for rank, field in enumerate(chosen.fields, 1)]
+        click.echo(json.dumps(facts | {"fields": rows, "notes": notes}, indent=2))
+        return
+    _print(chosen, edge)
     click.echo(f"{len(chosen.fields)} field{'' if len(chosen.fields) == 1 else 's'} -> {folder}")
     click.echo(RESEARCH_USE)
 

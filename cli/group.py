@@ -29,6 +29,7 @@ _COMMANDS = {
     "models": "training.models",
     "data": "training.data",
     "doctor": "upkeep.doctor",
+    "completion": "upkeep.completion",
 }
 
 
@@ -80,13 +81,14 @@ def _of_dask_configuration(error: Exception) -> bool:
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="wsi-idc")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def main(debug: bool) -> None:
+@click.option("-v", "--verbose", is_flag=True, help="Say on stderr what is done.")
+def main(debug: bool, verbose: bool) -> None:
     """Find, outline and measure invasive ductal carcinoma on whole-slide images.
 
     For research use only; not a medical device and not for diagnosis.
     """
-    if debug:
+    if debug or verbose:
         import logging
 
-        logging.basicConfig(format="%(name)s: %(message)s")
-        logging.getLogger("wsi_idc").setLevel(logging.DEBUG)
+        logging.basicConfig(format="%(name)s: %(message)s" if debug else "%(asctime)s %(message)s", datefmt="%H:%M:%S")
+        logging.getLogger("wsi_idc").setLevel(logging.DEBUG if debug else logging.INFO)

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsi_idc.base.setting import Setting, settings_of, shown_default
-from wsi_idc.errors import SettingsError
+from wsi_idc.errors import DataError, ModelError, SettingsError
 from wsi_idc.runs.settings import Settings
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from wsi_idc.models.package import ModelPackage
 
 
@@ -106,6 +104,25 @@ def usage_errors() -> Iterator[None]:
         raise click.UsageError(str(error)) from error
 
 
+class _WrongUsage(click.ClickException):
+    """Wrong usage, in one line."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        """Print it as other errors are."""
+        click.echo(f"error: {self.message}", err=True)
+
+
+@contextmanager
+def wrong_usage() -> Iterator[None]:
+    """Make what is wrong with what was asked for, and with no file of data, wrong usage: one line, exit status 2."""
+    try:
+        yield
+    except (DataError, ModelError) as error:
+        raise _WrongUsage(str(error)) from error
+
+
 engine_option = setting_option("engine")
 mpp_option = setting_option("mpp")
 icc_option = setting_option("icc")
@@ -121,7 +138,28 @@ roi_class_option: Decorator = click.option(
     help="Class, in any case, of the annotations outside of which nothing counts; may be repeated.",
 )
 overwrite_option: Decorator = click.option("--overwrite", is_flag=True, help="Replace what is there of that name.")
-json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_option: Decorator = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on stdout."
+)
+
+
+def be_verbose(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
+    """Have the library say on stderr what it does."""
+    if asked:
+        import logging
+
+        logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+        logging.getLogger("wsi_idc").setLevel(min(logging.INFO, logging.getLogger("wsi_idc").level or logging.INFO))
+
+
+verbose_option: Decorator = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    callback=be_verbose,
+    expose_value=False,
+    help="Say on stderr what is done, as log.jsonl does.",
+)
 
 
 def chosen_model(name: str | None) -> ModelPackage:
@@ -142,20 +180,20 @@ def print_table(rows: Sequence[tuple[str, ...]]) -> None:
         click.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
 
 
-def duration(seconds: float) -> str:
-    """Write a time as a person would say it, such as "2 h 05 min"."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+class Sectioned(click.Command):
+    """A command of many options, which its help shows in `sections`: names of parameters by title; others come last."""
 
+    def __init__(self, *arguments: Any, sections: Mapping[str, Sequence[str]], **facts: Any) -> None:
+        """Take what any command takes."""
+        super().__init__(*arguments, **facts)
+        self.sections = sections
 
-def progress_bar(text: str, unit: str = "") -> Progress:
-    """Make bars with the time left, `text` and `unit` as rich's templates; shown on a terminal, nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    units = (TextColumn(unit),) if unit else ()
-    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), *units, TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, section by section."""
+        options = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]
+        records = {p.name: record for p in options if (record := p.get_help_record(ctx)) is not None}
+        for title, names in self.sections.items():
+            with formatter.section(title):
+                formatter.write_dl([records.pop(name) for name in names])
+        with formatter.section("Other"):
+            formatter.write_dl(list(records.values()))

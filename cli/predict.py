@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from wsi_idc.cli.options import chosen_model, engine_option, json_option, model_option, print_table, threshold_option
+from wsi_idc.cli.progress import progress_bar
 
 
 @click.command()
@@ -38,7 +39,9 @@ def predict(
     from wsi_idc.api.images import predict_images
 
     package = chosen_model(model)
-    rows, errors = predict_images(images, package, engine, threshold)
+    with progress_bar("predicting", "images") as bar:
+        task = bar.add_task("", total=len(images))
+        rows, errors = predict_images(images, package, engine, threshold, lambda: bar.advance(task))
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif as_csv:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,15 +14,17 @@ import click
 from wsi_idc.base.setting import to_toml
 from wsi_idc.cli.options import (
     FiniteRange,
+    Sectioned,
     chosen_model,
-    duration,
     given,
+    json_option,
     model_option,
     print_table,
-    progress_bar,
     setting_options,
     usage_errors,
+    verbose_option,
 )
+from wsi_idc.cli.progress import duration, progress_bar, slides_listener
 from wsi_idc.errors import DataError, WsiIdcError
 from wsi_idc.runs.settings import read_settings
 
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from wsi_idc.models.package import ModelPackage
-    from wsi_idc.runs.executors.executor import Limits, Listener
+    from wsi_idc.runs.executors.executor import Limits
     from wsi_idc.runs.forecast import Forecast
     from wsi_idc.runs.run import Plan
     from wsi_idc.runs.settings import SegmentResult, Settings
@@ -49,7 +52,16 @@ def _series(_ctx: click.Context, _param: click.Parameter, text: str | None) -> i
     return int(text)
 
 
-@click.command()
+_SECTIONS = {
+    "What": ("recursive", "listed", "series", "mpp", "mpp_missing", "icc", "min_tissue"),
+    "Where": ("output", "overwrite", "as_json", "verbose", "dry_run", "config", "print_config"),
+    "Outlines": ("threshold", "low", "min_area_mm2", "min_hole_mm2", "smooth_um", "bands"),
+    "Computing": ("model", "engine", "tta", "stride", "workers", "time_limit", "retries"),
+    "Cluster": ("scheduler", "cluster"),
+}
+
+
+@click.command(cls=Sectioned, sections=_SECTIONS)
 @click.argument("slides", nargs=-1, metavar="SLIDE|FOLDER|GLOB...")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("wsi-idc-output"), show_default=True, help="Folder."
@@ -94,6 +106,8 @@ def _series(_ctx: click.Context, _param: click.Parameter, text: str | None) -> i
     help="Start a Dask cluster of --workers workers, or jobs, and compute there.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and how long it would take; write nothing.")
+@json_option
+@verbose_option
 def segment(
     slides: tuple[str, ...],
     output: Path,
@@ -109,6 +123,7 @@ def segment(
     scheduler: str | None,
     cluster: str | None,
     dry_run: bool,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Outline IDC on slides: heatmap, regions, numbers and pictures.
@@ -116,8 +131,8 @@ def segment(
     Each slide gets a folder under the output folder with heatmap.zarr (OME-Zarr), regions.geojson (for QuPath),
     summary.json, overview.png and report.html; manifest.csv lists the slides, and index.html shows several. A slide
     done before with the same model and parameters is not computed again. Several slides are computed in other
-    processes, so that a crash costs one only; `wsi-idc status` says how far they are. Exit status: 0 all done, 1 some
-    slides failed, 2 wrong usage.
+    processes, so that a crash costs one only; `wsi-idc status` says how far they are, and log.jsonl what happened when.
+    Exit status: 0 all done, 1 some slides failed, 2 wrong usage, 130 interrupted.
     """
     with usage_errors():
         settings = read_settings(config, **given(options))
@@ -149,12 +164,15 @@ def segment(
 
         found = with_series(found, None if isinstance(series, str) else series)
     if dry_run:
-        _dry_run(found, output, package, settings, limits)
+        _dry_run(found, output, package, settings, limits, as_json)
         return
-    with _client(scheduler, cluster, workers) as client, _listener(found) as listener:
+    with _client(scheduler, cluster, workers) as client, slides_listener(found, quiet=as_json) as listener:
         outcomes = segment_slides(found, output, package, settings, listener, limits, client)
     bad = [o for o in outcomes.values() if isinstance(o, WsiIdcError) or o.summary["state"] != "done"]
-    if len(found) > 1:
+    if as_json:
+        facts = {"manifest": _text(output / "manifest.csv"), "done": len(found) - len(bad), "not_done": len(bad)}
+        click.echo(json.dumps(facts | {"slides": [_facts(slide, o) for slide, o in outcomes.items()]}, indent=2))
+    elif len(found) > 1:
         click.echo(f"{len(found) - len(bad)} of {len(found)} slides done; {output / 'manifest.csv'}")
     if bad:
         raise click.exceptions.Exit(1)
@@ -177,39 +195,53 @@ def _client(scheduler: str | None, cluster: str | None, workers: int) -> Iterato
         yield client
 
 
-def print_outcome(slide: Path, outcome: SegmentResult | WsiIdcError) -> None:
-    """Print one line for a slide: what was found and where it is, or why it failed."""
+def _facts(slide: Path, outcome: SegmentResult | WsiIdcError) -> dict[str, Any]:
+    """Return what --json says of a slide: of one that failed only why."""
+    from wsi_idc.runs.manifest import NUMBERS
+
     if isinstance(outcome, WsiIdcError):
-        click.echo(f"error: {outcome}", err=True)
-        return
+        return {"slide": _text(slide), "state": "failed", "folder": None, "reason": str(outcome)}
     s = outcome.summary
-    share = "" if s["idc_share"] is None else f" ({s['idc_share']:.0%})"
-    foci = "1 focus" if s["foci"] == 1 else f"{s['foci']} foci"
-    if s["slivers"]:
-        foci += f" (and {s['slivers']} below {s['parameters']['min_area_mm2']:.2g} mm2)"
-    click.echo(
-        f"{slide.name}: IDC {s['idc_mm2']:.2f} mm2 of {s['tissue_mm2']:.2f} mm2 tissue{share}, {foci}, "
-        f"largest {s['largest_extent_mm']:.2f} mm -> {outcome.folder}{' (as before)' if outcome.reused else ''}"
-    )
-    for note in [s["message"], *s["warnings"]]:
-        if note:
-            click.echo(f"{slide.name}: {note}", err=True)
-    for chunk in s["failed_chunks"]:
-        where = f"rows {chunk['rows']}, columns {chunk['columns']}"
-        click.echo(f"{slide.name}: {chunk['patches']} patches in {where} not computed: {chunk['reason']}", err=True)
+    facts = {"slide": _text(slide), "state": s["state"], "folder": _text(outcome.folder), "reason": s["message"]}
+    numbers = {key: s[key] for key in (*NUMBERS, "slivers", "warnings", "failed_chunks")}
+    return facts | {"reused": outcome.reused} | numbers
 
 
-def _dry_run(slides: Sequence[Path], output: Path, package: ModelPackage, settings: Settings, limits: Limits) -> None:
+def _dry_run(
+    slides: Sequence[Path],
+    output: Path,
+    package: ModelPackage,
+    settings: Settings,
+    limits: Limits,
+    as_json: bool,
+) -> None:
     """Print what would be done with each slide, and the forecast; exit status 1 where a slide would be refused."""
     from wsi_idc.runs.forecast import forecast
 
     with progress_bar("looking at slides") as bar:
         task = bar.add_task("", total=len(slides))
         found = forecast(slides, output, package, settings, limits, lambda *_: bar.advance(task))
-    print_table([("slide", "tissue mm2", "patches", "state"), *(_plan_row(s, p) for s, p in found.slides.items())])
-    refused = _print_forecast(found, limits)
-    if refused:
+    if as_json:
+        keys = ("engine", "patches_per_s", "seconds", "memory_bytes")
+        facts = {"forecast": {key: getattr(found, key) for key in keys}}
+        click.echo(json.dumps(facts | {"slides": [_plan_facts(s, p) for s, p in found.slides.items()]}, indent=2))
+    else:
+        print_table([("slide", "tissue mm2", "patches", "state"), *(_plan_row(s, p) for s, p in found.slides.items())])
+        _print_forecast(found, limits)
+    if any(isinstance(plan, WsiIdcError) for plan in found.slides.values()):
         raise click.exceptions.Exit(1)
+
+
+def _plan_facts(slide: Path, plan: Plan | WsiIdcError) -> dict[str, Any]:
+    if isinstance(plan, WsiIdcError):
+        return {"slide": _text(slide), "state": "error", "reason": str(plan)}
+    facts = {"slide": _text(slide), "state": "done before" if plan.done else "to do"}
+    return facts | {"tissue_mm2": plan.tissue_mm2, "patches": plan.patches}
+
+
+def _text(path: Path) -> str:
+    """Return a path as JSON can hold it."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _plan_row(slide: Path, plan: Plan | WsiIdcError) -> tuple[str, ...]:
@@ -219,8 +251,8 @@ def _plan_row(slide: Path, plan: Plan | WsiIdcError) -> tuple[str, ...]:
     return name, f"{plan.tissue_mm2:.2f}", str(plan.patches), "done before" if plan.done else "to do"
 
 
-def _print_forecast(found: Forecast, limits: Limits) -> int:
-    """Print the totals, and return how many slides would be refused."""
+def _print_forecast(found: Forecast, limits: Limits) -> None:
+    """Print the totals, and the forecast where there is something to do."""
     plans = [p for p in found.slides.values() if not isinstance(p, WsiIdcError)]
     todo, refused = [p for p in plans if not p.done], len(found.slides) - len(plans)
     click.echo(
@@ -237,53 +269,3 @@ def _print_forecast(found: Forecast, limits: Limits) -> int:
             f"forecast: at least {found.memory_bytes / 2**30:.1f} GiB of memory{processes}: the peak while finding "
             "tissue and loading the engine, and buffers for the threads that read"
         )
-    return refused
-
-
-@contextmanager
-def _listener(slides: Sequence[Path]) -> Iterator[Listener]:
-    """Print what becomes of each slide; on a terminal show a bar with rate and time left for each one at work."""
-    from wsi_idc.runs.executors.executor import Listener
-
-    class Lines(Listener):
-        """Tells what becomes of slides."""
-
-        def ended(self, number: int, outcome: SegmentResult | WsiIdcError) -> None:
-            print_outcome(slides[number], outcome)
-
-    if not sys.stderr.isatty():
-        # What draws the bars takes as long to load as to write the report.
-        yield Lines()
-        return
-    from rich.markup import escape
-    from rich.progress import TaskID
-
-    with progress_bar("{task.description}", "patches {task.fields[rate]}") as bar:
-        shown: dict[int, TaskID] = {}
-
-        class Bars(Lines):
-            """Shows besides how far they are."""
-
-            def started(self, number: int) -> None:
-                name = f"[{number + 1}/{len(slides)}] {slides[number].name}: finding tissue"
-                # A slide that crashed is begun once more.
-                self.delayed(number, "")
-                shown[number] = bar.add_task(escape(name), total=None, rate="")
-
-            def planned(self, number: int, patches: int) -> None:
-                name = f"[{number + 1}/{len(slides)}] {slides[number].name}"
-                bar.reset(shown[number], total=patches, description=escape(name))
-
-            def advanced(self, number: int, patches: int) -> None:
-                speed = next(t.speed for t in bar.tasks if t.id == shown[number])
-                bar.update(shown[number], advance=patches, rate=f"{speed:.0f}/s" if speed else "")
-
-            def delayed(self, number: int, reason: str) -> None:
-                if number in shown:
-                    bar.remove_task(shown.pop(number))
-
-            def ended(self, number: int, outcome: SegmentResult | WsiIdcError) -> None:
-                self.delayed(number, "")
-                super().ended(number, outcome)
-
-        yield Bars()

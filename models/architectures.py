@@ -7,7 +7,7 @@ preprocessing wrong, and ends in logits, so that a temperature can be fitted and
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wsi_idc.errors import ModelError
@@ -176,21 +176,26 @@ ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
 }
 
 
+def check_build(name: str, weights: str, options: Mapping[str, Any]) -> None:
+    """Raise ModelError, naming what there is, for an unknown name or option; loads no Keras."""
+    if name not in ARCHITECTURES:
+        raise ModelError(f"{name}: no such architecture; there are {', '.join(ARCHITECTURES)}")
+    known = list(inspect.signature(ARCHITECTURES[name]).parameters)
+    if weights != "none" and "weights" not in known:
+        raise ModelError(f"{name}: has no published weights; take weights none")
+    if unknown := set(options) - set(known):
+        raise ModelError(f"{name}: has no option {', '.join(sorted(unknown))}, but {', '.join(known)}")
+
+
 def build(name: str, weights: str = "none", **options: Any) -> keras.Model:
     """Build a patch classifier by name; `options` are what its builder takes.
 
-    Raises ModelError, naming what there is, for an unknown name or option, and where `weights` cannot be had.
+    Raises ModelError as `check_build` does, and where `weights` cannot be had.
     """
-    if name not in ARCHITECTURES:
-        raise ModelError(f"{name}: no such architecture; there are {', '.join(ARCHITECTURES)}")
+    check_build(name, weights, options)
     builder = ARCHITECTURES[name]
-    known = list(inspect.signature(builder).parameters)
     if weights != "none":
-        if "weights" not in known:
-            raise ModelError(f"{name}: has no published weights; take weights none")
         options["weights"] = weights
-    if unknown := set(options) - set(known):
-        raise ModelError(f"{name}: has no option {', '.join(sorted(unknown))}, but {', '.join(known)}")
     try:
         return builder(**options)
     except (TypeError, ValueError) as error:

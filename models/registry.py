@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
 
 import platformdirs
 
-from wsi_idc.errors import ModelError, UnknownModelError
+from wsi_idc.base.files import check_free, output_error
+from wsi_idc.errors import ModelError, OutputError, UnknownModelError
 from wsi_idc.models.package import ModelPackage, load_package
 
 DEFAULT_MODEL = "idc-context"
@@ -51,3 +54,37 @@ def find_model(name: str | Path = DEFAULT_MODEL) -> ModelPackage:
     raise UnknownModelError(
         f"no model {str(name)!r}; known: {', '.join(folders)}; or give the folder of a model package"
     )
+
+
+def add_model(folder: Path, overwrite: bool = False) -> ModelPackage:
+    """Copy the package in `folder` to the user's models, by its name, whole or not at all; nothing else in it.
+
+    Raises ModelError where it is not valid or its weights are not those that it states, and without `overwrite`
+    OutputError where a model of that name is there already, or ships and would be hidden.
+    """
+    package = load_package(folder)
+    files = [form["file"] for network in package.networks.values() for form in network.values()]
+    for network, forms in package.networks.items():
+        for form in forms:
+            package.read_weights(network, form)
+    if package.familiar and package.read_familiar() is not None:
+        files.append(package.familiar["file"])
+    files += [name for name in ("model.json", "MODEL_CARD.md") if (folder / name).is_file()]
+    place = user_models() / package.name
+    if not overwrite and (SHIPPED / package.name).is_dir():
+        raise OutputError(f"{package.name}: a model of that name ships; --overwrite hides it by this one")
+    check_free(place, overwrite)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".adding-") as temporary:
+            made = Path(temporary) / "new"
+            made.mkdir()
+            for name in files:
+                shutil.copyfile(folder / name, made / name)
+            if place.exists():
+                # Out of the way first, so that no half of it is ever there.
+                place.rename(Path(temporary) / "older")
+            made.rename(place)
+    except OSError as error:
+        raise output_error(place, error) from error
+    return load_package(place)

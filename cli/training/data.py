@@ -13,6 +13,7 @@ import click
 from wsi_idc.base.extras import needs_extra
 from wsi_idc.cli.options import (
     FiniteRange,
+    Sectioned,
     chosen_model,
     icc_option,
     json_option,
@@ -21,9 +22,9 @@ from wsi_idc.cli.options import (
     mpp_option,
     overwrite_option,
     print_table,
-    progress_bar,
     roi_class_option,
 )
+from wsi_idc.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from wsi_idc.data.audit_report import Audit
@@ -43,8 +44,11 @@ def assemble(folder: Path, patients: tuple[str, ...], output: Path, overwrite: b
     """Put the sections of PATIENTS together again from their patches in FOLDER, as pyramidal TIFFs at 4 um/px."""
     from wsi_idc.data.assemble import assemble as assemble_section
 
-    for patient in patients:
-        click.echo(assemble_section(folder, patient, output, overwrite))
+    with progress_bar("assembling", "sections") as bar:
+        task = bar.add_task("", total=len(patients))
+        for patient in patients:
+            click.echo(assemble_section(folder, patient, output, overwrite))
+            bar.advance(task)
 
 
 @data.command()
@@ -223,7 +227,14 @@ def cache(remove: bool, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-@data.command("from-annotations")
+_CUT = {
+    "What": ("name", "roi_classes", "patient", "mpp", "icc"),
+    "Where": ("output",),
+    "Patches": ("inside", "min_tissue", "model"),
+}
+
+
+@data.command("from-annotations", cls=Sectioned, sections=_CUT)
 @click.argument("slide", type=click.Path(exists=True, path_type=Path))
 @click.argument("annotations", type=click.Path(exists=True, path_type=Path))
 @click.option(

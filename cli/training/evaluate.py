@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from wsi_idc.base.extras import needs_extra
-from wsi_idc.cli.options import chosen_model, engine_option, print_table, progress_bar
+from wsi_idc.cli.options import chosen_model, engine_option, json_option, print_table
+from wsi_idc.cli.progress import progress_bar
 
 
 @click.command()
@@ -36,6 +37,7 @@ from wsi_idc.cli.options import chosen_model, engine_option, print_table, progre
 )
 @click.option("--patients", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File of patient ids.")
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="New folder.")
+@json_option
 def evaluate(
     data: Path,
     models: tuple[str, ...],
@@ -45,6 +47,7 @@ def evaluate(
     split: str | None,
     patients: Path | None,
     output: Path,
+    as_json: bool,
 ) -> None:
     """Measure a model on the labelled patches in DATA (Kaggle's layout), with intervals over patients.
 
@@ -63,16 +66,20 @@ def evaluate(
 
     packages = [chosen_model(name) for name in models or [None]]
     with progress_bar("{task.description}") as bar:
-        task = bar.add_task("perturbations", visible=False)
+        task = bar.add_task("loading")
 
         def on_change(name: str, done: int, total: int) -> None:
-            bar.update(task, description=name, completed=done, total=total, visible=True)
+            bar.update(task, description=name, completed=done, total=total)
 
         metrics = evaluate_model(
             data, packages, output, who[0], tta=tta, engine=engine, perturb=perturb, on_change=on_change
         )
     for note in metrics["notes"]:
         click.echo(note, err=True)
+    if as_json:
+        # Where what is not defined is null.
+        click.echo((output / "metrics.json").read_text(encoding="utf-8"), nl=False)
+        return
     click.echo(f"{metrics['n_patches']} patches of {metrics['n_patients']} patients, threshold {metrics['threshold']}")
     rows = [("metric", "value", "95 % interval")]
     for name, entry in metrics.items():

@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 
 from wsi_idc.base.extras import needs_extra
-from wsi_idc.cli.options import FiniteRange, chosen_model, json_option, print_table
+from wsi_idc.cli.options import FiniteRange, chosen_model, json_option, overwrite_option, print_table
+from wsi_idc.cli.progress import progress_bar
 
 
 @click.group()
 def models() -> None:
-    """List the models, show one, or make one of a training."""
+    """List the models, show one, add one, or make one of a training."""
 
 
 @models.command("list")
@@ -41,10 +42,10 @@ def list_command(as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Show a model: scale, threshold, training data and measured quality."""
+    """Show a model: scale, threshold, training data and measured quality, and its card."""
     from dataclasses import asdict
 
-    facts = asdict(chosen_model(name))
+    facts = asdict(found := chosen_model(name))
     facts["folder"] = str(facts["folder"])
     if as_json:
         click.echo(json.dumps(facts, indent=2))
@@ -52,6 +53,22 @@ def show(name: str, as_json: bool) -> None:
     for key, value in facts.items():
         text = json.dumps(value) if isinstance(value, dict) else str(value)
         click.echo(f"{key:14}{text}")
+    if (card := found.folder / "MODEL_CARD.md").is_file():
+        click.echo(f"\n{card.read_text(encoding='utf-8').rstrip()}")
+
+
+@models.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@overwrite_option
+def add(folder: Path, overwrite: bool) -> None:
+    """Copy the model package in FOLDER to your own models, where --model finds it by its name.
+
+    It is checked before, and stays where it is too.
+    """
+    from wsi_idc.models.registry import add_model
+
+    added = add_model(folder, overwrite)
+    click.echo(f"{added.folder}: --model {added.name}")
 
 
 @models.command()
@@ -70,5 +87,12 @@ def package(run: Path, output: Path, version: str, mpp: float, licence: str, eva
     with needs_extra("train"):
         from wsi_idc.training.package import package_run
 
-    made = package_run(run, output, version=version, mpp=mpp, licence=licence, evaluation=evaluation)
+    with progress_bar() as bar:
+        task = bar.add_task("reading the training", total=None)
+
+        def on_stage(name: str) -> None:
+            bar.update(task, description=name)
+
+        about = {"version": version, "licence": licence}
+        made = package_run(run, output, **about, mpp=mpp, evaluation=evaluation, on_stage=on_stage)
     click.echo(f"{made.folder}: threshold {made.threshold}, temperature {made.temperature}, halo {made.halo}")

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from wsi_idc.base.extras import needs_extra
-from wsi_idc.cli.options import progress_bar
+from wsi_idc.cli.options import Sectioned, wrong_usage
+from wsi_idc.cli.progress import progress_bar
 
 # Options that stand for keys of the configuration.
 _KEYS = {
@@ -21,7 +22,14 @@ _KEYS = {
 }
 
 
-@click.command()
+_SECTIONS = {
+    "What": ("architecture", "weights", "init", "split", "folds"),
+    "Where": ("output", "config"),
+    "How": ("settings", "epochs", "seed"),
+}
+
+
+@click.command(cls=Sectioned, sections=_SECTIONS)
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder.")
 @click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file.")
@@ -52,13 +60,15 @@ def train(
         raise click.BadParameter(f"{folds}: give a number of folds, at least 2, or hospital", param_hint="--folds")
     with needs_extra("train"):
         from wsi_idc.training.config import override, read_config
-        from wsi_idc.training.select import check_parts
+        from wsi_idc.training.select import check_model, check_parts
 
     given = {_KEYS[name]: value for name, value in shortcuts.items() if value is not None}
     # Before Keras is imported, which takes seconds: what is wrong with the configuration is said at once.
-    chosen = override(read_config(config, settings), given)
-    if folds is None:
-        check_parts(data, chosen.data)
+    with wrong_usage():
+        chosen = override(read_config(config, settings), given)
+        check_model(chosen.model)
+        if folds is None:
+            check_parts(data, chosen.data)
     with needs_extra("train"):
         from wsi_idc.training.folds import train_folds
         from wsi_idc.training.run import Hooks

@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from wsi_idc.base.extras import needs_extra
+from wsi_idc.cli.options import wrong_usage
+from wsi_idc.cli.progress import progress_bar
 
 
 @click.command()
@@ -37,18 +39,30 @@ def tune(
     """
     with needs_extra("train"):
         from wsi_idc.training.config import read_config
-        from wsi_idc.training.select import check_parts
+        from wsi_idc.training.select import check_model, check_parts
 
     # Before Keras is imported, which takes seconds.
-    base = read_config(config, settings)
-    check_parts(data, base.data)
+    with wrong_usage():
+        base = read_config(config, settings)
+        check_model(base.model)
+        check_parts(data, base.data)
     with needs_extra("train"):
+        from wsi_idc.training.run import Hooks
         from wsi_idc.training.tune import read_space
         from wsi_idc.training.tune import tune as search
 
-    def on_trial(name: str, auc: float) -> None:
-        click.echo(f"trial {name}: AUC {auc:.4f}")
+    with wrong_usage():
+        keys = read_space(space)
+    with progress_bar("{task.description}", "batches of an epoch") as bar:
+        task = bar.add_task("first trial")
 
-    keys = read_space(space)
-    search(data, base, keys, output, method=method, trials=trials, seed=seed, on_trial=on_trial)
+        def on_trial(name: str, auc: float) -> None:
+            click.echo(f"trial {name}: AUC {auc:.4f}")
+            bar.update(task, description=f"after trial {name}", completed=0)
+
+        def on_batch(done: int, total: int, logs: dict[str, float]) -> None:
+            bar.update(task, completed=done, total=total)
+
+        hooks = Hooks(on_batch, on_trial=on_trial)
+        search(data, base, keys, output, method=method, trials=trials, seed=seed, hooks=hooks)
     click.echo(output / "best.toml")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wsi_idc.cli.options import duration, json_option, print_table
+from wsi_idc.cli.options import json_option, print_table
+from wsi_idc.cli.progress import duration
 
 if TYPE_CHECKING:
     from wsi_idc.runs.upkeep.status import Status

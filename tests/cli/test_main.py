@@ -326,6 +326,33 @@ def test_models_list_and_show():
     assert json.loads(run("models", "list", "--json").stdout)[0]["mpp"] == 4.0
     assert json.loads(run("models", "show", "idc-patch", "--json").stdout)["halo"] == 0
     assert run("models", "show", "nothing").exit_code == 2
+    card = (SHIPPED / "idc-context" / "MODEL_CARD.md").read_text()
+    assert run("models", "show", "idc-context").stdout.endswith(f"\n\n{card.rstrip()}\n")
+
+
+def test_models_are_added_to_ones_own(tmp_path, monkeypatch, patch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr("wsi_idc.models.registry.user_models", lambda: tmp_path / "data" / "models")
+    source = tmp_path / "downloads" / "v2"
+    shutil.copytree(SHIPPED / "idc-patch", source)
+    facts = json.loads((source / "model.json").read_text())
+    (source / "notes.txt").write_text("mine")
+    shown = run("models", "add", source)
+    assert shown.exit_code == 1 and "a model of that name ships; --overwrite hides it by this one" in shown.stderr
+    (source / "model.json").write_text(json.dumps(facts | {"name": "mine"}))
+    added = run("models", "add", source)
+    place = tmp_path / "data" / "models" / "mine"
+    assert (added.exit_code, added.stdout) == (0, f"{place}: --model mine\n"), added.output
+    assert {p.name for p in place.iterdir()} == {p.name for p in source.iterdir()} - {"notes.txt"}
+    assert run("predict", patch, "--model", "mine").exit_code == 0
+    again = run("models", "add", source)
+    assert again.exit_code == 1 and "is there already; choose another name or give --overwrite" in again.stderr
+    assert run("models", "add", source, "--overwrite").exit_code == 0
+    (source / "encoder.onnx").write_bytes(b"damaged")
+    broken = run("models", "add", source, "--overwrite")
+    assert broken.exit_code == 1 and "its sha256 is not the one" in broken.stderr
+    assert run("predict", patch, "--model", "mine").exit_code == 0, "what was there is still whole"
+    assert [p.name for p in place.parent.iterdir()] == ["mine"]
 
 
 @pytest.mark.parametrize("text", ["a: [1\n b: }", "only text", "\xff: \x00"])

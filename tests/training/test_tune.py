@@ -7,6 +7,7 @@ from wsi_idc.errors import DataError, DivergedError, ModelError, OutputError
 from wsi_idc.training import tune as tuning
 from wsi_idc.training.config import read_config
 from wsi_idc.training.run import Hooks
+from wsi_idc.training.run import Hooks
 from wsi_idc.training.tune import DEFAULT_SPACE, read_space, tune
 
 from helpers import SMALL
@@ -25,7 +26,7 @@ SPACE = {
 def searched(few_resamples, patches, tmp_path_factory):
     """The folder of a search with real trainings, the best configuration, and what was said meanwhile."""
     folder, said = tmp_path_factory.mktemp("search"), []
-    best = tune(patches, BASE, SPACE, folder, trials=3, on_trial=lambda *v: said.append(v))
+    best = tune(patches, BASE, SPACE, folder, trials=3, hooks=Hooks(on_trial=lambda *v: said.append(v)))
     return folder, best, said
 
 
@@ -95,7 +96,7 @@ def test_interrupted_it_goes_on_and_ends_as_if_it_had_not_been(patches, tmp_path
     monkeypatch.setattr(tuning, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         tune(patches, BASE, SPACE, tmp_path, trials=3)
-    assert tune(patches, BASE, SPACE, tmp_path, trials=3, on_trial=lambda *v: again.append(v)) == best
+    assert tune(patches, BASE, SPACE, tmp_path, trials=3, hooks=Hooks(on_trial=lambda *v: again.append(v))) == best
     assert trained == ["0", "half", "1", "2"], "what was done is not done again"
     assert again == said[1:]
     assert (tmp_path / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,11 @@ _INCH = 25400.0  # um
 
 
 def predict_images(
-    images: Sequence[Path], package: ModelPackage, engine: str = "auto", threshold: float | None = None
+    images: Sequence[Path],
+    package: ModelPackage,
+    engine: str = "auto",
+    threshold: float | None = None,
+    on_image: Callable[[], object] | None = None,
 ) -> tuple[list[dict[str, Any]], list[DataError]]:
     """Predict each image on its own, at the model's scale: what states a finer one is averaged by area.
 
@@ -38,14 +42,17 @@ def predict_images(
     them. An image larger than a patch is cut into a grid of patches; those at its right and lower border count where it
     covers at least half of them, filled up with white, as transparent pixels are. Returns a row for each readable image
     (image, probability: the mean over its patches, max_probability, idc, patches, mpp: what it states, um per pixel, or
-    None) and an error for each of the others, and for those of which the model gives no number.
+    None) and an error for each of the others, and for those of which the model gives no number. `on_image` is told as
+    each is done.
     """
     name = choose_engine(engine, package, len(images))
     predictor = Predictor(package, make_engine(name, package))
     threshold = package.threshold if threshold is None else threshold
     rows: list[dict[str, Any]] = []
     errors: list[DataError] = []
-    for path in images:
+    for number, path in enumerate(images):
+        if on_image and number:
+            on_image()
         try:
             mpp = stated_mpp(path)
             pixels, present = _cut(_at_scale(path, _read(path), mpp, package), package.patch_size)

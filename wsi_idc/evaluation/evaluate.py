@@ -121,7 +121,8 @@ def evaluate_model(
     """Measure models, several as an ensemble, on labelled patches and write the results into `output`.
 
     With `perturb` also under every perturbation of `wsi_idc.evaluation.perturb`, and with fewer IDC patches;
-    `on_change` hears the name of each, its number and how many there are.
+    `on_change` hears the name of each, its number and how many there are, and before that "patches", how many are done,
+    and of how many.
 
     `who` is a part of the official split, for its patients that `data` holds, "all" for all that it holds, or a file,
     for all that it lists. The
@@ -136,7 +137,15 @@ def evaluate_model(
     with new_folder(output) as place:
         engines = [make_engine(choose_engine(engine, p, views * len(patches)), p) for p in packages]
         ensemble = Ensemble([Predictor(p, e) for p, e in zip(packages, engines, strict=True)], tta=tta)
-        predictions = predict_patches(patches, ensemble)
+        done = 0
+
+        def tell(more: int) -> None:
+            nonlocal done
+            done += more
+            if on_change:
+                on_change("patches", done, len(patches))
+
+        predictions = predict_patches(patches, ensemble, on_patches=tell)
         facts = ("name", "version", "sha256", "threshold", "temperature")
         metrics = {
             "models": [{fact: getattr(p, fact) for fact in facts} for p in packages],

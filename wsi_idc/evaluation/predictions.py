@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -59,17 +59,23 @@ class Predictions:
 
 
 def predict_patches(
-    patches: Sequence[LabelledPatch], ensemble: Ensemble, perturbation: Perturbation | None = None
+    patches: Sequence[LabelledPatch],
+    ensemble: Ensemble,
+    perturbation: Perturbation | None = None,
+    on_patches: Callable[[int], None] | None = None,
 ) -> Predictions:
     """Predict patches, each with its neighbours of the same patient; with a `perturbation`, what is made of them by it.
 
-    Patches of another size than the models' are left out and counted, and so is a second one at a place. Raises
+    Patches of another size than the models' are left out and counted, and so is a second one at a place. `on_patches`
+    is told of a patient's patches as they are done. Raises
     DataError where nothing is left, ModelError where what comes out is no number.
     """
     size = ensemble.patch_size
     found, kept = [], []
     for patient, listed in groupby(sorted(patches, key=lambda p: p.patient), key=lambda p: p.patient):
-        pixels, _, own = load_patches(list(listed), size)
+        pixels, _, own = load_patches(theirs := list(listed), size)
+        if on_patches:
+            on_patches(len(theirs))
         if not own:
             continue
         grid = place_patches(own, size)[patient]

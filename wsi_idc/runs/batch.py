@@ -18,6 +18,7 @@ from wsi_idc.models.registry import find_model
 from wsi_idc.runs.executors.executor import Executor, Here, Limits, Listener
 from wsi_idc.runs.executors.processes import Processes
 from wsi_idc.runs.folder_page import FolderPage
+from wsi_idc.runs.log import Logged
 from wsi_idc.runs.manifest import Manifest, numbers_of, took_s
 from wsi_idc.runs.overwriting import Overwriting
 from wsi_idc.runs.settings import SegmentResult, Settings
@@ -44,7 +45,8 @@ def segment_slides(
 ) -> dict[Path, Outcome]:
     """Segment slides into `output/<name>`, and keep `output/manifest.csv` up to date as each is begun and ends.
 
-    Of several slides `output/index.html` shows them all; it is written now and then, and at the end.
+    Of several slides `output/index.html` shows them all; it is written now and then, and at the end. What happens when
+    is appended to `output/log.jsonl`.
 
     Several slides, or one with a limit of time, are computed in `limits.processes` other processes: a slide that
     crashes, hangs or takes all memory costs no other; a script that calls this has to guard its main part by
@@ -67,7 +69,8 @@ def segment_slides(
     rows = manifest.read()
     kept = [slide in begun and rows.get(slide, {}).get("state") == "done" for slide in real]
     # A slide alone is no folder, and one after another each would write the page of all before it.
-    keeper = _Keeper(manifest, names, listener, FolderPage(output, manifest) if len(names) > 1 else None)
+    logged = Logged(output, list(names), listener)
+    keeper = _Keeper(manifest, names, logged, FolderPage(output, manifest) if len(names) > 1 else None)
     try:
         keeper.announce(output, again=settings.overwrite, kept=kept)
         if settings.overwrite:
@@ -79,6 +82,7 @@ def segment_slides(
         manifest.settle()
         if keeper.page:
             keeper.page.write()
+        logged.finish()
     return {slide: keeper.outcomes[slide] for slide in names}
 
 
@@ -167,7 +171,7 @@ class _Keeper(Listener):
 
     manifest: Manifest
     names: dict[Path, str]
-    listener: Listener | None
+    listener: Listener
     page: FolderPage | None = None
     outcomes: dict[Path, Outcome] = field(default_factory=dict)
     _slides: list[Path] = field(init=False)
@@ -194,22 +198,18 @@ class _Keeper(Listener):
     def started(self, number: int) -> None:
         self._begun[number] = time.perf_counter()
         self.manifest.update(self._row(number, "running"))
-        if self.listener:
-            self.listener.started(number)
+        self.listener.started(number)
 
     def planned(self, number: int, patches: int) -> None:
-        if self.listener:
-            self.listener.planned(number, patches)
+        self.listener.planned(number, patches)
 
     def advanced(self, number: int, patches: int) -> None:
-        if self.listener:
-            self.listener.advanced(number, patches)
+        self.listener.advanced(number, patches)
 
     def delayed(self, number: int, reason: str) -> None:
         _log.debug("%s: %s", self._slides[number], reason)
         self.manifest.update(self._row(number, "pending") | {"reason": f"{reason}; will be tried again"})
-        if self.listener:
-            self.listener.delayed(number, reason)
+        self.listener.delayed(number, reason)
 
     def ended(self, number: int, outcome: Any) -> None:
         if isinstance(outcome, ModelError):
@@ -231,8 +231,7 @@ class _Keeper(Listener):
             self.manifest.update(row | {"seconds": f"{seconds:.2f}"})
             if self.page:
                 self.page.now_and_then()
-        if self.listener:
-            self.listener.ended(number, self.outcomes[slide])
+        self.listener.ended(number, self.outcomes[slide])
 
     def _row(self, number: int, state: str) -> dict[str, object]:
         slide = self._slides[number]

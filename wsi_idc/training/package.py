@@ -8,7 +8,7 @@ import re
 import tempfile
 import tomllib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +33,25 @@ def write_package(
     networks: Mapping[str, keras.Model],
     card: str = "",
     familiar: Mapping[str, Any] | None = None,
+    on_stage: Callable[[str], None] | None = None,
 ) -> ModelPackage:
     """Export `networks` ("encoder", maybe "context") as .keras and .onnx into `folder` and describe them.
 
     `facts` are the fields of model.json that the weights do not tell (see models/model.schema.json); `familiar` says
     what the slides of training were like (`wsi_idc.training.familiar`). The folder appears whole or not at all, and
     only if it can be read back and both engines agree on it. A package that is there already is replaced; raises
-    OutputError where anything else is, before anything is exported.
+    OutputError where anything else is, before anything is exported. `on_stage` hears what is done next.
     """
     _check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         place = Path(temporary) / "package"
         place.mkdir()
-        files = {name: _export(network, name, place) for name, network in networks.items()}
+        files = {}
+        for name, network in networks.items():
+            if on_stage:
+                on_stage(f"exporting the {name} network")
+            files[name] = _export(network, name, place)
         document = {
             "format": "wsi-idc-model",
             "format_version": 1,
@@ -61,6 +66,8 @@ def write_package(
         (place / "model.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         if card:
             (place / CARD).write_text(card, encoding="utf-8")
+        if on_stage:
+            on_stage("comparing the engines")
         _compare_engines(load_package(place))
         if folder.exists():
             # Looked at once more: the export took a while. Out of the way first, so that no half of it is ever there.
@@ -115,6 +122,7 @@ def package_run(
     mpp: float = 4.0,
     licence: str = "Apache-2.0",
     evaluation: Path | None = None,
+    on_stage: Callable[[str], None] | None = None,
 ) -> ModelPackage:
     """Make the model package `folder`, named like it, of what `wsi_idc.training.run.train` left in `run`.
 
@@ -154,7 +162,7 @@ def package_run(
     }
     familiar = json.loads((run / FAMILIAR).read_text(encoding="utf-8"))
     card = model_card(facts, result, text, _robustness(evaluation, facts) if evaluation else None)
-    return write_package(folder, facts, networks, card, familiar)
+    return write_package(folder, facts, networks, card, familiar, on_stage)
 
 
 def _robustness(evaluation: Path, facts: Mapping[str, Any]) -> dict[str, Any]:

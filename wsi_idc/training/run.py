@@ -43,12 +43,16 @@ Views = tuple[list[np.ndarray], list[np.ndarray]]
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """Where a caller listens: batches of an epoch, epochs, and views of the sections encoded for the context."""
+    """Where a caller listens: batches of an epoch, epochs, and views of the sections encoded for the context.
+
+    Of a search, also trials: the name of each and its AUC.
+    """
 
     on_batch: OnBatch | None = None
     on_epoch: Callable[[list[Record]], None] | None = None
     on_view: Callable[[int], None] | None = None
     on_data: Callable[[PatchArray, PatchArray], None] | None = None
+    on_trial: Callable[[str, float], None] | None = None
 
 
 def train(data: Path, config: TrainConfig, run: Path, hooks: Hooks = Hooks()) -> dict[str, Any]:

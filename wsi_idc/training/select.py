@@ -1,4 +1,4 @@
-"""Which patches a training is of: the parts of a split, by patient; light, so that what is wrong is said at once."""
+"""Which patches and networks a training is of; light, so that what is wrong is said at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 from wsi_idc.data.kaggle import LabelledPatch, index_patches, is_tree, patients_in
 from wsi_idc.data.split import official_split, read_leaky_split, read_split
 from wsi_idc.errors import DataError
-from wsi_idc.training.config import DataConfig
+from wsi_idc.models.architectures import check_build
+from wsi_idc.models.registry import find_model
+from wsi_idc.training.config import DataConfig, ModelConfig
 
 
 def select_patches(folder: Path, config: DataConfig) -> tuple[list[LabelledPatch], list[LabelledPatch]]:
@@ -32,6 +34,14 @@ def select_patches(folder: Path, config: DataConfig) -> tuple[list[LabelledPatch
         if not part:
             raise _empty(folder, config, name, names)
     return train, val
+
+
+def check_model(config: ModelConfig) -> None:
+    """Raise ModelError where a network is asked for that there is not; loads no Keras."""
+    if config.init:
+        find_model(config.init)
+    else:
+        check_build(config.architecture, config.weights, config.options)
 
 
 def check_parts(folder: Path, config: DataConfig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import partial, reduce
 from pathlib import Path
@@ -21,7 +21,7 @@ from wsi_idc.base.pages.figures import draw_panels
 from wsi_idc.base.toml import read_toml_file
 from wsi_idc.errors import DataError, DivergedError, OutputError, WsiIdcError
 from wsi_idc.training.config import TrainConfig, override
-from wsi_idc.training.run import train
+from wsi_idc.training.run import Hooks, train
 
 DEFAULT_SPACE: dict[str, Any] = {
     "optimizer.learning_rate": {"low": 3e-4, "high": 6e-3, "log": True},
@@ -34,9 +34,6 @@ _RANGE = {"low", "high", "log"}
 # Where Hyperband says how many epochs a trial has.
 _EPOCHS = "tuner/epochs"
 SEARCH = "search.toml"
-
-# Takes the name of a trial and its AUC.
-OnTrial = Callable[[str, float], None]
 
 
 def read_space(file: Path | None) -> dict[str, Any]:
@@ -101,9 +98,9 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
         base: TrainConfig,
         space: Mapping[str, Any],
         folder: Path,
-        on_trial: OnTrial | None,
+        hooks: Hooks,
     ) -> None:
-        self._data, self._base, self._space, self._folder, self._on_trial = data, base, space, folder, on_trial
+        self._data, self._base, self._space, self._folder, self._hooks = data, base, space, folder, hooks
         with redirect_stdout(None):  # It says which of its own files it reads.
             super().__init__(oracle, directory=str(folder), project_name="search")
 
@@ -113,15 +110,15 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
         epochs = trial.hyperparameters.values.get(_EPOCHS)
         try:
             config = override(self._base, self.values_of(trial) | ({"fit.epochs": epochs} if epochs else {}))
-            result = train(self._data, config, self._folder / "trials" / trial.trial_id)
+            result = train(self._data, config, self._folder / "trials" / trial.trial_id, Hooks(self._hooks.on_batch))
         except DivergedError as error:
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
         except (WsiIdcError, OSError) as error:
             # Any other error KerasTuner would take for a fault of this trial, and go on.
             raise keras_tuner.errors.FatalError(str(error)) from error
         auc = result["metrics"]["val"]["auc"]["value"]
-        if self._on_trial:
-            self._on_trial(trial.trial_id, auc)
+        if self._hooks.on_trial:
+            self._hooks.on_trial(trial.trial_id, auc)
         return {"val_auc": auc}
 
     def values_of(self, trial: Any) -> dict[str, Any]:
@@ -141,7 +138,7 @@ def tune(
     method: str = "random",
     trials: int = 20,
     seed: int = 0,
-    on_trial: OnTrial | None = None,
+    hooks: Hooks | None = None,
 ) -> TrainConfig:
     """Search `space` around `base` for the configuration with the highest AUC on the validation patches.
 
@@ -164,7 +161,7 @@ def tune(
         oracle = keras_tuner.oracles.RandomSearchOracle(max_trials=trials, **common)
     with locked(folder):
         _claim(folder, {"method": method, "seed": seed, "space": dict(space), "base": base.model_dump()})
-        tuner = _Tuner(oracle, data, base, space, folder, on_trial)
+        tuner = _Tuner(oracle, data, base, space, folder, hooks or Hooks())
         try:
             tuner.search(verbose=0)
         except keras_tuner.errors.FatalError as error:

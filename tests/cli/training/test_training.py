@@ -84,12 +84,13 @@ def test_train_says_what_is_trained_and_how_well(patches, tmp_path, monkeypatch)
         (["--architecture", "nothing"], "nothing: no such architecture; there are"),
         (["--init", "nothing"], "no model 'nothing'"),
         (["--split", "nowhere"], "nowhere/train.txt: no such file"),
+        (["--set", "model.options={depth = 3}"], "residual_cnn: has no option depth, but patch_size"),
         (["--weights", "imagenet"], "residual_cnn: has no published weights"),
     ],
 )
-def test_errors_are_one_line_and_exit_status_1(patches, tmp_path, arguments, message):
+def test_what_cannot_be_meant_is_wrong_usage_in_one_line(patches, tmp_path, arguments, message):
     done = run("train", patches, "-o", tmp_path / "run", *arguments)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert done.stderr.startswith(f"error: {message}")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
@@ -131,7 +132,7 @@ def test_tune_leaves_a_configuration_that_train_takes(patches, tmp_path):
     assert float(row["val_auc"]) == result["metrics"]["val"]["auc"]["value"]
     space.write_text("rate = 3\n")
     wrong = run("tune", patches, "-o", tmp_path / "other", "--space", space)
-    assert (wrong.exit_code, len(wrong.stderr.splitlines())) == (1, 1)
+    assert (wrong.exit_code, len(wrong.stderr.splitlines())) == (2, 1)
     assert wrong.stderr.startswith(f"error: {space}: rate: give {{low = ..., high = ...")
 
 
@@ -169,3 +170,16 @@ def test_killed_and_called_again_it_ends_as_if_it_had_not_been(patches, tmp_path
         np.testing.assert_array_equal(a, b)
     logits = [(tmp_path / name / "val-logits.csv").read_bytes() for name in ("killed", "whole")]
     assert logits[0] == logits[1]
+
+
+@pytest.mark.parametrize("setting", ["fit.epoch=3", "model.architecture=nothing", "model.options={depth = 3}"])
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_a_typo_is_found_before_keras_is_loaded(patches, tmp_path, command, setting):
+    arguments = [command, str(patches), "-o", "run", "--set", setting]
+    code = (
+        f"import sys; from wsi_idc.cli.group import main\ntry: main({arguments!r})\n"
+        "except SystemExit as end: print(end.code, sorted({'keras', 'tensorflow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "2 []\n", done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from wsi_idc.base.files import locked
 from wsi_idc.cli.group import main
-from wsi_idc.cli.options import duration
+from wsi_idc.cli.progress import duration
 from wsi_idc.errors import OutputError
 from wsi_idc.runs.manifest import COLUMNS, Manifest
 from wsi_idc.runs.upkeep import status

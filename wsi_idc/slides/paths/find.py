@@ -208,7 +208,7 @@ def output_names(slides: Sequence[Path], held: Mapping[str, str] | None = None) 
     held = {name: slide for slide, name in given if name and Path(name).name == name}
     kept = {slide: name for name, slide in held.items()}
     stems = [SlideAddress.of(s).stem for s in slides]
-    taken = Counter([*stems, "manifest.csv"])
+    taken = Counter([*stems, "manifest.csv", "log.jsonl", "index.html"])
     real = [os.path.realpath(s) for s in slides]
     return [
         kept[path]
