@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,8 +57,7 @@ def fields(
     for note in notes:
         click.echo(note, err=True)
     if as_json:
-        density = chosen.nuclear_density if math.isfinite(chosen.nuclear_density) else None
-        facts = {"folder": click.format_filename(folder), "edge_um": edge, "nuclear_density": density}
+        facts = {"folder": click.format_filename(folder), "edge_um": edge, "nuclear_density": chosen.nuclear_density}
         rows = [{"rank": rank} | dataclasses.asdict(field) for rank, field in enumerate(chosen.fields, 1)]
         click.echo(json.dumps(facts | {"fields": rows, "notes": notes}, indent=2))
         return

@@ -80,6 +80,11 @@ def evaluate(
         # Where what is not defined is null.
         click.echo((output / "metrics.json").read_text(encoding="utf-8"), nl=False)
         return
+    _print(metrics)
+    click.echo(output / "report.html")
+
+
+def _print(metrics: Mapping[str, Any]) -> None:
     click.echo(f"{metrics['n_patches']} patches of {metrics['n_patients']} patients, threshold {metrics['threshold']}")
     rows = [("metric", "value", "95 % interval")]
     for name, entry in metrics.items():
@@ -87,9 +92,8 @@ def evaluate(
             low, high = map(_number, entry["ci95"])
             rows.append((name, _number(entry["value"]), f"{low} to {high}" if low != "-" else "-"))
     print_table(rows)
-    if perturb:
+    if "robustness" in metrics:
         _print_robustness(metrics["robustness"])
-    click.echo(output / "report.html")
 
 
 def _print_robustness(robustness: Mapping[str, Any]) -> None:

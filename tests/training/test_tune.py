@@ -7,7 +7,6 @@ from wsi_idc.errors import DataError, DivergedError, ModelError, OutputError
 from wsi_idc.training import tune as tuning
 from wsi_idc.training.config import read_config
 from wsi_idc.training.run import Hooks
-from wsi_idc.training.run import Hooks
 from wsi_idc.training.tune import DEFAULT_SPACE, read_space, tune
 
 from helpers import SMALL
@@ -82,7 +81,7 @@ def test_interrupted_it_goes_on_and_ends_as_if_it_had_not_been(patches, tmp_path
     whole, best, said = searched
     real, trained, again = tuning.train, [], []
 
-    def interrupted(data, config, run):
+    def interrupted(data, config, run, hooks):
         if trained == ["0"]:
             # In the middle of the second trial: between its epochs.
             trained.append("half")

@@ -137,14 +137,7 @@ def evaluate_model(
     with new_folder(output) as place:
         engines = [make_engine(choose_engine(engine, p, views * len(patches)), p) for p in packages]
         ensemble = Ensemble([Predictor(p, e) for p, e in zip(packages, engines, strict=True)], tta=tta)
-        done = 0
-
-        def tell(more: int) -> None:
-            nonlocal done
-            done += more
-            if on_change:
-                on_change("patches", done, len(patches))
-
+        tell = _counting(on_change, len(patches)) if on_change else None
         predictions = predict_patches(patches, ensemble, on_patches=tell)
         facts = ("name", "version", "sha256", "threshold", "temperature")
         metrics = {
@@ -163,6 +156,18 @@ def evaluate_model(
         write_evaluation(place / "report.html", metrics, text, figures)
         write_json(place / "metrics.json", metrics)
     return metrics
+
+
+def _counting(on_change: Callable[[str, int, int], None], total: int) -> Callable[[int], None]:
+    """Return what tells `on_change` how many patches of a total are done, when it is told how many more are."""
+    done = 0
+
+    def tell(more: int) -> None:
+        nonlocal done
+        done += more
+        on_change("patches", done, total)
+
+    return tell
 
 
 def _trained_on(predictions: Predictions, who: str | Path) -> list[str]:

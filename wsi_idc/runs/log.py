@@ -97,4 +97,4 @@ class Logged(Listener):
 
     def finish(self) -> None:
         """End with a line for the run."""
-        self._log.write("run ended", **self._states)
+        self._log.write("run ended", "", **self._states)
