@@ -29,7 +29,7 @@ from wsi_idc.slides.write import write_slide
 
 OK, MISSING, FAULT = "ok", "missing", "fault"
 # For those who change this project, not for those who use it.
-_NOT_FOR_USE = {"dev", "test"}
+_NOT_FOR_USE = {"dev", "docs", "test"}
 # Loading TensorFlow from a slow drive takes half a minute; what takes far longer hangs.
 _LONGEST_S = 150
 # Run apart, with the name of an engine: an engine may take half a gigabyte, or its process down.
