@@ -47,8 +47,6 @@ def write_group(folder: Path, ome: dict[str, Any], version: str = "0.5") -> zarr
 
 def write_level(group: zarr.Group, name: str, values: np.ndarray, chunks: Sequence[int], **more: Any) -> None:
     """Write an array as it is; chunks of nothing but the fill value are left out, as Zarr does."""
-    if group.metadata.zarr_format == 2:
-        more = {"chunk_key_encoding": {"name": "v2", "separator": "/"}} | more
     array = group.create_array(name, shape=values.shape, chunks=tuple(chunks), dtype=values.dtype, **more)
     array[:] = values
 
@@ -65,6 +63,7 @@ def write_image(
     sharded: bool = False,
     attributes: dict[str, Any] | None = None,
     change: dict[str, Any] | None = None,
+    separator: str = "/",
 ) -> Path:
     """Write pixels (h, w, 3) uint8 as an OME-Zarr image with levels smaller `by` these; `change` is put into it."""
     one = multiscale(axes, mpp, by) | ({"version": version} if version == "0.4" else {}) | (change or {})
@@ -72,7 +71,9 @@ def write_image(
     for number, d in enumerate(by):
         level = pixels if d == 1 else smaller(pixels, d)
         sides = [{"y": chunk, "x": chunk}.get(a, 1) for a in axes]
-        more = {"shards": tuple(2 * n if n > 1 else n for n in sides)} if sharded else {}
+        more: dict[str, Any] = {"shards": tuple(2 * n if n > 1 else n for n in sides)} if sharded else {}
+        if version == "0.4":
+            more["chunk_key_encoding"] = {"name": "v2", "separator": separator}
         write_level(group, str(number), _turned(level, axes), sides, fill_value=0, **more)
     return folder
 

@@ -120,7 +120,7 @@ def test_patients_from_a_table(tmp_path):
         for name in ("a", "b"):
             write_annotations(tmp_path / side / f"{name}.geojson", [box(0, 0, 100, 100)])
     table = tmp_path / "patients.csv"
-    table.write_text("slide,patient\na.svs,P7\nb,P7\n")
+    table.write_text("slide,patient\na.svs,P7\nb.zarr,P7\n")
     pairs, _ = find_pairs(tmp_path / "found", tmp_path / "truth", table)
     assert [(p.slide, p.patient) for p in pairs] == [("a", "P7"), ("b", "P7")]
     table.write_text("slide,patient\na,P7\n")

@@ -87,7 +87,7 @@ def _is_folder_of_many(path: Path) -> bool:
 def _slide_name(path: Path | str) -> str:
     """Return the name of a slide without the endings of slides and annotations: "a" of "a.svs.geojson"."""
     name = Path(path).name
-    while (suffix := Path(name).suffix).lower() in SUFFIXES | _ANNOTATIONS:
+    while (suffix := Path(name).suffix).lower() in SUFFIXES | _ANNOTATIONS | {".zarr"}:
         name = name.removesuffix(suffix)
     return name
 

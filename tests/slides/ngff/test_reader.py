@@ -51,6 +51,24 @@ def test_shards(tmp_path: Path, axes: str) -> None:
         assert np.array_equal(whole(slide), PIXELS) and slide.warnings == ()
 
 
+def test_chunks_named_by_dots(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.zarr", PIXELS, version="0.4", separator=".")
+    assert (path / "0" / "0.2.0.4.6").is_file()
+    with Slide(path) as slide:
+        assert np.array_equal(whole(slide), PIXELS) and slide.warnings == ()
+    (path / "0" / "0.2.0.4.6").rename(path / "0" / "0-2-0-4-6")
+    with Slide(path) as slide:
+        assert "1 of the 35 chunks" in slide.warnings[0]
+
+
+def test_chunks_that_are_named_otherwise_than_stated_are_missing(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.zarr", PIXELS, version="0.4", separator=".", by=(1,))
+    file = path / "0" / ".zarray"
+    file.write_text(file.read_text().replace('"dimension_separator": "."', '"dimension_separator": "/"'))
+    with pytest.raises(SlideError, match="none of the chunks of its finest level are in the store"):
+        Slide(path)
+
+
 def test_any_rectangle_is_read_alike_by_many_threads(tmp_path: Path) -> None:
     pixels = RNG.integers(0, 256, (900, 1300, 3), np.uint8)
     with Slide(write_image(tmp_path / "a.zarr", pixels, by=(1,))) as slide:
