@@ -192,6 +192,7 @@ def _readers() -> Iterator[Finding]:
         axes: dict[str, Any] = {"axes": "YXS", "PhysicalSizeX": 1.0, "PhysicalSizeY": 1.0}
         tifffile.imwrite(ome, pixels, photometric="rgb", tile=(256, 256), metadata=axes)
         yield _read("OME-TIFF", ome)
+        yield _read("OME-Zarr", _write_zarr(folder / "slide.zarr", pixels))
         for name, codec in _CODECS.items():
             path = folder / f"{codec}.tif"
             try:
@@ -200,6 +201,19 @@ def _readers() -> Iterator[Finding]:
                 yield Finding("readers", f"TIFF, {name}", MISSING, f"not in imagecodecs as installed ({error})")
                 continue
             yield _read(f"TIFF, {name}", path)
+
+
+def _write_zarr(path: Path, pixels: np.ndarray) -> Path:
+    """Write an OME-Zarr image (0.5) of one level at 1 um/px."""
+    import zarr
+
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    group.create_array("0", data=np.moveaxis(pixels, 2, 0), chunks=(3, 256, 256))
+    space = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"]
+    level = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1.0, 1.0, 1.0]}]}
+    multiscale: dict[str, Any] = {"axes": [{"name": "c", "type": "channel"}, *space], "datasets": [level]}
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [multiscale]}
+    return path
 
 
 def _read(name: str, path: Path) -> Finding:
