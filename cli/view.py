@@ -23,8 +23,8 @@ def view(given: Path, slide: Path | None, mpp: float | None, port: int, show: bo
     """Look at a run on its slide, at any magnification, and at what another threshold would outline.
 
     RUN is the folder of one slide that wsi-idc segment left; SLIDE is shown without any run; of OUT, the output folder
-    of many slides, each is opened from a list. The page is for this machine only and asks no other for anything;
-    nothing is written. Ctrl-C ends it.
+    of many slides, each is opened from a list. Edited regions are saved as regions-edited.geojson beside the others,
+    which stay as they are. The page is for this machine only and asks no other for anything. Ctrl-C ends it.
     """
     from wsi_idc.base.extras import needs_extra
     from wsi_idc.viewer.shelf import Shelf

@@ -13,9 +13,11 @@ import urllib.request
 from contextlib import contextmanager
 
 import pytest
+import shapely
 from browser import Tab, needs_browser, wait_for
 
 import wsi_idc
+from wsi_idc.annotations.read import read_annotations
 from wsi_idc.viewer.shelf import opened
 
 pytest.importorskip("nicegui")
@@ -33,7 +35,7 @@ def address(run):
 
 
 @contextmanager
-def serving(*arguments):
+def serving(*arguments: object):
     """Serve as `wsi-idc view` does, at a free port; gives the address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -154,6 +156,58 @@ def test_keys_measure_and_change_what_is_shown(run, address, tmp_path):
         assert_at_home(tab, address)
     finally:
         tab.close()
+
+
+@needs_browser
+def test_regions_are_edited_with_a_hole_undone_and_saved(run, painted, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    with serving(copy, "--slide", painted) as address:
+        tab, second = Tab(tmp_path / "profile", address), None
+        try:
+            told = "[...document.querySelectorAll('[aria-live]')].map(e => e.textContent).join(' | ')"
+            wait_for(lambda: "foc" in (tab.run(told) or ""))
+            with opened(copy, painted) as found:
+                (largest, *_), whole = found.regions(found.outlining.peak)["regions"], found.size
+                across = found.facts()["heat"][0]
+            middle = shapely.point_on_surface(shapely.Polygon(largest["rings"][0], largest["rings"][1:]))
+            tab.press("E")
+            wait_for(lambda: "as saved" in tab.run(told))
+            before = float(re.search(r"IDC ([\d.]+) mm²", tab.run(told))[1])
+            # Where the slide, wholly in view, shows the middle of the region.
+            box = "document.querySelector('.leaflet-container').getBoundingClientRect()"
+            left, top, width, height = tab.run(f"(b => [b.x, b.y, b.width, b.height])({box})")
+            scale = float(tab.run("document.querySelector('.leaflet-image-layer').width")) / across
+            x = left + width / 2 + (middle.x - whole[0] / 2) * scale
+            y = top + height / 2 + (middle.y - whole[1] / 2) * scale
+            tab.press("c")
+            wait_for(lambda: "taken out" in tab.run(told))
+            tab.click((x - 40, y - 40), (x + 40, y - 40), (x + 40, y + 40), (x - 40, y + 40))
+            tab.press("Enter")
+            wait_for(lambda: "not saved" in tab.run(told))
+            after = float(re.search(r"IDC ([\d.]+) mm²", tab.run(told))[1])
+            assert after < before
+            tab.press("v")
+            tab.click((x + 60, y))
+            tab.run("[...document.querySelectorAll('button')].find(b => b.innerText.startsWith('Undo')).click()")
+            wait_for(lambda: f"IDC {before:.2f} mm²" in tab.run(told))
+            tab.run("[...document.querySelectorAll('button')].find(b => b.innerText.startsWith('Redo')).click()")
+            wait_for(lambda: f"IDC {after:.2f} mm²" in tab.run(told))
+            tab.run("[...document.querySelectorAll('button')].find(b => b.innerText.startsWith('Save')).click()")
+            wait_for(lambda: "Saved as" in tab.run(told))
+            saved = read_annotations(copy / "regions-edited.geojson").annotations
+            assert sum(a.measurements["Area mm2"] for a in saved) == pytest.approx(after, abs=0.006)
+            assert wsi_idc.compare(copy, copy / "regions-edited.geojson")["slides"][0]["dice"] < 1
+            second = Tab(tmp_path / "second", address)
+            wait_for(lambda: "foc" in (second.run(told) or ""))
+            second.press("E")
+            dialog = "document.querySelector('.q-dialog')?.innerText ?? ''"
+            wait_for(lambda: "is being edited in another window" in second.run(dialog))
+            for one in (tab, second):
+                assert_at_home(one, address)
+        finally:
+            tab.close()
+            if second:
+                second.close()
 
 
 @needs_browser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from shapely import MultiPolygon, Polygon
 
@@ -44,9 +45,11 @@ class Annotation:
 class AnnotationFile:
     """The annotations of a file, and in words what had to be mended or left out of it, one line each.
 
-    `left_out` is how many objects could not be read, or have no area.
+    `left_out` is how many objects could not be read, or have no area. `origin` is what the file says of what it was
+    made of, as `slide` and `slide_fingerprint`: nothing, in most.
     """
 
     annotations: list[Annotation]
     notes: list[str] = field(default_factory=list)
     left_out: int = 0
+    origin: Mapping[str, Any] = field(default_factory=dict)

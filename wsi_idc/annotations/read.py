@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from wsi_idc.annotations.annotation import AnnotationFile
 from wsi_idc.annotations.content import read_document
 from wsi_idc.annotations.finish import finish
+from wsi_idc.annotations.formats.qupath import ORIGIN
 from wsi_idc.annotations.registry import FORMATS, NAMES, SUFFIXES
 from wsi_idc.annotations.source import Frame, Source, reason
 from wsi_idc.errors import DataError, WsiIdcError
@@ -34,7 +37,7 @@ def read_annotations(
         if form is None:
             kind = f"XML of another kind, <{document.tag}>" if hasattr(document, "tag") else "JSON of another kind"
             raise ValueError(kind)
-        return finish(form.parse(document, source), source.classes)
+        return replace(finish(form.parse(document, source), source.classes), origin=_origin(document))
     except WsiIdcError:
         # What is wrong with the slide is said already, and is an OSError too.
         raise
@@ -44,3 +47,9 @@ def read_annotations(
         raise DataError(f"{file}: {reason(error)}; give one of {NAMES}") from error
     except MemoryError as error:
         raise DataError(f"{file}: takes more memory than there is; export the outlines alone") from error
+
+
+def _origin(document: Any) -> dict[str, Any]:
+    """Return what a document says of what it was made of; nothing where that is not what this tool writes."""
+    said = document.get(ORIGIN) if isinstance(document, dict) else None
+    return said if isinstance(said, dict) and isinstance(said.get("slide_fingerprint"), str) else {}

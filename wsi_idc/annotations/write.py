@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -40,12 +40,13 @@ def write_annotations(
     *,
     mpp: tuple[float, float] | None = None,
     style: Style = "asap",
+    origin: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Write annotations in the format of the suffix: .geojson or .json (also .gz), .xml, .gpkg or .parquet.
 
     `style` says whose XML. `mpp` (x, y), in um per level-0 pixel, adds lengths and areas in um or mm where the format
-    has a place for them. Returns in words what the format could not hold, one line each. Raises DataError for another
-    suffix, OutputError where it cannot be written.
+    has a place for them; `origin`, what they were made of, is kept by GeoJSON alone. Returns in words what the format
+    could not hold, one line each. Raises DataError for another suffix, OutputError where it cannot be written.
     """
     name = path.name.lower()
     if name.endswith(TABLES):
@@ -54,7 +55,7 @@ def write_annotations(
         write_table(path, annotations, mpp)
         return []
     if name.endswith(GEOJSON):
-        content, notes = _geojson(annotations)
+        content, notes = _geojson(annotations, origin)
     elif name.endswith(".xml"):
         colors = [_color(a) for a in annotations]
         notes = _shadowed(annotations, across=style == "asap")
@@ -72,7 +73,7 @@ def _put(path: Path, content: bytes) -> None:
         temporary.write_bytes(packed)
 
 
-def _geojson(annotations: Sequence[Annotation]) -> tuple[bytes, list[str]]:
+def _geojson(annotations: Sequence[Annotation], origin: Mapping[str, Any] | None) -> tuple[bytes, list[str]]:
     """Write QuPath annotations in whole pixels as UTF-8; returns notes of those smaller than a pixel beside it."""
     features = []
     notes: list[str] = []
@@ -83,7 +84,7 @@ def _geojson(annotations: Sequence[Annotation]) -> tuple[bytes, list[str]]:
             continue
         identity = _identity(annotation, geometry, seen)
         features.append(feature(identity, geometry, _properties(annotation)))
-    return collection(features).encode(), notes
+    return collection(features, origin).encode(), notes
 
 
 def whole_pixels(geometry: Polygon | MultiPolygon) -> Polygon | MultiPolygon | None:

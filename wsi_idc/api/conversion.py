@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.formats.qupath import IDC_CLASS
@@ -47,9 +48,9 @@ def convert_annotations(
     MissingExtraError where a format needs an extra that is not installed.
     """
     _check_target(target, overwrite)
-    if slide is not None:
-        _check(source, slide)
     found = read_annotations(source, classes or {}, slide)
+    if slide is not None:
+        _check(source, slide, found.origin)
     if like is not None:
         notes = write_labels(target, found.annotations, like)
     elif slide is not None and target.suffix.lower() == ".dcm":
@@ -58,7 +59,7 @@ def convert_annotations(
         run = _run_of(source)
         mpp = open_heatmap(run)[2].slide_mpp if (run / "heatmap.zarr").is_dir() else None
         with needs_extra("tables"):
-            notes = write_annotations(target, found.annotations, mpp=mpp, style=style)
+            notes = write_annotations(target, found.annotations, mpp=mpp, style=style, origin=found.origin)
     counts = Counter(a.classification or "without a class" for a in found.annotations)
     return Converted(dict(sorted(counts.items())), [*found.notes, *notes])
 
@@ -78,12 +79,13 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise OutputError(f"{target}: is what a run left; choose another name")
 
 
-def _check(source: Path, slide: Path) -> None:
-    """Refuse the outlines of a run on another slide, which would be put where they do not belong."""
+def _check(source: Path, slide: Path, origin: Mapping[str, Any]) -> None:
+    """Refuse outlines that are, or say that they are, of another slide: they would be put where they do not belong."""
     run = run_of(source)
-    if run is not None:
-        with Slide(slide, read_summary(run)["slide"]["mpp"]["x"]) as opened:
-            check_slide(source, opened)
+    if run is not None or origin:
+        # Its content alone counts, which no scale changes.
+        with Slide(slide, read_summary(run)["slide"]["mpp"]["x"] if run else 1.0) as opened:
+            check_slide(source, opened, origin)
 
 
 def _run_of(source: Path) -> Path:

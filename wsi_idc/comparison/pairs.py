@@ -123,14 +123,14 @@ def compare_pair(
 
     `classes` are those of annotations that count; of a run its regions do. An ROI of either side limits both, and what
     either outlines as a class that ends in "*" does not count. Raises DataError where a file, or all of its outlines,
-    cannot be read, the scale is not known, it is not clear which class counts, or both are runs of other slides.
+    cannot be read, the scale is not known, it is not clear which class counts, or they say that they are of two slides.
     """
     _check_classes(classes)
     notes: list[str] = []
     runs = {path: read_summary(path) for path in (pair.found, pair.truth) if _is_run(path)}
-    _check_slides(runs)
     frame = next((_frame(summary) for summary in runs.values()), None)
     sides = [_read(path, classes, roi_classes, frame, notes) for path in (pair.found, pair.truth)]
+    _check_slides(pair, runs, sides)
     notes += [f"{path}: some patches of this run could not be read" for path in runs if runs[path]["state"] != "done"]
     scales = {(s["slide"]["mpp"]["x"], s["slide"]["mpp"]["y"]) for s in runs.values()}
     if mpp is None and not scales:
@@ -153,11 +153,12 @@ def compare_pair(
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """What a file outlines: what counts, the ROI, empty where there is none, and what is neither."""
+    """What a file outlines: what counts, the ROI, empty where there is none, what is neither; and of which slide."""
 
     regions: list[Annotation]
     roi: MultiPolygon
     ignored: MultiPolygon
+    origin: Mapping[str, Any]
 
 
 def _check_classes(classes: Collection[str]) -> None:
@@ -168,12 +169,19 @@ def _check_classes(classes: Collection[str]) -> None:
         )
 
 
-def _check_slides(runs: Mapping[Path, dict[str, Any]]) -> None:
-    """Raise DataError where two runs are of slides whose content is not the same."""
-    known = {path: summary["identity"].get("slide_fingerprint") for path, summary in runs.items()}
-    if len({fingerprint for fingerprint in known.values() if fingerprint}) > 1:
-        one, other = known
-        raise DataError(f"{one}: is a run of another slide than {other}; compare runs of one slide")
+def _check_slides(pair: Pair, runs: Mapping[Path, dict[str, Any]], sides: Sequence[_Side]) -> None:
+    """Raise DataError where both sides say of which slide they are, and their contents are not the same."""
+    known = []
+    for path, side in zip((pair.found, pair.truth), sides, strict=True):
+        run = runs.get(path, {})
+        stated = run.get("identity", {}).get("slide_fingerprint") or side.origin.get("slide_fingerprint")
+        name = run["slide"].get("slide") if run else side.origin.get("slide")
+        known.append((stated, f" ({name})" if name else ""))
+    (one, its), (other, that) = known
+    if one and other and one != other:
+        raise DataError(
+            f"{pair.found}: is of another slide{its} than {pair.truth}{that}; compare outlines of one slide"
+        )
 
 
 def _check_place(path: Path, side: _Side, frame: Frame | None) -> None:
@@ -243,4 +251,4 @@ def _read(
             others = [a for a in others if a.classification in classes]
         if held and not others:
             notes.append(f"{path}: no annotation of {', '.join(classes)} there, only of {named}; counted as empty")
-    return _Side(others, polygons(shapely.union_all(rois)), polygons(shapely.union_all(ignored)))
+    return _Side(others, polygons(shapely.union_all(rois)), polygons(shapely.union_all(ignored)), read.origin)

@@ -117,7 +117,7 @@ def cut_patches(
     check = watch(*outline_files(annotations))
     file = read_annotations(annotations, slide=path)
     with Slide(path, mpp, icc=rule.icc) as slide:
-        check_slide(annotations, slide)
+        check_slide(annotations, slide, file.origin)
         grid = Grid(slide.size, (slide.mpp.x, slide.mpp.y), package.patch_size, package.mpp)
         check_scale(slide, package)
         _check_names(slide, grid, package)

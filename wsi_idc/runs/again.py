@@ -21,6 +21,7 @@ from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.regions.outlining import Outlining
 from wsi_idc.regions.regions import measure_slide
 from wsi_idc.runs.results.folder import read_summary
+from wsi_idc.runs.results.origin import origin_of
 from wsi_idc.runs.results.overview import Pictured, draw_overview, read_plain
 
 # What stands for tissue where no picture of the slide is at hand, and its longer side in pixels.
@@ -58,7 +59,8 @@ def delineate_again(heatmap: Path, output: Path, **settings: Any) -> Delineation
         bands=outlining.bands,
     )
     with new_folder(output) as place:
-        (place / "regions.geojson").write_text(to_geojson(found.regions, found.bands), encoding="utf-8")
+        text = to_geojson(found.regions, found.bands, origin_of(provenance, recorded(outlining)))
+        (place / "regions.geojson").write_text(text, encoding="utf-8")
         (place / "measurements.json").write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         draw_overview(place / "overview.png", run)
     return found

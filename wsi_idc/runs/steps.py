@@ -23,6 +23,7 @@ from wsi_idc.runs.memory import give_back
 from wsi_idc.runs.results.familiar import familiarity
 from wsi_idc.runs.results.folder import SUMMED, write_last
 from wsi_idc.runs.results.layers import crops_of
+from wsi_idc.runs.results.origin import origin_of
 from wsi_idc.runs.results.overview import Pictured, draw_overview, draw_thumbnail
 from wsi_idc.runs.results.picture import picture
 from wsi_idc.runs.results.report import write_report
@@ -102,7 +103,8 @@ def outline(work: Work) -> None:
 def write(work: Work, out: Path) -> dict[str, Any]:
     """Write the results into the folder `out` and return what summary.json holds; moves the heatmap there."""
     found = work.found
-    (out / "regions.geojson").write_text(to_geojson(found.regions, found.bands), encoding="utf-8")
+    text = to_geojson(found.regions, found.bands, origin_of(work.heatmap_spec.provenance))
+    (out / "regions.geojson").write_text(text, encoding="utf-8")
     give_back_of(work)
     run = pictured(work)
     draw_overview(out / "overview.png", run)

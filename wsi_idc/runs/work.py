@@ -73,7 +73,7 @@ class Work:
     @property
     def heatmap_spec(self) -> HeatmapSpec:
         """The heatmap that is to be computed, with its provenance."""
-        facts: dict[str, Any] = {"model": self.package.name, "engine": self.engine}
+        facts: dict[str, Any] = {"slide": self.slide.name, "model": self.package.name, "engine": self.engine}
         facts |= {"patch_um": self.grid.patch_um, "grid": asdict(self.grid)}
         return HeatmapSpec(self.grid, self.identity | {"wsi_idc": version("wsi-idc")} | facts)
 

@@ -16,7 +16,12 @@ KEYS = (
     ("n, p", "the next, the previous region, from the largest down"),
     ("[ and ]", "a lower, a higher threshold"),
     ("h, o", "heat, outlines"),
-    ("m", "measure: click corners, Enter or a double click ends; Esc begins anew, and leaves"),
+    ("E", "edit, and leave it; v d e c s, g, Del, Ctrl+Z, Ctrl+Y, Ctrl+S are on the buttons then"),
+    ("m", "measure: click the places to measure between"),
+    (
+        "Enter, or a double click",
+        "ends it, or what is drawn; Backspace takes a corner back, Esc begins anew, and leaves",
+    ),
 )
 BUTTON = "flat dense no-caps"
 
@@ -42,10 +47,12 @@ class Controls:
                 for keys, text in KEYS:
                     ui.label(f"{keys}: {text}").classes("text-sm")
             self.extra = ui.row().classes("items-center gap-2")
-        with ui.row().classes("w-full gap-x-6 gap-y-0 text-sm").style("min-height: 1.4rem"):
-            self.numbers = ui.label("").props("aria-live=polite").classes("font-bold")
-            self.measured = ui.label("").props("aria-live=polite")
-            self.place = ui.label("")
+        self.below = ui.row().classes("w-full")
+        # One line whatever is told: the slide would else move below the hand that draws.
+        with ui.row().classes("w-full no-wrap gap-x-6 text-sm").style("height: 1.4rem; overflow: hidden"):
+            self.numbers = ui.label("").props("aria-live=polite").classes("font-bold shrink-0")
+            self.measured = ui.label("").props("aria-live=polite").classes("grow truncate")
+            self.place = ui.label("").classes("shrink-0")
 
     def _of_run(self, own: float) -> None:
         ui.label("Threshold")

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from wsi_idc.annotations.annotation import Annotation
+from wsi_idc.annotations.formats.qupath import IDC_CLASS
 from wsi_idc.base.pages.colours import heat_colours
 from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label
-from wsi_idc.regions.delineate import delineate_field
+from wsi_idc.regions.delineate import Delineation, delineate_field
 from wsi_idc.regions.interpolate import Field, make_field, per_side
 from wsi_idc.regions.regions import measure_slide
 from wsi_idc.runs.again import run_outlining
@@ -45,6 +47,16 @@ class OpenedRun(OpenedSlide):
         rows, cols = self._heatmap.shape
         return super().facts() | {"heat": [cols * self._grid.step[0], rows * self._grid.step[1] * self.stretch]}
 
+    def annotations(self, threshold: float) -> list[Annotation]:
+        """Return the regions of a threshold as annotations; raises SettingsError where it is none."""
+        found = self._delineated(threshold)
+        return [Annotation(r.geometry, str(IDC_CLASS["name"]), id=r.id) for r in found.regions]
+
+    def _delineated(self, threshold: float) -> Delineation:
+        low = self.outlining.low
+        asked = replace(self.outlining, low=low and min(low, threshold), bands=(), threshold=threshold)
+        return delineate_field(self._field, per_side(self._grid), asked, self._key)
+
     @cached_property
     def _field(self) -> Field:
         return make_field(self._heatmap, self._grid, self._tissue)
@@ -70,9 +82,7 @@ class OpenedRun(OpenedSlide):
 
         Raises SettingsError where the threshold is none.
         """
-        low = self.outlining.low
-        asked = replace(self.outlining, low=low and min(low, threshold), bands=(), threshold=threshold)
-        found = delineate_field(self._field, per_side(self._grid), asked, self._key)
+        found = self._delineated(threshold)
         shown = [
             {"number": n, "area_mm2": round(r.area_mm2, 4), "rings": self.on_map(r.geometry)}
             for n, r in enumerate(found.regions, 1)

@@ -12,6 +12,8 @@ from wsi_idc.runs.results.summary import RESEARCH_USE
 from wsi_idc.runs.results.words import conclusion
 from wsi_idc.viewer.answers import answers
 from wsi_idc.viewer.controls import Controls
+from wsi_idc.viewer.desk import Desk
+from wsi_idc.viewer.editor import Editor
 from wsi_idc.viewer.opened import OpenedRun
 from wsi_idc.viewer.shelf import ALONE, Shelf
 from wsi_idc.viewer.slide_map import SlideMap
@@ -30,10 +32,12 @@ def serve(shelf: Shelf, port: int, show: bool) -> None:
     sys.setswitchinterval(0.0005)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
 
+    desk = Desk()
+    app.on_shutdown(desk.close)
     if shelf.manifest:
-        ui.page("/of/{key}/view")(lambda key: _page(shelf, key))
+        ui.page("/of/{key}/view")(lambda key: _page(shelf, desk, key))
     else:
-        ui.page("/")(lambda: _page(shelf, ALONE))
+        ui.page("/")(lambda: _page(shelf, desk, ALONE))
     app.include_router(answers(shelf))
     ui.run(
         host=HOST,
@@ -46,8 +50,11 @@ def serve(shelf: Shelf, port: int, show: bool) -> None:
     )
 
 
-def _page(shelf: Shelf, key: str) -> None:
+def _page(shelf: Shelf, desk: Desk, key: str) -> None:
     """Build the page of one visitor."""
+    ui.colors(primary="#1565c0")
+    # Told apart from a dark page too.
+    ui.add_css(".body--dark .text-primary, .body--dark .nicegui-link { color: #90caf9 !important }")
     ui.query(".nicegui-content").classes("p-2 gap-1 w-full").style("height: 100dvh")
     if shelf.manifest:
         ui.link("All slides", "/").classes("text-sm")
@@ -55,7 +62,7 @@ def _page(shelf: Shelf, key: str) -> None:
         with shelf.using(key) as found:
             ui.page_title(f"{found.slide.name}: wsi-idc")
             ui.label(found.slide.name).classes("text-lg font-bold").props("role=heading aria-level=1")
-            _of_run(key, found) if isinstance(found, OpenedRun) else _of_slide(key, found)
+            _of_run(key, found, desk) if isinstance(found, OpenedRun) else _of_slide(key, found)
     except WsiIdcError as error:
         ui.page_title("wsi-idc: cannot be shown")
         ui.label(f"This cannot be shown. {error}").props("role=alert")
@@ -68,10 +75,14 @@ def _of_slide(key: str, found: OpenedSlide) -> None:
     controls.bind(SlideMap(key, found.facts(), None))
 
 
-def _of_run(key: str, run: OpenedRun) -> None:
+def _of_run(key: str, run: OpenedRun, desk: Desk) -> None:
     """Show a run on its slide."""
     with ui.row().classes("text-sm gap-2"):
         ui.label(f"The run: {conclusion(run.summary)} {RESEARCH_USE}")
         ui.link("Report", f"/of/{key}/report.html", new_tab=True)
     controls = Controls(run)
-    controls.bind(SlideMap(key, run.facts(), run.outlining.peak))
+    shown = SlideMap(key, run.facts(), run.outlining.peak)
+    controls.bind(shown)
+    client = ui.context.client
+    Editor(desk, run, shown, controls, client.id)
+    client.on_delete(lambda: desk.leave(client.id))

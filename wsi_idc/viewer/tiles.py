@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Self
 
@@ -60,6 +61,10 @@ class OpenedSlide:
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, "JPEG", quality=85)
         return stream.getvalue()
+
+    def on_slide(self, places: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
+        """Return places (x, y) of the map in level-0 pixels."""
+        return [(float(x), float(y) / self.stretch) for x, y in places]
 
     def on_map(self, geometry: shapely.Geometry) -> list[list[list[float]]]:
         """Return the rings of an area in level-0 pixels as places of the map, each shell before its holes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import geojson
@@ -14,21 +14,26 @@ from wsi_idc.regions.regions import Band, Region
 
 # A class that is new to QuPath takes its colour from the file.
 IDC_CLASS = {"name": "IDC", "color": list(IDC)}
+# Where a FeatureCollection says what it was made of. QuPath passes over what it does not know there.
+ORIGIN = "wsi_idc"
 
 
-def to_geojson(regions: Sequence[Region], bands: Sequence[Band] = ()) -> str:
+def to_geojson(regions: Sequence[Region], bands: Sequence[Band] = (), origin: Mapping[str, Any] | None = None) -> str:
     """Write regions, and behind them bands, as a FeatureCollection of QuPath annotations, which may be empty.
+
+    `origin` says what they were made of: of which slide and by which model.
 
     Coordinates are whole pixels of the full-resolution image as QuPath opens it. Same regions, same bytes.
     """
     features = [feature(r.id, r.geometry, _properties(r, number)) for number, r in enumerate(regions, 1)]
     features += [feature(band.id, band.geometry, _band_properties(band)) for band in bands]
-    return collection(features)
+    return collection(features, origin)
 
 
-def collection(features: Sequence[geojson.Feature]) -> str:
-    """Write features as a FeatureCollection, a line of JSON; same features, same bytes."""
-    return geojson.dumps(geojson.FeatureCollection(features), allow_nan=False) + "\n"
+def collection(features: Sequence[geojson.Feature], origin: Mapping[str, Any] | None = None) -> str:
+    """Write features, and their origin beside them, as a FeatureCollection, a line of JSON; same ones, same bytes."""
+    said = {ORIGIN: dict(origin)} if origin else {}
+    return geojson.dumps(geojson.FeatureCollection(features, **said), allow_nan=False) + "\n"
 
 
 def feature(identity: str, geometry: Polygon | MultiPolygon, properties: dict[str, Any]) -> geojson.Feature:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from wsi_idc.errors import DataError, OutputError, SlideError
 from wsi_idc.runs.manifest import Manifest
@@ -35,11 +37,28 @@ def find_slide(run: Path) -> Path:
     raise SlideError(f"{run}: its slide {name} is neither beside it nor where it was; give its place with --slide")
 
 
-def check_slide(outlines: Path, slide: Slide) -> None:
-    """Raise SlideError where outlines are those of a run on another slide than `slide`.
+def origin_of(provenance: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what outlines say they were made of, from the provenance of a heatmap.
 
-    Outlines that are no run, and runs that state no fingerprint, say nothing of their slide.
+    `parameters` are those by which they differ from the run.
     """
+    keys = ("slide", "slide_fingerprint", "model", "model_sha256")
+    said = {key: provenance[key] for key in keys if key in provenance}
+    return said | {"parameters": dict(provenance["parameters"]) | dict(parameters or {})}
+
+
+def check_slide(outlines: Path, slide: Slide, origin: Mapping[str, Any] | None = None) -> None:
+    """Raise SlideError where outlines are those of a run on another slide than `slide`, or say so by their `origin`.
+
+    Outlines that are no run and say nothing, and runs that state no fingerprint, may be of any slide.
+    """
+    said = origin or {}
+    drawn_on = said.get("slide_fingerprint")
+    if drawn_on and drawn_on not in (slide.fingerprint, *_others(slide.path)):
+        name = f" ({said['slide']})" if said.get("slide") else ""
+        raise SlideError(
+            f"{slide.path}: is not the slide that {outlines} was drawn on{name}; give that one, or outlines of its own"
+        )
     run = run_of(outlines)
     if run is None:
         return

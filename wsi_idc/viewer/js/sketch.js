@@ -8,7 +8,7 @@ export class Sketch {
     Object.assign(this, { L, map, place, done, tool: null, points: [] });
     map.on("mousedown", event => this.down(event));
     map.on("mousemove", event => this.move(event));
-    map.on("mouseup", () => this.up());
+    map.on("mouseup", event => this.up(event));
     map.on("dblclick", () => this.tool && this.end());
   }
 
@@ -42,8 +42,9 @@ export class Sketch {
     if (last.distanceTo(event.containerPoint) >= STEP) this.add(event.latlng);
   }
 
-  up() {
+  up(event) {
     if (!this.held) return;
+    this.move(event);
     this.held = false;
     // Drawn freely, it ends where the button is let go.
     if (this.points.length > this.before + 2) this.end();

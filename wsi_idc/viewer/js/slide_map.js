@@ -185,10 +185,10 @@ export default {
     key(event) {
       const field = event.target.closest?.("input, textarea, select, [role=slider], .q-slider");
       if (event.ctrlKey || event.metaKey || event.altKey || (field && event.key !== "Escape")) {
-        const undo = (event.ctrlKey || event.metaKey) && !event.altKey && "zyZY".includes(event.key) && !field;
-        if (undo && this.edited) {
+        const letter = (event.ctrlKey || event.metaKey) && !event.altKey && event.key.toLowerCase();
+        if (this.edited && (letter === "s" || (!field && (letter === "z" || letter === "y")))) {
           event.preventDefault();
-          this.$emit("key", { key: event.key.toLowerCase() === "y" || event.shiftKey ? "redo" : "undo" });
+          this.$emit("key", { key: letter === "s" ? "save" : letter === "y" || event.shiftKey ? "redo" : "undo" });
         }
         return;
       }
