@@ -300,7 +300,7 @@ def test_a_slide_without_tissue_says_so(tmp_path):
     glass = np.random.default_rng(0).integers(240, 246, (600, 800, 3), dtype=np.uint8)
     slide = write_slide(tmp_path / "glass.tif", glass, 4.0, downsamples=(1,), compression="deflate")
     result = wsi_idc.segment(slide, tmp_path / "out")
-    assert json.loads(result.regions.read_text()) == {"type": "FeatureCollection", "features": []}
+    assert json.loads(result.regions.read_text())["features"] == []
     assert result.summary["message"] == "no tissue found"
     assert (result.summary["patches"], result.summary["idc_share"]) == (0, None)
     assert result.overview.is_file()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wsi_idc.annotations.formats.qupath import to_geojson
+from wsi_idc.base.files import replacing
 from wsi_idc.base.grid import Grid
 from wsi_idc.base.progress import Progress
 from wsi_idc.errors import SlideError
@@ -35,6 +38,8 @@ from wsi_idc.slides.slide import Slide
 from wsi_idc.tissue.glass import SparseSlide, find_glass
 from wsi_idc.tissue.tissue import TissueMap, find_tissue
 
+# In the folder of what is not finished.
+PLAN = "plan.json"
 # Pixels of the mask of a slide that takes so much memory that it is given back between stages; else it costs time only.
 _LARGE_MASK = 4_000_000
 
@@ -58,7 +63,16 @@ def find(work: Work) -> None:
     # Where patches do not overlap, the squares that get a probability are the patches.
     work.wanted = wanted if work.grid == first else _wanted(work.grid, tissue, settings)
     work.tissue_fine = fine_tissue(tissue.mask, tissue.um, work.grid)
+    _keep_plan(work)
     work.large, work.tissue = tissue.mask.size > _LARGE_MASK, tissue.without_planes()
+
+
+def _keep_plan(work: Work) -> None:
+    """Say beside what is computed what of: a viewer shows it meanwhile."""
+    plan = {"slide": str(work.slide.path.absolute()), "mpp": work.slide.given_mpp, "grid": asdict(work.grid)}
+    plan |= {"patches": int(work.wanted.sum()), "threshold": work.settings.peak}
+    with replacing(work.unfinished / PLAN, durable=False) as temporary:
+        temporary.write_text(json.dumps(plan), encoding="utf-8")
 
 
 def compute(work: Work, predictor: Predictor, encoding: RunChunks, progress: Progress | None) -> None:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, BackgroundTasks, Response
 from fastapi.responses import FileResponse, HTMLResponse
 
 from wsi_idc.errors import SettingsError, WsiIdcError
+from wsi_idc.viewer.live import LiveRun
 from wsi_idc.viewer.opened import OpenedRun
 from wsi_idc.viewer.shelf import Shelf
 
@@ -53,7 +54,7 @@ def answers(shelf: Shelf) -> APIRouter:
 def _answer_for_runs(router: APIRouter, shelf: Shelf) -> None:
     @router.get("/of/{key}/heat")
     def heat(key: str) -> Response:
-        return _of_run(shelf, key, lambda run: Response(run.heat(), media_type="image/png"))
+        return _of_heat(shelf, key, lambda run: Response(run.heat(), media_type="image/png"))
 
     @router.get("/of/{key}/regions")
     def regions(key: str, threshold: float, after: BackgroundTasks) -> Response:
@@ -69,7 +70,7 @@ def _answer_for_runs(router: APIRouter, shelf: Shelf) -> None:
 
     @router.get("/of/{key}/probability")
     def probability(key: str, x: float, y: float) -> Response:
-        return _of_run(shelf, key, lambda run: _json({"probability": run.probability(x, y)}))
+        return _of_heat(shelf, key, lambda run: _json({"probability": run.probability(x, y)}))
 
 
 def _of_run(shelf: Shelf, key: str, answer: Callable[[OpenedRun], Response]) -> Response:
@@ -79,6 +80,17 @@ def _of_run(shelf: Shelf, key: str, answer: Callable[[OpenedRun], Response]) -> 
             return answer(found) if isinstance(found, OpenedRun) else Response("no run of it yet", status_code=404)
     except SettingsError as error:
         return Response(str(error), status_code=422)
+    except WsiIdcError as error:
+        return _not_there(error)
+
+
+def _of_heat(shelf: Shelf, key: str, answer: Callable[[OpenedRun | LiveRun], Response]) -> Response:
+    """Return what `answer` makes of a run, done or not, or in words why there is none."""
+    try:
+        with shelf.using(key) as found:
+            if isinstance(found, OpenedRun | LiveRun):
+                return answer(found)
+            return Response("no run of it yet", status_code=404)
     except WsiIdcError as error:
         return _not_there(error)
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.formats.qupath import IDC_CLASS
-from wsi_idc.base.pages.colours import heat_colours
 from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label
 from wsi_idc.regions.delineate import Delineation, delineate_field
 from wsi_idc.regions.interpolate import Field, make_field, per_side
@@ -22,7 +19,7 @@ from wsi_idc.runs.again import run_outlining
 from wsi_idc.runs.results.folder import read_summary
 from wsi_idc.slides.slide import Slide
 from wsi_idc.viewer.preview import Preview
-from wsi_idc.viewer.tiles import OpenedSlide
+from wsi_idc.viewer.tiles import OpenedSlide, heat_image
 
 # Thresholds whose regions are kept.
 _KEPT = 16
@@ -41,11 +38,6 @@ class OpenedRun(OpenedSlide):
         self.outlining = run_outlining(provenance)
         self._key = provenance["slide_fingerprint"] + provenance["model_sha256"]
         self.regions = lru_cache(_KEPT)(self._regions)
-
-    def facts(self) -> dict[str, Any]:
-        """Return what the map has to know of the run too."""
-        rows, cols = self._heatmap.shape
-        return super().facts() | {"heat": [cols * self._grid.step[0], rows * self._grid.step[1] * self.stretch]}
 
     def annotations(self, threshold: float) -> list[Annotation]:
         """Return the regions of a threshold as annotations; raises SettingsError where it is none."""
@@ -100,18 +92,13 @@ class OpenedRun(OpenedSlide):
 
     def heat(self) -> bytes:
         """Return the probabilities in colour, a pixel a patch, as PNG; what the run outlines nowhere is not seen."""
-        level = self.outlining.level
-        seen = np.nan_to_num(self._heatmap) >= level
-        colours = heat_colours(np.nan_to_num(self._heatmap), level)
-        image = Image.fromarray(np.dstack([colours, np.where(seen, 255, 0).astype(np.uint8)]))
-        stream = io.BytesIO()
-        image.save(stream, "PNG", compress_level=1)
-        return stream.getvalue()
+        return heat_image(self._heatmap, self.outlining.level)
 
     def probability(self, x: float, y: float) -> float | None:
         """Return the probability of the patch at a place of the map; None where there is none."""
-        column, row = int(x // self._grid.step[0]), int(y / self.stretch // self._grid.step[1])
+        return self.value_at(self._heatmap, self._grid.step, x, y)
+
+    def heat_size(self) -> list[float]:
+        """Return how far the heat reaches on the map."""
         rows, cols = self._heatmap.shape
-        if not (0 <= row < rows and 0 <= column < cols) or not np.isfinite(self._heatmap[row, column]):
-            return None
-        return round(float(self._heatmap[row, column]), 3)
+        return [cols * self._grid.step[0], rows * self._grid.step[1] * self.stretch]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from nicegui import app, ui
+from nicegui import app, run, ui
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from wsi_idc.errors import WsiIdcError
@@ -14,12 +14,15 @@ from wsi_idc.viewer.answers import answers
 from wsi_idc.viewer.controls import Controls
 from wsi_idc.viewer.desk import Desk
 from wsi_idc.viewer.editor import Editor
+from wsi_idc.viewer.live import LiveRun, Progress
 from wsi_idc.viewer.opened import OpenedRun
 from wsi_idc.viewer.shelf import ALONE, Shelf
 from wsi_idc.viewer.slide_map import SlideMap
 from wsi_idc.viewer.tiles import OpenedSlide
 
 HOST = "127.0.0.1"
+# Seconds between looks at a slide that is being computed.
+_LOOK_S = 1.0
 
 
 def serve(shelf: Shelf, port: int, show: bool) -> None:
@@ -62,7 +65,12 @@ def _page(shelf: Shelf, desk: Desk, key: str) -> None:
         with shelf.using(key) as found:
             ui.page_title(f"{found.slide.name}: wsi-idc")
             ui.label(found.slide.name).classes("text-lg font-bold").props("role=heading aria-level=1")
-            _of_run(key, found, desk) if isinstance(found, OpenedRun) else _of_slide(key, found)
+            if isinstance(found, OpenedRun):
+                _of_run(key, found, desk)
+            elif isinstance(found, LiveRun):
+                _of_live(key, found)
+            else:
+                _of_slide(key, found)
     except WsiIdcError as error:
         ui.page_title("wsi-idc: cannot be shown")
         ui.label(f"This cannot be shown. {error}").props("role=alert")
@@ -75,14 +83,45 @@ def _of_slide(key: str, found: OpenedSlide) -> None:
     controls.bind(SlideMap(key, found.facts(), None))
 
 
-def _of_run(key: str, run: OpenedRun, desk: Desk) -> None:
+def _of_live(key: str, live: LiveRun) -> None:
+    """Show a slide that is being computed, chunk by chunk, until its results are there."""
+    told = ui.label("").classes("text-sm").props("aria-live=polite")
+    controls = Controls(None)
+    shown = SlideMap(key, live.facts(), None)
+    controls.bind(shown)
+    shown.on("ready", lambda: shown.run_method("setHeat", 0.6))
+    before: list[Progress] = []
+
+    async def look() -> None:
+        now = await run.io_bound(live.progress)
+        if now is None or now in before:
+            return
+        before[:] = [now]
+        told.set_text(_progress(now))
+        shown.run_method("refreshHeat", f"{now.chunks}-{now.probabilities}")
+        if now.state == "done":
+            ui.navigate.reload()
+
+    ui.timer(_LOOK_S, look)
+
+
+def _progress(now: Progress) -> str:
+    if now.probabilities:
+        so_far = f"{now.probabilities:,} of {now.patches:,} patches have a probability, in colour from the threshold on"
+    else:
+        so_far = f"{now.chunks:,} chunks are encoded, veiled on the slide"
+    left = "" if now.state == "running" else " No process is at it any more: segment, run again, goes on."
+    return f"This slide is being computed: {so_far}.{left} {RESEARCH_USE}"
+
+
+def _of_run(key: str, found: OpenedRun, desk: Desk) -> None:
     """Show a run on its slide."""
     with ui.row().classes("text-sm gap-2"):
-        ui.label(f"The run: {conclusion(run.summary)} {RESEARCH_USE}")
+        ui.label(f"The run: {conclusion(found.summary)} {RESEARCH_USE}")
         ui.link("Report", f"/of/{key}/report.html", new_tab=True)
-    controls = Controls(run)
-    shown = SlideMap(key, run.facts(), run.outlining.peak)
+    controls = Controls(found)
+    shown = SlideMap(key, found.facts(), found.outlining.peak)
     controls.bind(shown)
     client = ui.context.client
-    Editor(desk, run, shown, controls, client.id)
+    Editor(desk, found, shown, controls, client.id)
     client.on_delete(lambda: desk.leave(client.id))

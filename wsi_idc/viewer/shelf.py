@@ -15,6 +15,7 @@ from wsi_idc.runs.manifest import Manifest, Row
 from wsi_idc.runs.results.folder import OUTPUTS, read_summary
 from wsi_idc.runs.results.origin import check_slide, find_slide
 from wsi_idc.slides.slide import Slide
+from wsi_idc.viewer.live import LiveRun, is_live
 from wsi_idc.viewer.opened import OpenedRun
 from wsi_idc.viewer.tiles import OpenedSlide
 
@@ -51,9 +52,9 @@ class Shelf:
         self._lock = threading.RLock()
         self._open: OrderedDict[str, OpenedSlide] = OrderedDict()
         self._users: Counter[str] = Counter()
-        is_run = (given / OUTPUTS[-1]).is_file()
-        self.manifest = None if is_run or not (given / "manifest.csv").is_file() else Manifest(given / "manifest.csv")
-        self._is_run = is_run
+        is_run = (given / OUTPUTS[-1]).is_file() or is_live(given)
+        listed = (given / "manifest.csv").is_file() and not is_run
+        self.manifest = Manifest(given / "manifest.csv") if listed else None
         if self.manifest:
             self.rows()
         else:
@@ -86,6 +87,10 @@ class Shelf:
         Raises DataError where there is nothing of that key, or what opening it does.
         """
         with self._lock:
+            found = self._open.get(key)
+            if isinstance(found, LiveRun) and not self._users[key] and not is_live(found.folder):
+                # It is done: what is left of it is another thing.
+                self._open.pop(key).slide.close()
             if key not in self._open:
                 self._open[key] = self._opened(key)
             found = self._open[key]
@@ -108,10 +113,16 @@ class Shelf:
 
     def _opened(self, key: str) -> OpenedSlide:
         if key == ALONE and not self.manifest:
-            return opened(self.given, self._slide) if self._is_run else OpenedSlide(Slide(self.given, self._mpp))
+            if (self.given / OUTPUTS[-1]).is_file():
+                return opened(self.given, self._slide)
+            if is_live(self.given):
+                return LiveRun(self.given, self._slide)
+            return OpenedSlide(Slide(self.given, self._mpp))
         folder = self._folder(key)
         if (folder / OUTPUTS[-1]).is_file():
             return opened(folder)
+        if is_live(folder):
+            return LiveRun(folder)
         row = self.rows()[key]
         slide, why = os.fsdecode(str(row["slide"])), str(row["reason"])
         raise DataError(f"{folder}: has no results of {slide}: it is {row['state']}{why and f' ({why})'}")

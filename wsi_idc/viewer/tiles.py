@@ -12,6 +12,7 @@ import numpy as np
 import shapely
 from PIL import Image
 
+from wsi_idc.base.pages.colours import heat_colours
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.slide import Slide
 
@@ -42,7 +43,12 @@ class OpenedSlide:
 
     def facts(self) -> dict[str, Any]:
         """Return what the map has to know; `um` is that of a pixel of it, `heat` what heat covers, None for none."""
-        return {"size": self.size, "tile": TILE, "levels": self.levels, "um": self.slide.mpp.x, "heat": None}
+        facts: dict[str, Any] = {"size": self.size, "tile": TILE, "levels": self.levels, "um": self.slide.mpp.x}
+        return facts | {"heat": self.heat_size()}
+
+    def heat_size(self) -> list[float] | None:
+        """Return how far heat reaches on the map; None where there is none."""
+        return None
 
     def _tile(self, level: int, column: int, row: int) -> bytes:
         """Return a tile as JPEG, or b"" where it cannot be decoded; at `level` 0 the slide has half a tile to one.
@@ -62,6 +68,14 @@ class OpenedSlide:
         Image.fromarray(pixels).save(stream, "JPEG", quality=85)
         return stream.getvalue()
 
+    def value_at(self, values: np.ndarray, step: tuple[float, float], x: float, y: float) -> float | None:
+        """Return the value of the patch at a place of the map, of those in (rows, cols); None where there is none."""
+        column, row = int(x // step[0]), int(y / self.stretch // step[1])
+        rows, cols = values.shape
+        if not (0 <= row < rows and 0 <= column < cols) or not np.isfinite(values[row, column]):
+            return None
+        return round(float(values[row, column]), 3)
+
     def on_slide(self, places: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
         """Return places (x, y) of the map in level-0 pixels."""
         return [(float(x), float(y) / self.stretch) for x, y in places]
@@ -70,3 +84,20 @@ class OpenedSlide:
         """Return the rings of an area in level-0 pixels as places of the map, each shell before its holes."""
         flat = shapely.transform(geometry, lambda xy: xy * np.array([1, self.stretch]))
         return [shapely.get_coordinates(ring).tolist() for ring in shapely.get_rings(shapely.get_parts(flat))]
+
+
+def heat_image(
+    heatmap: np.ndarray, level: float, veil: tuple[np.ndarray, tuple[int, int, int, int]] | None = None
+) -> bytes:
+    """Return probabilities (rows, cols) from `level` on in colour, a pixel each, as PNG; the others are not seen.
+
+    A `veil` is where, (rows, cols) bool, and in which RGBA something else is to be seen.
+    """
+    known = np.nan_to_num(heatmap)
+    alpha = np.where(known >= level, 255, 0).astype(np.uint8)
+    image = np.dstack([heat_colours(known, level), alpha])
+    if veil:
+        image[veil[0]] = veil[1]
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()

@@ -25,7 +25,7 @@ SUMMED = OUTPUTS[:-1]
 _READ = ("heatmap.zarr", "regions.geojson", "summary.json")
 PARTIAL = ".partial"
 # What a run that is killed leaves for the next one to go on with.
-_UNFINISHED = ".unfinished"
+UNFINISHED = ".unfinished"
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def previous_run(folder: Path, identity: dict[str, Any], overwrite: bool) -> dic
     is done again: what failed may have been the network. Raises OutputError, which says what differs, where the folder
     holds anything else and `overwrite` is not set.
     """
-    held = [p for p in folder.iterdir() if p.name not in (PARTIAL, LOCK, _UNFINISHED, HOLDER)]
+    held = [p for p in folder.iterdir() if p.name not in (PARTIAL, LOCK, UNFINISHED, HOLDER)]
     if overwrite or not held:
         return None
     try:
@@ -149,7 +149,7 @@ def unfinished(folder: Path, identity: dict[str, Any]) -> Iterator[Path]:
     It goes when the run ends, by an error too. A run that is killed or interrupted leaves it to the next one of the
     same identity; what a run of another identity left is removed. Raises OutputError where it cannot be written.
     """
-    place = folder / _UNFINISHED
+    place = folder / UNFINISHED
     note, text = place / "identity.json", json.dumps(identity, sort_keys=True)
     try:
         if not (note.exists() and note.read_text(encoding="utf-8") == text):

@@ -47,7 +47,8 @@ export default {
     this.pressed = event => this.key(event);
     document.addEventListener("keydown", this.pressed);
     new ResizeObserver(() => this.map.invalidateSize()).observe(this.$el);
-    if (heat) await this.outline(this.threshold);
+    this.$emit("ready", {});
+    if (heat && this.threshold !== null) await this.outline(this.threshold);
   },
   beforeUnmount() {
     document.removeEventListener("keydown", this.pressed);
@@ -208,10 +209,10 @@ export default {
       this.map.setZoom(this.facts.levels - Math.log2(10 / times / this.facts.um));
     },
     setHeat(value) {
-      this.heat.setOpacity(value);
+      this.heat?.setOpacity(value);
     },
     refreshHeat(count) {
-      this.heat.setUrl(`${this.from}/heat?${count}`);
+      this.heat?.setUrl(`${this.from}/heat?${count}`);
     },
     setOutlines(shown) {
       if (shown) this.outlines.addTo(this.map);

@@ -32,7 +32,7 @@ function draw() {
       picture.setAttribute("aria-label", `${opens === "report.html" ? "Report of" : "View"} ${r.name}`);
       cell(row, picture);
     } else cell(row, "");
-    const name = r.there ? Object.assign(link(), {textContent: r.name}) : document.createTextNode(r.name);
+    const name = r.there || (opens === "view" && r.state === "running") ? Object.assign(link(), {textContent: r.name}) : document.createTextNode(r.name);
     cell(row, name).title = r.slide;
     cell(row, element("span", {className: `state ${r.state}`, textContent: r.state}));
     cell(row, text(r.idc_mm2, 2), true);
