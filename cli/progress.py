@@ -81,6 +81,8 @@ class _Task:
     tenths: int = 0
 
     def update(self, advance: float = 0, **changes: Any) -> None:
+        if changes.get("description", self.description) != self.description:
+            self.begun, self.tenths = time.monotonic(), 0
         for name in ("description", "total", "visible", "completed"):
             if name in changes:
                 setattr(self, name, changes[name])

@@ -163,6 +163,8 @@ def split(folder: Path, output: Path, how: str, shares: str, folds: int, fold: i
         parts = []
     if how in ("random", "leaky-patches") and not (len(parts) == 3 and all(0 < p < math.inf for p in parts)):
         raise click.BadParameter(f"{shares}: give three positive shares, such as 72,8,20", param_hint="--shares")
+    if how == "fold" and fold >= folds:
+        raise click.BadParameter(f"{fold}: there are the folds 0 to {folds - 1}", param_hint="--fold")
     patches = index_patches(folder)
     if how == "leaky-patches":
         drawn = splits.leaky_patch_split(patches, parts, seed)

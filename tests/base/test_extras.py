@@ -1,4 +1,6 @@
 import importlib
+import os
+import sys
 
 import pytest
 
@@ -25,3 +27,19 @@ def test_a_fault_of_the_library_is_not_taken_for_a_missing_package():
     with pytest.raises(ImportError) as caught, needs_extra("train"):
         importlib.import_module("wsi_idc.no_such_module")
     assert not isinstance(caught.value, MissingExtraError)
+
+
+def test_what_tensorflow_says_of_itself_is_not_shown_and_all_else_is(capfd, monkeypatch):
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    said = [
+        "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
+        "I0000 00:00:1795859811.039677   26558 port.cc:153] oneDNN custom operations are on.",
+        "E0000 00:00:1795859833.309596   26558 cuda_platform.cc:52] failed call to cuInit: INTERNAL: CUDA error",
+        "Killed for a reason of its own",
+    ]
+    with pytest.raises(MissingExtraError), needs_extra("train"):
+        os.write(2, ("\n".join(said) + "\n").encode())
+        raise ImportError("what cannot be loaded")
+    assert capfd.readouterr().err == f"{said[-1]}\n"
+    os.write(2, said[0].encode())
+    assert capfd.readouterr().err == said[0], "and only while it is imported"

@@ -166,6 +166,9 @@ def _counting(on_change: Callable[[str, int, int], None], total: int) -> Callabl
         nonlocal done
         done += more
         on_change("patches", done, total)
+        if done == total:
+            # The bootstrap, whose end is not known.
+            on_change("measuring", 0, 0)
 
     return tell
 

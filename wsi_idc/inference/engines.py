@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from dask.system import CPU_COUNT
 
+from wsi_idc.base.extras import quiet_tensorflow
 from wsi_idc.errors import ModelError
 from wsi_idc.inference.onnx_file import faults
 from wsi_idc.models.package import ModelPackage
@@ -122,8 +123,8 @@ def load_keras(package: ModelPackage, network: str) -> Any:
 
     Raises ModelError where its weights are damaged or hold code, and where Keras is older than `SAFE_KERAS`.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import keras
+    with quiet_tensorflow():
+        import keras
 
     if tuple(int(number) for number in keras.__version__.split(".")[:2]) < SAFE_KERAS:
         safe = ".".join(map(str, SAFE_KERAS))

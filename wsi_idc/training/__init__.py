@@ -3,4 +3,4 @@
 import os
 
 # Read by TensorFlow when it is imported, which every module here may be the first to do.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
