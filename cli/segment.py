@@ -25,7 +25,7 @@ from wsi_idc.cli.options import (
     verbose_option,
 )
 from wsi_idc.cli.progress import duration, progress_bar, slides_listener
-from wsi_idc.errors import DataError, WsiIdcError
+from wsi_idc.errors import DataError, HeldError, WsiIdcError
 from wsi_idc.runs.settings import read_settings
 
 if TYPE_CHECKING:
@@ -173,7 +173,9 @@ def segment(
         facts = {"manifest": _text(output / "manifest.csv"), "done": len(found) - len(bad), "not_done": len(bad)}
         click.echo(json.dumps(facts | {"slides": [_facts(slide, o) for slide, o in outcomes.items()]}, indent=2))
     elif len(found) > 1:
-        click.echo(f"{len(found) - len(bad)} of {len(found)} slides done; {output / 'manifest.csv'}")
+        left = sum(isinstance(outcome, HeldError) for outcome in bad)
+        to_others = f", {left} left to another run that has {'it' if left == 1 else 'them'}" if left else ""
+        click.echo(f"{len(found) - len(bad)} of {len(found)} slides done{to_others}; {output / 'manifest.csv'}")
     if bad:
         raise click.exceptions.Exit(1)
 

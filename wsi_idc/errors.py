@@ -11,6 +11,10 @@ class SlideError(WsiIdcError, OSError):
     """A slide that cannot be opened or read; an OSError too, as that of any other file."""
 
 
+class UnreachableError(SlideError):
+    """A slide that was there and cannot be reached any more, as when a network drive is gone."""
+
+
 class ScaleError(SlideError, ValueError):
     """A slide that can be read, but whose um per pixel are not known or cannot be true; a ValueError too."""
 
@@ -33,6 +37,10 @@ class OutputError(WsiIdcError):
 
 class HeldError(OutputError):
     """An output folder that another process holds."""
+
+
+class DiskError(OutputError):
+    """A disk or network drive that is full, or fails, while it is written to; what was computed is kept."""
 
 
 class SettingsError(WsiIdcError, ValueError):

@@ -9,28 +9,54 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wsi_idc.base.disk.trouble import said_bytes
 from wsi_idc.cli.options import json_option, print_table
 from wsi_idc.cli.progress import duration
 
 if TYPE_CHECKING:
+    from wsi_idc.runs.upkeep.clean import Removed
     from wsi_idc.runs.upkeep.status import Status
 
 
 @click.command()
 @click.argument("output", type=click.Path(path_type=Path))
+@click.option(
+    "--clean",
+    is_flag=True,
+    help="Remove first what no run will want: what is unfinished of slides that are done, of another version, or of a "
+    "model or settings left since; half written results and locks of processes that were killed. What is in use stays.",
+)
 @json_option
-def status(output: Path, as_json: bool) -> None:
+def status(output: Path, clean: bool, as_json: bool) -> None:
     """Say how far the slides of an output folder are: done, failed and why, running, time left.
 
-    Rates are those of one process, from the slides that are done; the time left is a forecast.
+    Rates are those of one process, from the slides that are done; the time left is a forecast. Where manifest.csv lags
+    behind the results of slides, these count; --clean writes it anew.
     """
     from wsi_idc.runs.upkeep.status import read_status
 
+    removed, in_use = _clean(output) if clean else ([], [])
     found = read_status(output)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(found), indent=2))
-    else:
-        _print(found)
+        facts = dataclasses.asdict(found)
+        if clean:
+            facts["removed"] = [{"path": str(r.path), "bytes": r.size, "why": r.why} for r in removed]
+            facts["in_use"] = [str(folder) for folder in in_use]
+        click.echo(json.dumps(facts, indent=2))
+        return
+    for gone in removed:
+        click.echo(f"removed {click.format_filename(gone.path)} ({said_bytes(gone.size)}): {gone.why}")
+    if clean:
+        click.echo(f"removed {said_bytes(sum(gone.size for gone in removed))} in all")
+    for folder in in_use:
+        click.echo(f"in use, left alone: {click.format_filename(folder)}")
+    _print(found)
+
+
+def _clean(output: Path) -> tuple[list[Removed], list[Path]]:
+    from wsi_idc.runs.upkeep.clean import clean
+
+    return clean(output)
 
 
 def _print(found: Status) -> None:

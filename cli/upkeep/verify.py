@@ -19,8 +19,9 @@ def verify(output: Path, as_json: bool) -> None:
     """Say which results are whole: every file, to the last bit.
 
     OUTPUT is an output folder of wsi-idc segment, or the folder of one slide. Each file is held beside its sum in
-    summary.json; manifest.csv and index.html beside their own. Changes nothing. Results of older versions have no sums,
-    which is said and no fault; what else lies in a folder is named. Exit status: 0 nothing is damaged, 1 something is.
+    summary.json, manifest.csv and index.html beside their own; log.jsonl has none. Changes nothing. Results of older
+    versions have no sums, which is said and no fault; what else lies in a folder is named. Exit status: 0 nothing is
+    damaged, 1 something is.
     """
     from wsi_idc.runs.upkeep.verify import DAMAGED, NO_SUMS
     from wsi_idc.runs.upkeep.verify import verify as look

@@ -18,7 +18,7 @@ from wsi_idc.runs.results.folder import SUMMED, holding, replace_output
 from wsi_idc.runs.results.sums import has_sums, is_sealed, sums_of
 from wsi_idc.runs.upkeep.verify import BUSY, DAMAGED, NO_SUMS, WHOLE, verify
 
-NO_RESULTS = (".lock", ".manifest.lock", ".manifest.sum")
+NO_RESULTS = (".lock", ".manifest.lock", ".manifest.sum", "log.jsonl")
 
 
 @pytest.fixture(scope="module")

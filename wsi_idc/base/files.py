@@ -7,6 +7,7 @@ import filecmp
 import hashlib
 import os
 import platform
+import re
 import shutil
 import tempfile
 import time
@@ -14,8 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
+from wsi_idc.base.disk.trouble import output_error
 from wsi_idc.errors import DataError, HeldError, OutputError, WsiIdcError
 
 try:
@@ -36,19 +38,26 @@ _PATIENCE_S = 1.0
 def locked(folder: Path) -> Iterator[None]:
     """Hold `folder` under an OS lock, which dies with its owner; made if missing, and removed if it ends up empty.
 
-    Raises HeldError where another process holds the folder, OutputError where it cannot be written.
+    Raises HeldError where another process holds the folder, OutputError where it cannot be written, or not locked.
     """
     lock = FileLock(folder / LOCK)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # A holder that was just killed may need a moment to be gone; a look that takes the lock itself ends soon.
-        lock.acquire(timeout=_PATIENCE_S)
-        shown = _show_holder(folder / HOLDER)
-    except Timeout:
-        raise HeldError(f"{folder}: another wsi-idc{_holder(folder)} is writing there; wait for it to end") from None
-    except OSError as error:
-        lock.release()
-        raise output_error(folder, error) from error
+    # A holder that was just killed may need a moment to be gone; a look that takes the lock itself ends soon.
+    end = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            take(lock, max(0.0, end - time.monotonic()))
+            shown = _show_holder(folder / HOLDER)
+            break
+        except Timeout:
+            text = f"{folder}: another wsi-idc{_holder(folder)} is writing there; wait for it to end"
+            raise HeldError(text) from None
+        except OSError as error:
+            lock.release()
+            # Who had it before may just have removed it, empty.
+            going = isinstance(error, (FileNotFoundError, FileExistsError)) and (folder.is_dir() or not folder.exists())
+            if not going or time.monotonic() > end:
+                raise output_error(folder, error) from error
     try:
         yield
     finally:
@@ -57,6 +66,15 @@ def locked(folder: Path) -> Iterator[None]:
         if [p.name for p in folder.iterdir()] == [LOCK]:
             shutil.rmtree(folder, ignore_errors=True)
         lock.release()
+
+
+def take(lock: BaseFileLock, patience_s: float) -> None:
+    """Take a lock; raises Timeout where another process has it so long, OSError where the disk knows no locks."""
+    lock.acquire(timeout=patience_s)
+    if isinstance(lock, SoftFileLock):
+        # What stands in there for a lock does not die with its owner.
+        lock.release()
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
 
 def is_held(folder: Path) -> bool:
@@ -123,15 +141,6 @@ def _holder(folder: Path) -> str:
         return ""
 
 
-def output_error(path: Path, error: OSError) -> WsiIdcError:
-    """Turn an OSError of writing into the line that a user can act on; a slide that cannot be read stays what it is."""
-    if isinstance(error, WsiIdcError):
-        return error
-    if error.errno == errno.ENOSPC:
-        return OutputError(f"{path}: no space left on the device; nothing was kept, free some space and run again")
-    return OutputError(f"{path}: cannot be written ({error.strerror or error})")
-
-
 def sync(*paths: Path) -> None:
     """Have files, and the names in folders, reach the disk: what is named after them is then never there without them.
 
@@ -190,6 +199,26 @@ def watch(*paths: Path) -> Callable[[], None]:
                 raise DataError(f"{path}: was changed while it was read; run again once it stays as it is")
 
     return check
+
+
+def left_behind(folder: Path) -> list[Path]:
+    """Return the files that processes of this machine were writing into a folder when they were killed."""
+    pattern = re.compile(rf"\.{re.escape(platform.node()[-12:])}-(\d+)-.")
+    found = [(path, pattern.match(path.name)) for path in folder.iterdir()]
+    return [path for path, match in found if match and not _is_alive(int(match[1]))]
+
+
+def _is_alive(process: int) -> bool:
+    if fcntl is None:
+        # To ask would end it there.
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wsi_idc.base.files import output_error, put_in_place
+from wsi_idc.base.disk.trouble import output_error
+from wsi_idc.base.files import put_in_place
 from wsi_idc.data.kaggle import LabelledPatch, index_patches, read_patch
 from wsi_idc.slides.write import write_slide
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from wsi_idc.annotations.annotation import ROI_CLASSES, Annotation, is_ignored, is_roi
 from wsi_idc.annotations.read import read_annotations
-from wsi_idc.base.files import new_folder, output_error, watch
+from wsi_idc.base.disk.trouble import output_error
+from wsi_idc.base.files import new_folder, watch
 from wsi_idc.base.grid import Block, Grid
 from wsi_idc.base.threads import in_parallel
 from wsi_idc.data.kaggle import FARTHEST, is_listable

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from wsi_idc.base.files import output_error, put_in_place
+from wsi_idc.base.disk.trouble import output_error
+from wsi_idc.base.files import put_in_place
 from wsi_idc.base.grid import Grid
 from wsi_idc.demo.painter import CLASSES, PaintedSection, paint_section
 from wsi_idc.heatmap.store import read_heatmap

@@ -17,7 +17,8 @@ from shapely import MultiPolygon
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.formats.qupath import IDC_CLASS, collection, feature
 from wsi_idc.annotations.read import read_annotations
-from wsi_idc.base.files import new_folder, output_error, watch
+from wsi_idc.base.disk.trouble import output_error
+from wsi_idc.base.files import new_folder, watch
 from wsi_idc.base.pages.colours import FIELD, IDC, INVASIVE_EDGE
 from wsi_idc.base.pages.sheet import Panel, draw_scale_bar
 from wsi_idc.base.pages.strokes import number as number_areas

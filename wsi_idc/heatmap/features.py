@@ -9,7 +9,7 @@ import numpy as np
 
 from wsi_idc.base.files import replacing
 from wsi_idc.base.grid import Block
-from wsi_idc.base.raster import cut
+from wsi_idc.base.raster import cut, npy_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class KeptFeatures:
         ((row, col, within, _),) = cut(block.top, block.left, *block.shape, (self.chunk, self.chunk))
         chunk = np.full((self.shape[0], self.chunk, self.chunk, self.shape[3]), np.nan, np.float32)
         chunk[(slice(None), *within)] = features
-        with replacing(self._file(row, col), durable=False) as temporary, temporary.open("wb") as stream:
-            np.save(stream, chunk)
+        with replacing(self._file(row, col), durable=False) as temporary:
+            temporary.write_bytes(npy_bytes(chunk))
 
     def read(self, block: Block) -> np.ndarray:
         """Return the features (views, r, c, n) of any rectangle of the grid."""

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsi_idc.base.files import is_held
 from wsi_idc.base.setting import takes_settings
-from wsi_idc.errors import HeldError, LostError, ModelError, OutputError, SlideError, WsiIdcError
+from wsi_idc.errors import DiskError, HeldError, OutputError, WsiIdcError
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.models.registry import find_model
 from wsi_idc.runs.executors.executor import Executor, Here, Limits, Listener
 from wsi_idc.runs.executors.processes import Processes
 from wsi_idc.runs.folder_page import FolderPage
+from wsi_idc.runs.keeper import Keeper, Outcome
 from wsi_idc.runs.log import Logged
-from wsi_idc.runs.manifest import Manifest, numbers_of, took_s
+from wsi_idc.runs.manifest import Manifest
 from wsi_idc.runs.overwriting import Overwriting
 from wsi_idc.runs.settings import SegmentResult, Settings
 from wsi_idc.slides.paths.find import output_names
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from wsi_idc.runs.run import Runner
 
 _log = logging.getLogger(__name__)
-
-Outcome = SegmentResult | WsiIdcError
 
 
 def segment_slides(
@@ -49,13 +46,14 @@ def segment_slides(
     is appended to `output/log.jsonl`.
 
     Several slides, or one with a limit of time, are computed in `limits.processes` other processes: a slide that
-    crashes, hangs or takes all memory costs no other; a script that calls this has to guard its main part by
-    `if __name__ == "__main__":`. One slide is computed in this process. With a `client` of a Dask cluster, several
-    slides are computed by its workers, within the same limits, and so are the chunks of a single one.
+    crashes, hangs or takes all memory costs no other; a script that calls this guards its main part by
+    `if __name__ == "__main__":`. One is computed in this process. With a `client` of a Dask cluster its workers compute
+    several slides, within the same limits, or the chunks of a single one.
 
     A slide that fails is recorded with its reason and the next one is begun; only a ModelError, which all slides would
-    share, is raised, and a SettingsError, before anything is begun. A slide that another process is computing is left
-    to it. With `settings.overwrite`, what a run of the same settings had overwritten when it was interrupted is kept.
+    share, is raised, a DiskError once the output is full or fails, and a SettingsError, before anything is begun. A
+    slide that another process is computing is left to it, and looked at again at the end: a HeldError, if it still is.
+    With `settings.overwrite`, what a run of the same settings had overwritten when it was interrupted is kept.
     The `listener` is told of slides by their place in `slides`, from 0; what it is told of as ended is an `Outcome`.
     Returns what became of each slide.
     """
@@ -65,29 +63,34 @@ def segment_slides(
     names = slide_names(slides, manifest)
     real = [os.path.realpath(slide) for slide in names]
     overwriting = Overwriting(output, package, settings)
-    begun = overwriting.begun() if settings.overwrite else set()
-    rows = manifest.read()
-    kept = [slide in begun and rows.get(slide, {}).get("state") == "done" for slide in real]
+    kept = _kept(real, overwriting.begun() if settings.overwrite else set(), manifest)
     # A slide alone is no folder, and one after another each would write the page of all before it.
-    logged = Logged(output, list(names), listener)
-    keeper = _Keeper(manifest, names, logged, FolderPage(output, manifest) if len(names) > 1 else None)
+    page, logged = FolderPage(output, manifest) if len(names) > 1 else None, Logged(output, list(names), listener)
+    keeper = Keeper(manifest, output, names, logged, page)
+    tasks = [(slide, output / name, keep) for (slide, name), keep in zip(names.items(), kept, strict=True)]
     try:
-        keeper.announce(output, again=settings.overwrite, kept=kept)
+        keeper.announce(again=settings.overwrite, kept=kept)
         if settings.overwrite:
             overwriting.begin(real)
-        tasks = [(slide, output / name, keep) for (slide, name), keep in zip(names.items(), kept, strict=True)]
         _compute(tasks, _Segmenting(package, settings), limits, client, keeper)
         overwriting.end(real)
+    except DiskError as error:
+        logged.stopped(str(stopped := keeper.stopped(error)))
+        raise stopped from error
     finally:
-        manifest.settle()
-        if keeper.page:
-            keeper.page.write()
+        keeper.close()
         logged.finish()
     return {slide: keeper.outcomes[slide] for slide in names}
 
 
-def _compute(tasks: list[_Task], job: _Segmenting, limits: Limits, client: Client | None, keeper: Listener) -> None:
-    """Do the tasks in the way that suits them."""
+def _kept(slides: Sequence[str], begun: set[str], manifest: Manifest) -> list[bool]:
+    """Say which slides, by real path, a run that had begun to overwrite them ended before it was interrupted."""
+    rows = manifest.read()
+    return [slide in begun and rows.get(slide, {}).get("state") == "done" for slide in slides]
+
+
+def _compute(tasks: list[_Task], job: _Segmenting, limits: Limits, client: Client | None, keeper: Keeper) -> None:
+    """Do the tasks in the way that suits them, and at the end once more those that another process had."""
     # Reads Dask's configuration: what is wrong there is raised once, not by every slide.
     import dask  # noqa: F401
 
@@ -104,6 +107,8 @@ def _compute(tasks: list[_Task], job: _Segmenting, limits: Limits, client: Clien
     elif alone and limits.minutes is None:
         job, executor = replace(job, client=client), Here()
     executor.run(tasks, job, keeper)
+    if left := keeper.left_to_others():
+        executor.run([tasks[number] for number in left], job, keeper.of(left))
 
 
 def slide_names(slides: Sequence[Path], manifest: Manifest) -> dict[Path, str]:
@@ -163,90 +168,6 @@ class _Segmenting:
             except OutputError as error:
                 _log.debug("%s: overwritten after all (%s)", slide, error)
         return self._runner.run(slide, folder, listener, number)
-
-
-@dataclass(slots=True)
-class _Keeper(Listener):
-    """Keeps the manifest, and tells the caller's listener."""
-
-    manifest: Manifest
-    names: dict[Path, str]
-    listener: Listener
-    page: FolderPage | None = None
-    outcomes: dict[Path, Outcome] = field(default_factory=dict)
-    _slides: list[Path] = field(init=False)
-    _begun: dict[int, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._slides = list(self.names)
-
-    def announce(self, output: Path, *, again: bool, kept: Sequence[bool]) -> None:
-        """Say of all slides that they are to be done, but for those that are done, or that another process does.
-
-        Where they are done `again`, only those that are `kept` are done.
-        """
-        self.manifest.add(self._row(number, "pending") for number in range(len(self._slides)))
-        held = self.manifest.read()
-        undone = []
-        for number, slide in enumerate(self._slides):
-            state = held[os.path.realpath(slide)]["state"]
-            to_do = state in ("failed", "incomplete") or (state == "done" and again and not kept[number])
-            if to_do or (state == "running" and not is_held(output / self.names[slide])):
-                undone.append(self._row(number, "pending"))
-        self.manifest.update(*undone)
-
-    def started(self, number: int) -> None:
-        self._begun[number] = time.perf_counter()
-        self.manifest.update(self._row(number, "running"))
-        self.listener.started(number)
-
-    def planned(self, number: int, patches: int) -> None:
-        self.listener.planned(number, patches)
-
-    def advanced(self, number: int, patches: int) -> None:
-        self.listener.advanced(number, patches)
-
-    def delayed(self, number: int, reason: str) -> None:
-        _log.debug("%s: %s", self._slides[number], reason)
-        self.manifest.update(self._row(number, "pending") | {"reason": f"{reason}; will be tried again"})
-        self.listener.delayed(number, reason)
-
-    def ended(self, number: int, outcome: Any) -> None:
-        if isinstance(outcome, ModelError):
-            # Every other slide would fail alike.
-            raise outcome
-        slide, seconds = self._slides[number], time.perf_counter() - self._begun[number]
-        if isinstance(outcome, Exception):
-            self.outcomes[slide] = failure = as_slide_error(slide, outcome)
-            row = self._row(number, "failed") | {"reason": str(failure)}
-            _log.debug("%s failed", slide, exc_info=outcome)
-        else:
-            self.outcomes[slide] = outcome
-            row = self._row(number, outcome.summary["state"]) | numbers_of(outcome.summary)
-            if outcome.reused:
-                # What computing it took, not finding it: forecasts go by it.
-                seconds = took_s(outcome.summary)
-        # The row of a slide that another process has is written by that one.
-        if not isinstance(outcome, HeldError):
-            self.manifest.update(row | {"seconds": f"{seconds:.2f}"})
-            if self.page:
-                self.page.now_and_then()
-        self.listener.ended(number, self.outcomes[slide])
-
-    def _row(self, number: int, state: str) -> dict[str, object]:
-        slide = self._slides[number]
-        return {"slide": os.path.realpath(slide), "state": state, "output": self.names[slide]}
-
-
-def as_slide_error(slide: Path, error: Exception) -> WsiIdcError:
-    """Turn whatever a slide brought up into an error that names it."""
-    if isinstance(error, LostError):
-        return SlideError(f"{slide}: {error}")
-    if isinstance(error, WsiIdcError):
-        return error
-    return SlideError(
-        f"{slide}: {type(error).__name__}: {error}; not foreseen, please report it with what --debug shows"
-    )
 
 
 @takes_settings(Settings)

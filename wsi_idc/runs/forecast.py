@@ -12,9 +12,10 @@ from typing import Any
 from wsi_idc.errors import WsiIdcError
 from wsi_idc.inference.choose import choose_engine, measure
 from wsi_idc.models.package import ModelPackage
-from wsi_idc.runs.batch import as_slide_error, shared_out, slide_names
+from wsi_idc.runs.batch import shared_out, slide_names
 from wsi_idc.runs.executors.executor import Limits, Listener
 from wsi_idc.runs.executors.processes import Processes
+from wsi_idc.runs.keeper import as_slide_error
 from wsi_idc.runs.manifest import Manifest
 from wsi_idc.runs.run import Plan, Runner
 from wsi_idc.runs.settings import Settings

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from wsi_idc.errors import HeldError
 from wsi_idc.runs.executors.executor import Listener
 
 _log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class Logged(Listener):
         """See `Listener`."""
         slide = self._slides[number]
         if isinstance(outcome, Exception):
-            state = "failed"
+            state = "left to another run" if isinstance(outcome, HeldError) else "failed"
             self._log.write(state, slide, warning=str(outcome))
         else:
             state = outcome.summary["state"]
@@ -94,6 +95,10 @@ class Logged(Listener):
             self._log.write(f"{state} before" if outcome.reused else state, slide, **seconds)
         self._states[state] += 1
         self._listener.ended(number, outcome)
+
+    def stopped(self, reason: str) -> None:
+        """Say why the run ends before its slides do."""
+        self._log.write("stopped", warning=reason)
 
     def finish(self) -> None:
         """End with a line for the run."""

@@ -8,13 +8,14 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from wsi_idc.base.files import output_error, replacing, sha256_of
+from wsi_idc.base.disk.trouble import output_error
+from wsi_idc.base.files import replacing, sha256_of, take
 from wsi_idc.errors import OutputError
 
 _log = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ class Manifest:
         # What could not be written yet, since somebody keeps the table.
         self._late: dict[str, Row] = {}
         self._damage_said = False
+        # What the table said when it was read last; a large one is seldom written.
+        self._read_before: tuple[object, dict[str, Row]] = (None, {})
         self.read()
 
     def add(self, rows: Iterable[Row]) -> None:
@@ -60,6 +63,10 @@ class Manifest:
     def update(self, *rows: Row) -> None:
         """Write the rows of slides, in place of what they were."""
         self._write({}, {str(row["slide"]): _as_text(row) for row in rows})
+
+    def revise(self, decide: Callable[[Mapping[str, Row]], Iterable[Row]]) -> None:
+        """Write the rows that `decide` makes of those that are there, which nobody else changes meanwhile."""
+        self._write({}, {}, decide)
 
     def settle(self) -> None:
         """Bring all changes into the table, so that it can be read for itself; says so where that cannot be."""
@@ -77,32 +84,44 @@ class Manifest:
         Rows that are damaged are left out, and this is said. Raises OutputError where it is no manifest at all.
         """
         for _ in range(5):
-            before = _signature(self._path)
+            before = signature(self._path)
             held = self._read_held()
-            if _signature(self._path) == before:
+            if signature(self._path) == before:
                 break
             # Changes were just brought into the table: what was read of them may be older than what it says.
         return held | self._late
 
-    def _write(self, added: Mapping[str, Row], changed: Mapping[str, Row], *, settle: bool = False) -> None:
+    def _write(
+        self,
+        added: Mapping[str, Row],
+        changed: Mapping[str, Row],
+        decide: Callable[[Mapping[str, Row]], Iterable[Row]] | None = None,
+        *,
+        settle: bool = False,
+    ) -> None:
         """Write rows into the table, or beside it, whole or not at all; one process at a time.
 
-        Those `added` stand back behind what is there, those `changed` take its place.
+        Those `added` stand back behind what is there, those `changed`, and decided upon, take its place.
         """
-        changed = {**self._late, **changed}
+        late = {**self._late, **changed}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            # Once somebody was stuck, each change asks only whether that is over.
-            with self._lock.acquire(timeout=0 if self._late else _PATIENCE_S):
-                if not added and not settle and self._is_large():
+            # Once somebody was stuck, each change asks only whether that is over, and the last one waits once more.
+            take(self._lock, 0 if self._late and not settle else _PATIENCE_S)
+            try:
+                changed = late | _decided(decide, lambda: self._read_held() | late)
+                if changed and not added and not settle and self._is_large():
                     self._append(changed)
-                elif added or changed or self._changes.exists():
+                elif added or changed or (settle and self._changes.exists()):
                     self._fold(added, changed)
+            finally:
+                self._lock.release()
         except Timeout:
             if not self._late:
                 _log.warning("%s: another process keeps it; the run goes on, and writes it later", self._path)
-            held = self.read()
-            self._late = {slide: row for slide, row in added.items() if slide not in held} | changed
+            held = self.read() | late
+            news = {slide: row for slide, row in added.items() if slide not in held}
+            self._late = news | late | _decided(decide, lambda: held)
         except OSError as error:
             raise output_error(self._path, error) from error
         else:
@@ -139,6 +158,10 @@ class Manifest:
         # Another process may write it twice while one looks.
         return any(not (known := self._sums()) or sha256_of(self._path) in known for _ in range(5))
 
+    def written_s(self) -> float:
+        """Return when the table, or what stands beside it, was written last, in seconds since 1970; 0 for never."""
+        return max([0.0, *(path.stat().st_mtime for path in (self._path, self._changes) if path.exists())])
+
     def _note(self, digest: str) -> None:
         """Keep the sum of a table that is to be named, beside that of the one that is there."""
         known, there = self._sums(), sha256_of(self._path) if self._path.exists() else ""
@@ -154,7 +177,11 @@ class Manifest:
     def _read_held(self) -> dict[str, Row]:
         """Read the table and the changes beside it, which say nothing once the table was taken away."""
         changes = self._read_changes()
-        return self._read_table() | changes if self._path.exists() else {}
+        if (now := signature(self._path)) is None:
+            return {}
+        if self._read_before[0] != now:
+            self._read_before = now, self._read_table()
+        return self._read_before[1] | changes
 
     def _read_table(self) -> dict[str, Row]:
         try:
@@ -219,6 +246,12 @@ def _as_text(row: Row) -> dict[str, str]:
     return {name: "" if row.get(name) is None else str(row[name]) for name in COLUMNS}
 
 
+def _decided(
+    decide: Callable[[Mapping[str, Row]], Iterable[Row]] | None, held: Callable[[], Mapping[str, Row]]
+) -> dict[str, Row]:
+    return {str(row["slide"]): _as_text(row) for row in decide(held())} if decide else {}
+
+
 def _as_row(cells: list[str]) -> dict[str, str]:
     """Return the cells of a line by column, nothing where they are not as many."""
     return dict(zip(COLUMNS, map(_with_formula, cells), strict=True)) if len(cells) == len(COLUMNS) else {}
@@ -233,7 +266,8 @@ def _with_formula(text: str) -> str:
     return text.removeprefix("'")
 
 
-def _signature(path: Path) -> tuple[int, int, int] | None:
+def signature(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells one state of a file from another; None where there is none."""
     try:
         found = path.stat()
     except OSError:

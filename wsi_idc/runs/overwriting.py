@@ -11,6 +11,8 @@ from wsi_idc.models.package import ModelPackage
 from wsi_idc.runs.results.folder import replacing
 from wsi_idc.runs.settings import Settings
 
+_NAME = ".overwriting"
+
 
 class Overwriting:
     """The slides, by real path, that runs of one model and its settings began to overwrite and did not all end.
@@ -20,18 +22,13 @@ class Overwriting:
 
     def __init__(self, output: Path, package: ModelPackage, settings: Settings) -> None:
         """Read what was begun before under `output` with this very model and these settings."""
-        self._file = output / ".overwriting"
+        self._file = output / _NAME
         facts = {"model_sha256": package.sha256, "parameters": settings.parameters(package)}
         self._key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def begun(self) -> set[str]:
         """Return the slides that such a run began with; none where all of them ended."""
-        try:
-            held = json.loads(self._file.read_text(encoding="ascii"))
-            return set(map(str, held["slides"])) if held["key"] == self._key else set()
-        except (OSError, ValueError, TypeError, KeyError):
-            # Damaged, it costs that all are computed again.
-            return set()
+        return begun_in(self._file.parent, self._key)
 
     def begin(self, slides: Iterable[str]) -> None:
         """Keep that these slides are to be overwritten."""
@@ -48,3 +45,13 @@ class Overwriting:
             return
         with replacing(self._file) as temporary:
             temporary.write_text(json.dumps({"key": self._key, "slides": sorted(slides)}), encoding="ascii")
+
+
+def begun_in(output: Path, key: str | None = None) -> set[str]:
+    """Return the slides that runs began to overwrite under `output` and did not all end, those of one key or any."""
+    try:
+        held = json.loads((output / _NAME).read_text(encoding="ascii"))
+        return set(map(str, held["slides"])) if key in (None, held["key"]) else set()
+    except (OSError, ValueError, TypeError, KeyError):
+        # Damaged, it costs that all are computed again.
+        return set()

@@ -16,7 +16,7 @@ from wsi_idc.inference.engines import Engine
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.runs.executors.executor import Listener
-from wsi_idc.runs.results.folder import holding, previous_run, unfinished, writing_to
+from wsi_idc.runs.results.folder import holding, previous_run, remove_unfinished, unfinished, writing_to
 from wsi_idc.runs.results.identity import identify
 from wsi_idc.runs.settings import SegmentResult, Settings
 from wsi_idc.runs.steps import compute, compute_nothing, find, give_back_of, look, outline, write
@@ -84,6 +84,7 @@ class Runner:
             identity = identify(slide, self.package, self.settings)
             with holding(folder, self.settings.overwrite):
                 if (summary := previous_run(folder, identity, self.settings.overwrite)) is not None:
+                    remove_unfinished(folder)
                     return SegmentResult(folder, summary, reused=True)
                 times["open"] = time.perf_counter()
                 # What is not finished is gone on with by the very same version only.

@@ -24,7 +24,7 @@ from wsi_idc.regions.delineate import delineate, fine_tissue, without_patches
 from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.runs.memory import give_back
 from wsi_idc.runs.results.familiar import familiarity
-from wsi_idc.runs.results.folder import SUMMED, write_last
+from wsi_idc.runs.results.folder import SUMMED
 from wsi_idc.runs.results.layers import crops_of
 from wsi_idc.runs.results.origin import origin_of
 from wsi_idc.runs.results.overview import Pictured, draw_overview, draw_thumbnail
@@ -94,6 +94,9 @@ def compute(work: Work, predictor: Predictor, encoding: RunChunks, progress: Pro
     copy = copy_of(work.slide, work.unfinished)
     work.familiarity = familiarity(copy, *work.patch_grids[0], known, work.report)
     work.ended("stream")
+    if work.report.failed:
+        # Else what could not be read, since a network drive is away, would be lost with all that could.
+        work.slide.check_unchanged()
     if work.report.failed and not np.isfinite(work.probabilities).any():
         raise SlideError(f"{work.slide.path}: no patch of it can be computed ({work.report.failed[0].reason})")
 
@@ -128,8 +131,14 @@ def write(work: Work, out: Path) -> dict[str, Any]:
     write_report(out / "report.html", summary, run, crops, str(work.package.training_data["description"]))
     work.ended("write")
     summary["timings"] = timings(work.times, work.report)
-    work.heatmap.move(out / "heatmap.zarr")
-    write_last(out, sealed(summary, sums_of(out, SUMMED)))
+    heatmap, *others = SUMMED
+    sums = {f"{heatmap}/{name}": digest for name, digest in sums_of(work.heatmap.path, ["."]).items()}
+    # Under another name first: summary.json, once there, means that all the others are whole. And before the heatmap is
+    # moved: on a full disk that is still among what is unfinished.
+    unnamed = out / "summary.json.part"
+    unnamed.write_bytes(sealed(summary, sums | sums_of(out, others)))
+    work.heatmap.move(out / heatmap)
+    unnamed.replace(out / "summary.json")
     return summary
 
 

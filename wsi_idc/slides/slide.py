@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wsi_idc.base.raster import average
-from wsi_idc.errors import ScaleError, SlideError
+from wsi_idc.errors import ScaleError, SlideError, UnreachableError
 from wsi_idc.slides.colour import Correction, correction_of, profile_name
 from wsi_idc.slides.content import fingerprint_of, state_of_slide
 from wsi_idc.slides.open import describe_images, open_file
@@ -215,11 +215,15 @@ class Slide:
     def check_unchanged(self) -> None:
         """Raise SlideError where its files are no longer those that were opened: what was read may be of both.
 
-        Their sizes and times are compared, and what the fingerprint is made of.
+        UnreachableError, where not the file alone is gone but what it lies on, as a network drive that is away. Sizes
+        and times are compared, and what the fingerprint is made of.
         """
         try:
             same = state_of_slide(self.file) == self._opened and self._content() == self.fingerprint
-        except OSError:
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError) or not self.file.parent.exists():
+                reason = f"cannot be reached any more ({error.strerror}); run again once it is there"
+                raise UnreachableError(f"{self.path}: {reason}") from error
             same = False
         if not same:
             raise SlideError(f"{self.path}: was changed while it was read; run again once it stays as it is")

@@ -12,7 +12,7 @@ import numpy as np
 
 from wsi_idc.base.files import replacing
 from wsi_idc.base.grid import Grid
-from wsi_idc.base.raster import cut
+from wsi_idc.base.raster import cut, npy_bytes
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.slide import Slide
 from wsi_idc.tissue.glass import CELL_UM, SparseSlide
@@ -93,6 +93,6 @@ class CopiedSlide:
         except SlideError:
             self._undecodable.add((row, col))
             return None
-        with replacing(self._file(row, col), durable=False) as temporary, temporary.open("wb") as stream:
-            np.save(stream, pixels)
+        with replacing(self._file(row, col), durable=False) as temporary:
+            temporary.write_bytes(npy_bytes(pixels))
         return pixels

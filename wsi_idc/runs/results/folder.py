@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wsi_idc.base.files import HOLDER, LOCK, locked, output_error, replacing, sha256_of, sync
-from wsi_idc.errors import DataError, OutputError
+from wsi_idc.base.disk.trouble import output_error
+from wsi_idc.base.files import HOLDER, LOCK, locked, replacing, sha256_of, sync
+from wsi_idc.errors import DataError, DiskError, OutputError, UnreachableError
 from wsi_idc.runs.results.identity import differences
 from wsi_idc.runs.results.sums import NOT_AS_WRITTEN, has_sums, is_sealed, sealed
 
@@ -36,22 +38,26 @@ def holding(folder: Path, overwrite: bool = False) -> Iterator[None]:
     process holds the folder, where it cannot be written, or, without `overwrite`, where it is no folder of this tool.
     """
     try:
-        if not overwrite and folder.is_dir() and any(folder.iterdir()) and not _ours(folder):
+        if not overwrite and _of_something_else(folder):
             raise OutputError(f"{folder}: holds files of something else; choose another -o or give --overwrite")
     except OSError as error:
         raise output_error(folder, error) from error
     with locked(folder):
-        try:
-            if (folder / PARTIAL / OUTPUTS[-1]).exists():
-                _publish(folder)
-            yield
-        finally:
-            # Whoever left a partial folder behind is dead, or we would not hold the lock.
-            shutil.rmtree(folder / PARTIAL, ignore_errors=True)
+        if (folder / PARTIAL / OUTPUTS[-1]).exists():
+            _publish(folder)
+        # Whoever left it behind is dead, or we would not hold the lock.
+        shutil.rmtree(folder / PARTIAL, ignore_errors=True)
+        yield
 
 
-def _ours(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (LOCK, OUTPUTS[-1]))
+def _of_something_else(folder: Path) -> bool:
+    """Say whether a folder holds anything, but nothing of this tool."""
+    try:
+        # At once: who has it may just be removing it.
+        held = os.listdir(folder)  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return bool(held) and not {LOCK, HOLDER, OUTPUTS[-1]} & set(held)
 
 
 def previous_run(folder: Path, identity: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
@@ -100,18 +106,20 @@ def read_summary(run: Path) -> dict[str, Any]:
 def writing_to(folder: Path) -> Iterator[Path]:
     """Give a fresh place inside a folder that is held; on leaving without an error the outputs move into the folder.
 
-    Raises OutputError where they cannot be written; then nothing of them is left.
+    Raises OutputError where they cannot be written; then nothing of them is left. Where they cannot be moved, the next
+    to hold the folder does it.
     """
     place = folder / PARTIAL
     try:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
         yield place
-        _publish(folder)
-    except OSError as error:
-        raise output_error(folder, error) from error
-    finally:
+    except BaseException as error:
         shutil.rmtree(place, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise output_error(folder, error) from error
+        raise
+    _publish(folder)
 
 
 def replace_output(run: Path, name: str, text: str) -> None:
@@ -132,22 +140,18 @@ def replace_output(run: Path, name: str, text: str) -> None:
         (place / name).write_text(text, encoding="utf-8")
         if has_sums(summary) and sha256_of(run / name) == summary["sums"].get(name):
             content = sealed(summary, summary["sums"] | {name: sha256_of(place / name)})
-        write_last(place, content)
-
-
-def write_last(place: Path, content: bytes) -> None:
-    """Write summary.json, under another name first: once it is there, all the others are whole."""
-    unnamed = place / f"{OUTPUTS[-1]}.part"
-    unnamed.write_bytes(content)
-    unnamed.replace(place / OUTPUTS[-1])
+        unnamed = place / f"{OUTPUTS[-1]}.part"
+        unnamed.write_bytes(content)
+        unnamed.replace(place / OUTPUTS[-1])
 
 
 @contextmanager
 def unfinished(folder: Path, identity: dict[str, Any]) -> Iterator[Path]:
     """Give a place inside a folder that is held, for what is dear to compute.
 
-    It goes when the run ends, by an error too. A run that is killed or interrupted leaves it to the next one of the
-    same identity; what a run of another identity left is removed. Raises OutputError where it cannot be written.
+    It goes when the run ends, by an error too, unless that is one of a disk or of a network drive. It stays as well
+    where a run is killed or interrupted: the next one of the same identity goes on from there. What a run of another
+    identity left is removed. Raises OutputError where it cannot be written.
     """
     place = folder / UNFINISHED
     note, text = place / "identity.json", json.dumps(identity, sort_keys=True)
@@ -158,24 +162,35 @@ def unfinished(folder: Path, identity: dict[str, Any]) -> Iterator[Path]:
                 temporary.write_text(text, encoding="utf-8")
         yield place
     except Exception as error:
-        shutil.rmtree(place, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise output_error(folder, error) from error
-        raise
-    shutil.rmtree(place, ignore_errors=True)
+        failure = output_error(folder, error) if isinstance(error, OSError) else error
+        if not isinstance(failure, (DiskError, UnreachableError)):
+            remove_unfinished(folder)
+        if failure is error:
+            raise
+        raise failure from error
+    remove_unfinished(folder)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what nobody goes on from: a run that was killed at its end leaves it beside its results."""
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
 
 
 def _publish(folder: Path) -> None:
     """Move the outputs into place. Killed at any point, it can be called again and goes on where it stopped."""
     place = folder / PARTIAL
-    sync(*place.rglob("*"), place)
-    for name in OUTPUTS:
-        source, target = place / name, folder / name
-        if not source.exists():
-            continue
-        if name == OUTPUTS[-1]:
-            sync(folder)
-        if target.is_dir():
-            shutil.rmtree(place / f"{name}.old", ignore_errors=True)
-            target.replace(place / f"{name}.old")
-        source.replace(target)
+    try:
+        sync(*place.rglob("*"), place)
+        for name in OUTPUTS:
+            source, target = place / name, folder / name
+            if not source.exists():
+                continue
+            if name == OUTPUTS[-1]:
+                sync(folder)
+            if target.is_dir():
+                shutil.rmtree(place / f"{name}.old", ignore_errors=True)
+                target.replace(place / f"{name}.old")
+            source.replace(target)
+    except OSError as error:
+        raise output_error(folder, error) from error
+    shutil.rmtree(place, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,10 @@ def draw_thumbnail(path: Path, run: Pictured) -> None:
     size = Panel.of(width, height, _THUMBNAIL).size
     image = run.slide(size)
     stroke(image, outlines([r.geometry for r in run.regions], run.scale(size), size, width=1), IDC)
-    image.save(path, "JPEG", quality=80)
+    # Written by Pillow itself, a full disk would be "broken data".
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=80)
+    path.write_bytes(stream.getvalue())
 
 
 def read_plain(run: Path) -> Image.Image | None:

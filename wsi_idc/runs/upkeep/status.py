@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsi_idc.base.files import is_held
-from wsi_idc.errors import OutputError
-from wsi_idc.runs.manifest import Manifest, Row
+from wsi_idc.errors import DataError, OutputError
+from wsi_idc.runs.manifest import Manifest, Row, numbers_of, took_s
+from wsi_idc.runs.overwriting import begun_in
+from wsi_idc.runs.results.folder import OUTPUTS, read_summary
 
 # A slide that seems to be left may be just being opened, or just done: that is seen when one looks again so much later.
 LOOK_AGAIN_S = 3.0
@@ -39,12 +41,12 @@ class Status:
 def read_status(output: Path) -> Status:
     """Read how far the runs on the folder `output` are; raises OutputError where it has no manifest.csv."""
     manifest = Manifest(output / "manifest.csv")
-    rows = manifest.read()
+    rows = up_to_date(output, manifest)
     if not rows:
         raise OutputError(f"{output}: no manifest.csv with slides there; give the output folder of wsi-idc segment")
     if _left(output, rows):
         time.sleep(LOOK_AGAIN_S)
-        rows = manifest.read()
+        rows = up_to_date(output, manifest)
     left = len(_left(output, rows))
     by_state: dict[str, list[Row]] = {}
     for row in rows.values():
@@ -68,6 +70,29 @@ def read_status(output: Path) -> Status:
         patches_per_s=round(patches / seconds, 1) if known else None,
         seconds_left=round(remaining * seconds / len(done) / max(1, running), 1) if known else None,
     )
+
+
+def up_to_date(output: Path, manifest: Manifest) -> dict[str, Row]:
+    """Return the rows of the manifest with what the results of slides say where it lags behind them.
+
+    It does where a run was killed between the two, or could not write it. Slides that are to be overwritten have
+    results, and are still to be done; so are those that are incomplete.
+    """
+    rows, written, overwritten = manifest.read(), manifest.written_s(), begun_in(output)
+    for slide, row in rows.items():
+        run = output / str(row["output"])
+        if row["state"] in ("done", "incomplete") or slide in overwritten or is_held(run):
+            continue
+        try:
+            if row["state"] == "failed" and (run / OUTPUTS[-1]).stat().st_mtime <= written:
+                continue
+            if (summary := read_summary(run))["state"] != "done":
+                continue
+            found = {"state": summary["state"], "seconds": f"{took_s(summary):.2f}"} | numbers_of(summary)
+        except (OSError, DataError, KeyError, TypeError, AttributeError):
+            continue
+        rows[slide] = dict(row) | {name: "" if value is None else str(value) for name, value in found.items()}
+    return rows
 
 
 def _left(output: Path, rows: dict[str, Row]) -> list[str]:

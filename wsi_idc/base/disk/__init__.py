@@ -1,0 +1,1 @@
+"""What disks and network drives do other than what is asked of them."""
