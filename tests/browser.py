@@ -13,6 +13,39 @@ import pytest
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 _KEYS = {"ArrowRight": 39, "ArrowLeft": 37, "Enter": 13, "Escape": 27, "Delete": 46}
+# What of a page somebody who sees little, or uses a screen reader, could not use: controls without a name, text that
+# stands out from what is below it by less than 4.5, a page without a language or a heading.
+HARD_TO_USE = r"""(() => {
+  const found = new Set(), off = e => !e.offsetParent || e.closest("[disabled], .disabled");
+  const numbers = text => text.match(/[\d.]+/g).map(Number);
+  const light = c => {
+    const [r, g, b] = c.slice(0, 3).map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const below = e => {
+    for (; e; e = e.parentElement) {
+      const c = numbers(getComputedStyle(e).backgroundColor);
+      if (c.length < 4 || c[3] > 0.9) return c;
+    }
+    return [255, 255, 255];
+  };
+  for (const e of document.querySelectorAll("button, input, select, a, [role=slider], [role=switch], [tabindex]")) {
+    if (off(e) || e.tabIndex < 0) continue;
+    const named = e.getAttribute("aria-label") || e.innerText?.trim() || e.title || e.closest("label")?.innerText ||
+      e.closest("[aria-label]");
+    if (!named) found.add(`no name: ${e.outerHTML.slice(0, 120)}`);
+  }
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const e = texts.currentNode.parentElement, text = texts.currentNode.textContent.trim();
+    if (!text || off(e) || ["SCRIPT", "STYLE"].includes(e.tagName)) continue;
+    const [a, b] = [light(numbers(getComputedStyle(e).color)), light(below(e))].sort((x, y) => y - x);
+    if ((a + 0.05) / (b + 0.05) < 4.5) found.add(`${((a + 0.05) / (b + 0.05)).toFixed(1)}: ${text.slice(0, 40)}`);
+  }
+  if (!document.documentElement.lang) found.add("no language");
+  if (!document.querySelector("h1, [role=heading]")) found.add("no heading");
+  return [...found];
+})()"""
 _FAULTS = "<script>window.faults = []; addEventListener('error', e => faults.push(e.message));</script>"
 
 
@@ -86,6 +119,13 @@ class Tab:
         for x, y in places[1:]:
             self._mouse("mouseMoved", x, y, held=1)
         self._mouse("mouseReleased", *places[-1])
+
+    def look(self, width: int, height: int, dark: bool) -> None:
+        """Show the page in a window of another size, to somebody who likes it dark or light."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._send("Emulation.setEmulatedMedia", features=[scheme])
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._send("Emulation.setDeviceMetricsOverride", **size)
 
     def _mouse(self, kind: str, x: float, y: float, keys: int = 0, held: int = 0) -> None:
         button = "none" if kind == "mouseMoved" and not held else "left"

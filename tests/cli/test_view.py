@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 import shapely
-from browser import Tab, needs_browser, wait_for
+from browser import HARD_TO_USE, Tab, needs_browser, wait_for
 
 import wsi_idc
 from wsi_idc.annotations.read import read_annotations
@@ -208,6 +208,28 @@ def test_regions_are_edited_with_a_hole_undone_and_saved(run, painted, tmp_path)
             tab.close()
             if second:
                 second.close()
+
+
+@needs_browser
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1920, True)])
+def test_everybody_can_use_it(run, painted, tmp_path, width, dark):
+    copy = shutil.copytree(run, tmp_path / "run")
+    with serving(copy, "--slide", painted) as address:
+        tab = Tab(tmp_path / "profile", address)
+        try:
+            tab.look(width, 900, dark)
+            told = "[...document.querySelectorAll('[aria-live]')].map(e => e.textContent).join(' | ')"
+            wait_for(lambda: "foc" in (tab.run(told) or ""))
+            assert tab.run("document.body.classList.contains('body--dark')") == dark
+            assert tab.run(HARD_TO_USE) == []
+            tab.press("E")
+            wait_for(lambda: "as saved" in tab.run(told))
+            assert tab.run(HARD_TO_USE) == []
+            # Nothing is cut off at the right.
+            assert tab.run("document.documentElement.scrollWidth") <= width
+            assert_at_home(tab, address)
+        finally:
+            tab.close()
 
 
 @needs_browser
