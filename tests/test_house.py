@@ -42,6 +42,12 @@ def test_three_modules_stand_beside_the_folders_and_at_most_fourteen_in_each():
     assert {folder: number for folder, number in folders.items() if number > 14} == {}
 
 
+def test_a_format_of_annotations_is_one_module_of_at_most_150_lines():
+    formats = (ROOT / "wsi_idc/annotations/formats").glob("*.py")
+    lines = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in formats}
+    assert {name: count for name, count in lines.items() if count > 150} == {}
+
+
 def test_at_most_five_functions_are_longer_than_fifty_lines():
     files = [p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py")]
     functions = [

@@ -1,4 +1,4 @@
-"""What programs draw with, as corners: ellipses, boxes, closed lines; and numbers with points and with commas."""
+"""What programs draw with, as corners: ellipses, boxes, splines, closed lines; and numbers with points or commas."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ TOLERANCE = 0.25
 FARTHEST = 1e7
 # Ends of a line that are this near to each other, in pixels, are one point.
 _CLOSED = 0.01
+# A spline that has more corners than this as straight pieces was not drawn by anybody.
+_MOST_CORNERS = 1_000_000
 Pair = Sequence[float] | np.ndarray
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*")
 
@@ -83,3 +85,33 @@ def box_of(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the middle (2,) of the upright box around points (n, 2), and half of its sides (2,)."""
     low, high = points.min(0), points.max(0)
     return (low + high) / 2, (high - low) / 2
+
+
+def spline(points: np.ndarray) -> np.ndarray:
+    """Return the closed curve that ASAP draws through points (n, 2), as corners at most a quarter pixel off it.
+
+    ASAP (PolyQtAnnotation.cpp) draws a centripetal Catmull-Rom spline as cubic Bezier curves, and at its end two
+    mirrored neighbours in place of the true ones, which is followed here: the outline is to be what was seen. Its own
+    masks take straight lines between the points, which differ from what it shows. The approximation: each curve is cut
+    into as many straight pieces as the bound of its second derivative asks for.
+    """
+    points = points[(points != np.roll(points, 1, axis=0)).any(1)]
+    if len(points) < 3:
+        return points
+    before, p1, p2, after = (np.roll(points, shift, axis=0) for shift in (1, 0, -1, -2))
+    # The neighbours as ASAP takes them: mirrored after the last point, and before the piece that closes the curve.
+    after[-2], before[-1] = 2 * p2[-2] - p1[-2], 2 * p1[-1] - p2[-1]
+    d1, d2, d3 = (np.linalg.norm(b - a, axis=1)[:, None] for a, b in ((before, p1), (p1, p2), (p2, after)))
+    r1, r2, r3 = np.sqrt(d1), np.sqrt(d2), np.sqrt(d3)
+    c1 = (d1 * p2 - d2 * before + (2 * d1 + 3 * r1 * r2 + d2) * p1) / (3 * r1 * (r1 + r2))
+    c2 = (d3 * p1 - d2 * after + (2 * d3 + 3 * r3 * r2 + d2) * p2) / (3 * r3 * (r3 + r2))
+    bend = np.maximum(np.linalg.norm(p1 - 2 * c1 + c2, axis=1), np.linalg.norm(c1 - 2 * c2 + p2, axis=1))
+    # A chord over 1/n of the curve is at most |B''| / (8 n^2) off it, and |B''| is at most 6 times the bend.
+    pieces = np.maximum(1, np.ceil(np.sqrt(6 * bend / (8 * TOLERANCE)))).astype(int)
+    if pieces.sum() > _MOST_CORNERS:
+        raise ValueError(f"a spline that would have {pieces.sum():,} corners")
+    which = np.repeat(np.arange(len(points)), pieces)
+    t = ((np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) / pieces[which])[:, None]
+    s = 1 - t
+    curve: np.ndarray = s**3 * p1[which] + 3 * s * s * t * c1[which] + 3 * s * t * t * c2[which] + t**3 * p2[which]
+    return curve

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely import Polygon
 
-from wsi_idc.annotations.formats.asap import spline
 from wsi_idc.annotations.read import read_annotations
+from wsi_idc.annotations.shapes import spline
 
 from drawn import HOLE, SQUARE, annotated, areas, asap
 

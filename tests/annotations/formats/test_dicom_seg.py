@@ -18,7 +18,8 @@ import pydicom  # noqa: E402
 from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
 from pydicom.uid import ExplicitVRLittleEndian, VLWholeSlideMicroscopyImageStorage, generate_uid  # noqa: E402
 
-from wsi_idc.annotations.formats.dicom_seg import Level, rasterise, read_levels, write_segmentation  # noqa: E402
+from wsi_idc.annotations.dicom_levels import Level, read_levels  # noqa: E402
+from wsi_idc.annotations.formats.dicom_seg import rasterise, write_segmentation  # noqa: E402
 
 MODEL = numpy_package()
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.drawn import Color, Drawn, normal, polygon
-from wsi_idc.annotations.formats.xml import corners, hexadecimal, number, printable, rgb
-from wsi_idc.annotations.shapes import TOLERANCE, checked_points, is_closed, number_of
+from wsi_idc.annotations.formats.xml import corners, hexadecimal, number, numbers_of, printable, rgb
+from wsi_idc.annotations.shapes import checked_points, is_closed, spline
 from wsi_idc.annotations.source import Format, Source, read_each
 from wsi_idc.base.polygons import polygons_of
 from wsi_idc.errors import DataError
@@ -24,8 +24,6 @@ from wsi_idc.errors import DataError
 HOLES = frozenset({"negative", "exclusion", "exclude", "hole", "holes", "_2"})
 _AREAS = ("Polygon", "Spline", "Rectangle")
 _WITHOUT_AREA = ("Dot", "PointSet", "Measurement", "None")
-# A spline that has more corners than this as straight pieces was not drawn by anybody.
-_MOST_CORNERS = 1_000_000
 
 
 def _reads(document: Any) -> bool:
@@ -87,13 +85,7 @@ def _is_hole(group: str, parent: str, classes: Mapping[str, str]) -> bool:
 
 def _points(element: Element) -> np.ndarray:
     """Return the corners (n, 2) of an annotation in their order."""
-    try:
-        rows = [
-            (number_of(c.attrib["Order"]), number_of(c.attrib["X"]), number_of(c.attrib["Y"]))
-            for c in element.iterfind("Coordinates/Coordinate")
-        ]
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"a coordinate that is none ({type(error).__name__}: {error})") from error
+    rows = numbers_of(element.iterfind("Coordinates/Coordinate"), ("Order", "X", "Y"), "a coordinate")
     return checked_points(row[1:] for row in sorted(rows, key=lambda row: row[0]))
 
 
@@ -103,36 +95,6 @@ def _outline(kind: str, points: np.ndarray) -> np.ndarray:
     if kind == "Rectangle" and len(points) == 2:
         return corners(points)
     return points
-
-
-def spline(points: np.ndarray) -> np.ndarray:
-    """Return the closed curve that ASAP draws through points (n, 2), as corners at most a quarter pixel off it.
-
-    ASAP (PolyQtAnnotation.cpp) draws a centripetal Catmull-Rom spline as cubic Bezier curves, and at its end two
-    mirrored neighbours in place of the true ones, which is followed here: the outline is to be what was seen. Its own
-    masks take straight lines between the points, which differ from what it shows. The approximation: each curve is cut
-    into as many straight pieces as the bound of its second derivative asks for.
-    """
-    points = points[(points != np.roll(points, 1, axis=0)).any(1)]
-    if len(points) < 3:
-        return points
-    before, p1, p2, after = (np.roll(points, shift, axis=0) for shift in (1, 0, -1, -2))
-    # The neighbours as ASAP takes them: mirrored after the last point, and before the piece that closes the curve.
-    after[-2], before[-1] = 2 * p2[-2] - p1[-2], 2 * p1[-1] - p2[-1]
-    d1, d2, d3 = (np.linalg.norm(b - a, axis=1)[:, None] for a, b in ((before, p1), (p1, p2), (p2, after)))
-    r1, r2, r3 = np.sqrt(d1), np.sqrt(d2), np.sqrt(d3)
-    c1 = (d1 * p2 - d2 * before + (2 * d1 + 3 * r1 * r2 + d2) * p1) / (3 * r1 * (r1 + r2))
-    c2 = (d3 * p1 - d2 * after + (2 * d3 + 3 * r3 * r2 + d2) * p2) / (3 * r3 * (r3 + r2))
-    bend = np.maximum(np.linalg.norm(p1 - 2 * c1 + c2, axis=1), np.linalg.norm(c1 - 2 * c2 + p2, axis=1))
-    # A chord over 1/n of the curve is at most |B''| / (8 n^2) off it, and |B''| is at most 6 times the bend.
-    pieces = np.maximum(1, np.ceil(np.sqrt(6 * bend / (8 * TOLERANCE)))).astype(int)
-    if pieces.sum() > _MOST_CORNERS:
-        raise ValueError(f"a spline that would have {pieces.sum():,} corners")
-    which = np.repeat(np.arange(len(points)), pieces)
-    t = ((np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) / pieces[which])[:, None]
-    s = 1 - t
-    curve: np.ndarray = s**3 * p1[which] + 3 * s * s * t * c1[which] + 3 * s * t * t * c2[which] + t**3 * p2[which]
-    return curve
 
 
 FORMAT = Format("ASAP XML", _reads, _parse)

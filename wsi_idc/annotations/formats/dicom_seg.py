@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import highdicom as hd
 import numpy as np
-import pydicom
 import shapely
-from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.sr.codedict import codes
-from pydicom.uid import VLWholeSlideMicroscopyImageStorage, generate_uid
+from pydicom.uid import generate_uid
 
+from wsi_idc.annotations.dicom_levels import Level, complete, measures_of, read_levels
 from wsi_idc.annotations.raster import centres_inside
 from wsi_idc.base.files import replacing
-from wsi_idc.errors import SlideError
 from wsi_idc.models.package import ModelPackage
-from wsi_idc.slides.paths.find import dicom_series
 
 # As QuPath shows the class.
 _RED = (200, 0, 0)
@@ -31,27 +25,6 @@ _TILE = 512
 _LEVEL_TOLERANCE = 1.01
 # Segmentations must state how thick the section is; most are cut at 4 um. In mm, for sources that do not say.
 _THICKNESS = 0.004
-# What every DICOM file has, empty where it is unknown; scanners and converters leave some out.
-_MAY_BE_EMPTY = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """A level of a DICOM slide: the header of its file, (height, width) in pixels, (row, column) spacing in um."""
-
-    header: Dataset
-    shape: tuple[int, int]
-    spacing: tuple[float, float]
 
 
 def write_segmentation(
@@ -83,10 +56,10 @@ def write_segmentation(
 
 def _segmentation(level: Level, mask: np.ndarray, model: ModelPackage | None) -> hd.seg.Segmentation:
     """Make the DICOM object of a mask (height, width) of a level."""
-    _complete(level.header)
+    complete(level.header)
     seed = hashlib.sha256(mask.tobytes()).hexdigest()
     origin = [seed, str(level.header.SOPInstanceUID), model.sha256 if model else "", version("wsi-idc")]
-    thickness = _measures(level.header).get("SliceThickness", _THICKNESS)
+    thickness = measures_of(level.header).get("SliceThickness", _THICKNESS)
     segmentation = hd.seg.Segmentation(
         [level.header],
         mask[None].astype(np.uint8),
@@ -113,34 +86,6 @@ def _segmentation(level: Level, mask: np.ndarray, model: ModelPackage | None) ->
     # Of a slide it is unknown, and has to be stated as such.
     segmentation.PatientOrientation = None
     return segmentation
-
-
-def read_levels(slide: Path) -> list[Level]:
-    """Read the headers of the levels of a DICOM slide, a folder or one of its files, from the finest to the coarsest.
-
-    Raises SlideError where it is no DICOM slide, holds several, or does not state its scale.
-    """
-    folder = slide if slide.is_dir() else slide.parent
-    series = dicom_series(folder) if folder.is_dir() else []
-    own = series if slide.is_dir() else [files for files in series if slide in files]
-    if len(own) != 1:
-        raise SlideError(f"{slide}: is not one DICOM slide; a DICOM Segmentation needs the files that it refers to")
-    levels = []
-    for file in own[0]:
-        try:
-            with warnings.catch_warnings():
-                # Of UIDs and the like that are not as they should be, but that nothing here depends on.
-                warnings.simplefilter("ignore", UserWarning)
-                header = pydicom.dcmread(file, stop_before_pixels=True)
-            if header.SOPClassUID == VLWholeSlideMicroscopyImageStorage and "VOLUME" in header.ImageType:
-                shape = int(header.TotalPixelMatrixRows), int(header.TotalPixelMatrixColumns)
-                rows, columns = (1000 * float(s) for s in _measures(header).PixelSpacing)
-                levels.append(Level(header, shape, (rows, columns)))
-        except (InvalidDicomError, OSError, AttributeError, IndexError) as error:
-            raise SlideError(f"{file}: is no level of a DICOM slide ({error}); get the file again") from error
-    if not levels:
-        raise SlideError(f"{slide}: has no level with pixels of the slide; give the folder of a DICOM slide")
-    return sorted(levels, key=lambda level: level.spacing)
 
 
 def rasterise(outlines: Sequence[shapely.Geometry], level: Level, base: Level) -> np.ndarray:
@@ -178,20 +123,3 @@ def _describe(model: ModelPackage | None) -> hd.seg.SegmentDescription:
         anatomic_regions=[codes.SCT.Breast],
         display_color=hd.color.CIELabColor.from_rgb(*_RED),
     )
-
-
-def _measures(header: Dataset) -> Dataset:
-    measures: Dataset = header.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
-    return measures
-
-
-def _complete(header: Dataset) -> None:
-    """Fill in what a source may leave out and a segmentation must not; the corner of the slide is the origin then."""
-    if not header.get("TotalPixelMatrixOriginSequence"):
-        origin = Dataset()
-        origin.XOffsetInSlideCoordinateSystem = 0.0
-        origin.YOffsetInSlideCoordinateSystem = 0.0
-        header.TotalPixelMatrixOriginSequence = [origin]
-    for name in _MAY_BE_EMPTY:
-        if name not in header:
-            setattr(header, name, "")

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from wsi_idc.annotations.drawn import Drawn, polygon
-from wsi_idc.annotations.formats.imagescope import color_of, is_negative, layers_of, points_of
+from wsi_idc.annotations.formats.layers import color_of, is_negative, layers_of, points_of
 from wsi_idc.annotations.shapes import box_of, ellipse, is_closed, rectangle
 from wsi_idc.annotations.source import Format, Source, read_each
 

@@ -12,8 +12,9 @@ import shapely
 
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.drawn import Color, Drawn, normal, polygon
+from wsi_idc.annotations.formats.layers import color_of, is_negative, layers_of, points_of
 from wsi_idc.annotations.formats.xml import corners, hexadecimal, number, printable
-from wsi_idc.annotations.shapes import box_of, checked_points, ellipse, number_of
+from wsi_idc.annotations.shapes import box_of, ellipse
 from wsi_idc.annotations.source import Format, Source, read_each
 from wsi_idc.base.polygons import polygons_of
 
@@ -33,18 +34,6 @@ def _parse(root: Element, source: Source) -> Iterator[Drawn]:
     """
     found = ((where, (region, number, layer)) for where, region, number, layer in layers_of(root))
     return read_each(found, _drawn)
-
-
-def layers_of(root: Element) -> Iterator[tuple[str, Element, int, Element]]:
-    """Give each region: what it is called, itself, the number of its layer, from 1, and the layer.
-
-    Raises ValueError for a root that holds elements and no region, which is another dialect.
-    """
-    if root.find("Annotation/Regions") is None and len(root):
-        raise ValueError(f"has no Regions in its Annotation, but <{next(iter(root[0]), root[0]).tag}>")
-    for number_, layer in enumerate(root.iterfind("Annotation"), 1):
-        for n, region in enumerate(layer.iterfind("Regions/Region"), 1):
-            yield f"layer {layer.get('Id', number_)}, region {region.get('Id', n)}", region, number_, layer
 
 
 def _drawn(one: tuple[Element, int, Element], where: str) -> Drawn:
@@ -72,34 +61,6 @@ def _attribute(layer: Element) -> str:
         if text := attribute.get("Value" if attribute.get("Name") == "Description" else "Name", ""):
             return text
     return ""
-
-
-def color_of(layer: Element) -> Color | None:
-    """Return the colour of a layer, None where it states none that can be read."""
-    try:
-        value = int(layer.get("LineColor", ""))
-    except ValueError:
-        return None
-    # Windows' COLORREF: blue is in the high byte.
-    return value & 255, value >> 8 & 255, value >> 16 & 255
-
-
-def is_negative(region: Element) -> bool:
-    """Say whether a region is a hole."""
-    return region.get("NegativeROA", "0").strip().lower() in ("1", "true")
-
-
-def points_of(region: Element, where: str) -> np.ndarray:
-    """Return the vertices (n, 2) of a region, ImageScope's or HALO's; raises ValueError where one is none."""
-    try:
-        rows = [
-            (number_of(v.attrib["X"]), number_of(v.attrib["Y"]))
-            for tag in ("Vertex", "V")
-            for v in region.iterfind(f"Vertices/{tag}")
-        ]
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"a vertex that is none ({type(error).__name__}: {error})") from error
-    return checked_points(rows)
 
 
 def _outline(shape: str, points: np.ndarray) -> np.ndarray:

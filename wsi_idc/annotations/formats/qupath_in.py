@@ -10,11 +10,9 @@ from typing import Any
 from shapely import Polygon
 
 from wsi_idc.annotations.drawn import Color, Drawn, polygon
+from wsi_idc.annotations.geojson import features_of, walk
 from wsi_idc.annotations.shapes import checked_points, is_closed
 from wsi_idc.annotations.source import Format, Source, read_each
-
-# Where QuPath's exporters, of any version, and scripts put the children of an object.
-_CHILDREN = ("childObjects", "children")
 
 
 def _reads(document: Any) -> bool:
@@ -27,46 +25,10 @@ def _parse(document: Any, source: Source) -> Iterator[Drawn]:
     What is no annotation to QuPath but a cell, a tile or another detection is taken as one, with a note. Raises
     ValueError where it is not GeoJSON.
     """
-    features = _features(document)
+    features = features_of(document)
     if features and not any(isinstance(f, dict) and ("geometry" in f or "properties" in f) for f in features):
         raise ValueError("is not GeoJSON: what it lists are no features")
-    return read_each(((f"object {n}", one) for n, one in enumerate(_walk(features), 1)), _drawn)
-
-
-def _features(document: Any) -> list[Any]:
-    if isinstance(document, list):
-        return document
-    kind = document.get("type") if isinstance(document, dict) else None
-    if kind == "FeatureCollection":
-        features = document.get("features")
-        if not isinstance(features, list):
-            raise ValueError("is not GeoJSON: a FeatureCollection without a list of features")
-        return features
-    if kind == "Feature":
-        return [document]
-    if kind is not None and ("coordinates" in document or "geometries" in document):
-        return [{"geometry": document}]
-    raise ValueError("is not GeoJSON: neither a feature, nor features, nor a geometry")
-
-
-def _walk(features: list[Any]) -> Iterator[Any]:
-    # Not by recursion: nothing limits how deep children may lie.
-    waiting = features[::-1]
-    while waiting:
-        feature = waiting.pop()
-        yield feature
-        waiting += _children(feature)[::-1]
-
-
-def _children(feature: Any) -> list[Any]:
-    """Return the children of an object, in its properties or beside them, as a list or a collection."""
-    if not isinstance(feature, dict):
-        return []
-    properties = feature.get("properties")
-    holders = [feature, properties] if isinstance(properties, dict) else [feature]
-    held = [holder[key] for holder in holders for key in _CHILDREN if holder.get(key)]
-    lists = [one.get("features") if isinstance(one, dict) else one for one in held]
-    return [child for one in lists if isinstance(one, list) for child in one]
+    return read_each(((f"object {n}", one) for n, one in enumerate(walk(features), 1)), _drawn)
 
 
 def _drawn(feature: Any, where: str) -> Drawn:

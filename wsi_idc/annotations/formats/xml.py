@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Sequence
+from xml.etree.ElementTree import Element
 
 import numpy as np
 
 from wsi_idc.annotations.drawn import Color
+from wsi_idc.annotations.shapes import number_of
 
 
 def corners(points: np.ndarray) -> np.ndarray:
     """Return the four corners (4, 2) of the upright rectangle around points."""
     (left, top), (right, bottom) = points.min(0), points.max(0)
     return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+
+
+def numbers_of(elements: Iterable[Element], names: Sequence[str], what: str) -> list[tuple[float, ...]]:
+    """Return attributes of elements as numbers; raises ValueError where one is none, of `what` the elements are."""
+    try:
+        return [tuple(number_of(element.attrib[name]) for name in names) for element in elements]
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{what} that is none ({type(error).__name__}: {error})") from error
 
 
 def rgb(text: str) -> Color:
