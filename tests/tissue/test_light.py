@@ -49,6 +49,16 @@ def test_padding_is_neither_glass_nor_ink(
     assert found.ink_mm2 == pytest.approx(ink, abs=0.06)
 
 
+@pytest.mark.parametrize(("value", "where"), [(255, "right"), (0, "around")])
+@pytest.mark.parametrize(("glass", "tenths"), list(zip(range(150, 256, 15), [6, 1, 4, 2, 5, 3, 6, 0], strict=True)))
+def test_light_that_falls_off_beside_padding(
+    section: PaintedSection, glass: int, tenths: int, value: int, where: str
+) -> None:
+    """A part of what `benchmarks/glass.py` tries, in which 0 of 600 were wrong."""
+    found = look_at(padded(scanned(section, glass, "radial"), where, tenths / 10, value))
+    assert found.warnings == () and right_or_warned(found, section)
+
+
 @settings(max_examples=15)
 @given(
     st.integers(150, 255),
