@@ -6,11 +6,14 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wsi_idc.base.inputs.packed import check_zip
 from wsi_idc.errors import ModelError
 
 if TYPE_CHECKING:
     import keras
 
+# Bytes of weights, which are 13 MB.
+_LARGEST = 1 << 28
 # Kernel, strides, factor of expansion, width of each block (Tan and Le 2019; Lite: no squeeze-and-excitation, ReLU6).
 _STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112))
 _BLOCKS = [
@@ -67,11 +70,12 @@ def _load(model: keras.Model, path: Path) -> None:
     import numpy as np
 
     try:
-        with np.load(path) as held:
+        check_zip(path, _LARGEST)
+        with np.load(path, allow_pickle=False) as held:
             for layer in model.layers:
                 if layer.name != "logits" and layer.weights:
                     layer.set_weights([held[f"{layer.name}/{i}"] for i in range(len(layer.weights))])
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, MemoryError, zipfile.BadZipFile) as error:
         reason = str(error).partition("\n")[0]
         raise ModelError(
             f"{path}: does not hold weights of {model.name} ({reason}); see examples/imagenet_weights.py"

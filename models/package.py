@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wsi_idc.base.inputs.bounded import read_bytes
+from wsi_idc.base.inputs.documents import checked, parse_json
 from wsi_idc.errors import ModelError
 
 SCHEMA = Path(__file__).with_name("model.schema.json")
+# Bytes of a description, and of weights: the largest networks of patches that are published take some 1.2 GB.
+_LARGEST, _LARGEST_WEIGHTS = 1 << 22, 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,12 @@ class ModelPackage:
 
         Raises ModelError as `read_weights` does.
         """
-        return json.loads(self._read(self.familiar)) if self.familiar else None
+        return parse_json(self._read(self.familiar)) if self.familiar else None
 
     def check_unchanged(self, form: str | None) -> None:
         """Raise ModelError where `model.json`, or the weights of a form, are no longer what was loaded."""
         try:
-            same = hashlib.sha256((self.folder / "model.json").read_bytes()).hexdigest() == self.sha256
+            same = hashlib.sha256(read_bytes(self.folder / "model.json", _LARGEST)).hexdigest() == self.sha256
         except OSError:
             same = False
         if not same:
@@ -75,7 +79,7 @@ class ModelPackage:
     def _read(self, entry: dict[str, str]) -> bytes:
         path = self.folder / entry["file"]
         try:
-            data = path.read_bytes()
+            data = read_bytes(path, _LARGEST_WEIGHTS)
         except OSError as error:
             raise ModelError(
                 f"{path}: the weights cannot be read ({error.strerror}); install the model again"
@@ -90,28 +94,21 @@ class ModelPackage:
 
 def load_package(folder: Path) -> ModelPackage:
     """Read the package in `folder`; raises ModelError, naming the file and the fault, where it is not valid."""
-    import jsonschema
-
     path = folder / "model.json"
     try:
-        raw = path.read_bytes()
-        facts = json.loads(raw, parse_constant=_refuse)
-        # Not `jsonschema.validate`, which looks first, each time, whether the schema itself is one.
-        schema = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
-        fault = jsonschema.exceptions.best_match(schema.iter_errors(facts))
+        raw = read_bytes(path, _LARGEST)
+        facts = parse_json(raw)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); a model is a folder with a model.json") from error
     except ValueError as error:
         raise ModelError(f"{path}: is not JSON ({error})") from error
-    if fault:
-        raise ModelError(f"{path}: {fault.json_path}: {fault.message}") from fault
+    try:
+        checked(facts, json.loads(SCHEMA.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}") from error
     for key in ("format", "format_version", "preprocessing"):
         del facts[key]
     facts["classes"] = tuple(facts["classes"])
     # JSON schema takes 50.0 for an integer.
     facts |= {key: int(facts[key]) for key in ("patch_size", "halo")}
     return ModelPackage(folder=folder, sha256=hashlib.sha256(raw).hexdigest(), **facts)
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no number")

@@ -17,6 +17,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsi_idc.base.inputs.bounded import check_regular
 from wsi_idc.errors import ModelError
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def _load_weights(backbone: Any, path: Path) -> None:
         with warnings.catch_warnings():
             # Of every layer that does not fit Keras warns, before it raises what says the same.
             warnings.simplefilter("ignore")
+            check_regular(path)
             backbone.load_weights(path)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).partition("\n")[0]

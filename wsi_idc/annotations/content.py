@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import re
-import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
+
+from wsi_idc.base.inputs.bounded import read_bytes
 
 # No outlines take more; what is larger is another file, or a small one that was packed to harm.
 LARGEST = 1 << 29
@@ -40,14 +41,7 @@ def read_document(path: Path, suffixes: tuple[str, ...]) -> Document:
     neither but geometry as well-known text. UTF-8, -16 and -32 are told apart with and without byte order marks. Raises
     OSError, or ValueError where it is none of these or too large.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("is no regular file")
-    with path.open("rb") as stream:
-        # One more than allowed, which tells that there is more.
-        content = _unpacked(stream.read(LARGEST + 1), suffixes)
-    if len(content) > LARGEST:
-        raise ValueError(f"holds more than {LARGEST >> 20} MiB; export the outlines alone")
-    return _parsed(content)
+    return _parsed(_unpacked(read_bytes(path, LARGEST), suffixes))
 
 
 def _unpacked(content: bytes, suffixes: tuple[str, ...]) -> bytes:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from wsi_idc.base.inputs.picture import picture_facts, read_picture
 from wsi_idc.base.raster import average
 from wsi_idc.errors import DataError, SlideError
 from wsi_idc.inference.choose import choose_engine, make_engine
@@ -19,7 +19,9 @@ from wsi_idc.slides.scale import MAX_ANISOTROPY, PLAUSIBLE_MPP, find_claim
 from wsi_idc.slides.tiff.pages import is_tiff
 
 WHITE = 255
-_LARGEST = 64_000_000  # pixels
+_LARGEST = 25_000_000  # pixels
+# Of Pillow: those of 8-bit colour.
+_MODES = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
 # A scale that is off by less is the model's: tags are rounded.
 _SAME = 0.01
 # As far as slides may be coarser than the model.
@@ -129,8 +131,7 @@ def _of_tiff(path: Path) -> tuple[float, float] | None:
 
 def _of_picture(path: Path) -> tuple[float, float] | None:
     """Return the scale of a picture (x, y), as PNG, JPEG and others state it, in dots per inch or per metre."""
-    with Image.open(path) as image:
-        dpi = image.info.get("dpi")
+    dpi = picture_facts(path).get("dpi")
     return (_INCH / float(dpi[0]), _INCH / float(dpi[1])) if dpi and min(dpi) > 0 else None
 
 
@@ -151,17 +152,16 @@ def _at_scale(path: Path, pixels: np.ndarray, mpp: float | None, package: ModelP
 def _read(path: Path) -> np.ndarray:
     """Read an image as (h, w, 3) uint8, white where it is transparent."""
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            if image.width * image.height > _LARGEST:
-                raise DataError(f"{path}: {image.width} x {image.height} is too large for predict; use segment")
-            if image.mode not in ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr"):
-                raise DataError(f"{path}: its pixels are {image.mode}, not 8-bit colour; export it as RGB")
-            rgba = image.convert("RGBA") if image.has_transparency_data else image.convert("RGB").convert("RGBA")
-            return np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else "not an image that Pillow can read"
+        image = read_picture(path, _LARGEST, _MODES)
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
         raise DataError(f"{path}: {reason}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: {error}{' for predict; use segment' if 'too large' in str(error) else ''}") from error
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return np.asarray(image.convert("RGB"))
 
 
 def _cut(pixels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

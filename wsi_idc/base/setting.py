@@ -186,7 +186,7 @@ def read_toml(path: Path, cls: type) -> dict[str, Any]:
     Raises SettingsError, which names the file, where it cannot be read, is no TOML or has a setting that is not known
     or cannot be meant.
     """
-    from wsi_idc.base.toml import read_toml_file
+    from wsi_idc.base.inputs.toml import read_toml_file
 
     try:
         found = read_toml_file(path)

@@ -18,6 +18,7 @@ from wsi_idc.annotations.formats.qupath import IDC_CLASS
 from wsi_idc.annotations.read import read_annotations
 from wsi_idc.annotations.registry import SUFFIXES as ANNOTATIONS
 from wsi_idc.annotations.source import Frame
+from wsi_idc.base.inputs.bounded import read_lines
 from wsi_idc.comparison.agreement import Areas, SlideAgreement, agreement_areas, compare_regions, polygons
 from wsi_idc.errors import DataError
 from wsi_idc.runs.results.folder import read_summary
@@ -27,6 +28,8 @@ from wsi_idc.slides.paths.find import SUFFIXES
 _ANNOTATIONS = frozenset({*ANNOTATIONS, ".gz", ".zip"}) - {".txt"}
 # Pixels between all outlines and the end of what counts, where nothing says where that is.
 _RIM_PX = 10
+# Bytes of a table of patients.
+_LARGEST_TABLE = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +110,8 @@ def _outlines_in(path: Path) -> dict[str, Path]:
 
 def _read_owners(path: Path) -> dict[str, str]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            return {_slide_name(row["slide"]): row["patient"].strip() for row in csv.DictReader(stream)}
+        rows = csv.DictReader(read_lines(path, _LARGEST_TABLE))
+        return {_slide_name(row["slide"]): row["patient"].strip() for row in rows}
     except (OSError, ValueError, KeyError, AttributeError, csv.Error) as error:
         raise DataError(f"{path}: not a table of patients; write CSV with the columns slide and patient") from error
 

@@ -11,13 +11,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from scipy.ndimage import convolve
 
+from wsi_idc.base.inputs.bounded import read_text
+from wsi_idc.base.inputs.picture import read_picture
 from wsi_idc.errors import DataError
 
 LAYOUT = "<patient>/<0|1>/<patient>_idx5_x<x>_y<y>_class<0|1>.png"
 _CHUNK = 2048
+# Bytes of a list of patients; pixels of a patch, as many as a model may take.
+_LARGEST_LIST, _LARGEST_PATCH = 1 << 20, 1 << 24
 MISSING = -1
 FARTHEST = 50_000  # pixels of 4 um: 20 cm, more than any section
 _CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
@@ -142,9 +145,8 @@ def read_patch(path: Path) -> np.ndarray:
     Raises DataError where the file is damaged.
     """
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return np.asarray(read_picture(path, _LARGEST_PATCH).convert("RGB"))
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as an image; get the file again or remove it") from error
 
 
@@ -212,6 +214,8 @@ def read_patients(file: Path) -> set[str]:
     """Read a split file: patient ids separated by white space or commas. Raises DataError where it is no text."""
     try:
         # Editors on Windows put a mark before UTF-8.
-        return {p for p in _SEPARATORS.split(file.read_text(encoding="utf-8-sig")) if p}
+        return {p for p in _SEPARATORS.split(read_text(file, _LARGEST_LIST)) if p}
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}); give a list of patients") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: is not a text file in UTF-8; give a list of patients") from error

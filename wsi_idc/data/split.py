@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from wsi_idc.base.files import replacing
+from wsi_idc.base.inputs.bounded import read_lines
 from wsi_idc.data.kaggle import LabelledPatch, is_listable, read_patients
 from wsi_idc.errors import DataError, OutputError
 
@@ -25,6 +26,8 @@ _FIRST_HOSPITAL = range(10253, 10309)
 PARTS = ("train", "val", "test")
 Split = dict[str, list[str]]
 _T = TypeVar("_T")
+# Bytes of a list of patches: a million paths.
+_LARGEST_LIST = 1 << 26
 
 
 def official_split(patients: Collection[str]) -> Split:
@@ -158,9 +161,8 @@ def read_leaky_split(folder: Path) -> dict[str, set[str]]:
     split = {}
     for name, file in files.items():
         try:
-            with file.open(encoding="utf-8", newline="") as text:
-                split[name] = {row["path"] for row in csv.DictReader(text, restval="")}
-        except (KeyError, UnicodeDecodeError, csv.Error) as error:
+            split[name] = {row["path"] for row in csv.DictReader(read_lines(file, _LARGEST_LIST), restval="")}
+        except (OSError, KeyError, ValueError, csv.Error) as error:
             raise DataError(f"{file}: is no table with a column path; write it again with data split") from error
     _check({str(file): sorted(split[name]) for name, file in files.items()}, "patch", "a patch has one side only")
     return split

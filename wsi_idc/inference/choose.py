@@ -18,6 +18,7 @@ from dask.system import CPU_COUNT
 from filelock import FileLock, Timeout
 
 from wsi_idc.base.extras import missing
+from wsi_idc.base.inputs.documents import read_json
 from wsi_idc.errors import ModelError
 from wsi_idc.inference.engines import ENGINES, Engine, onnx_providers
 from wsi_idc.inference.gpu import computes_on_gpu, has_gpu
@@ -32,6 +33,8 @@ _log = logging.getLogger(__name__)
 WORTH_MEASURING = 20_000
 # Importing TensorFlow from a slow drive takes half a minute; what takes far longer hangs.
 _LIMIT_S = 150.0
+# Bytes of what was measured of all models.
+_LARGEST = 1 << 22
 # An engine that could not be run may have been mended: a day later it is tried again.
 _TRY_AGAIN_S = 24 * 3600.0
 
@@ -134,9 +137,9 @@ def _read(cache: Path) -> dict[str, dict[str, Rates]]:
     try:
         return {
             key: {engine: _checked(rates) for engine, rates in engines.items()}
-            for key, engines in json.loads(cache.read_text(encoding="utf-8")).items()
+            for key, engines in read_json(cache, _LARGEST).items()
         }
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 

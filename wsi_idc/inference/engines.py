@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,8 @@ import numpy as np
 from dask.system import CPU_COUNT
 
 from wsi_idc.base.extras import quiet_tensorflow
+from wsi_idc.base.inputs.documents import parse_json
+from wsi_idc.base.inputs.packed import check_zip
 from wsi_idc.errors import ModelError
 from wsi_idc.inference.onnx_file import faults
 from wsi_idc.models.package import ModelPackage
@@ -29,6 +32,11 @@ _CUDA = "CUDAExecutionProvider"
 
 # Until then safe mode could be got round, to run code out of a file of weights (CVE-2025-1550 and those after it).
 SAFE_KERAS = (3, 15)
+
+
+# Bytes of a network unpacked and of its description, and a side of its layers: larger than any of patches.
+_LARGEST, _LARGEST_CONFIG, _LONGEST_SIDE = 1 << 31, 1 << 24, 1 << 15
+_CONFIG = "config.json"
 
 
 # The inputs of a context network, by name and in this order; it need not take the last one.
@@ -137,13 +145,44 @@ def load_keras(package: ModelPackage, network: str) -> Any:
         path = Path(folder) / "verified.keras"
         path.write_bytes(data)
         try:
-            # Safe mode refuses Lambda layers and anything else that would run code from the file.
-            return keras.saving.load_model(path, compile=False, safe_mode=True)
-        except (ValueError, TypeError, OSError) as error:
+            return read_network(path)
+        except (OSError, ValueError) as error:
             raise ModelError(
                 f"{package.folder / package.networks[network]['keras']['file']}: Keras refuses these weights "
                 f"({str(error).splitlines()[0]})"
             ) from error
+
+
+def read_network(path: Path) -> Any:
+    """Read a `keras.Model` from a .keras file; raises OSError or ValueError where that is damaged, or holds code."""
+    import keras
+
+    check_zip(path, _LARGEST)
+    with zipfile.ZipFile(path) as archive:
+        if _CONFIG not in archive.namelist() or archive.getinfo(_CONFIG).file_size > _LARGEST_CONFIG:
+            raise ValueError("holds no description of a network")
+        _check_sides(parse_json(archive.read(_CONFIG)))
+    try:
+        # Safe mode refuses Lambda layers and anything else that would run code from the file.
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:
+        # Whatever a damaged file makes of Keras: TypeError, KeyError, AttributeError, MemoryError, ...
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _check_sides(config: Any) -> None:
+    """Raise ValueError where a network would have sides that no weights fill: Keras makes room before it looks."""
+    waiting = [config]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, int) and one > _LONGEST_SIDE:
+            raise ValueError(f"a layer with a side of {one:,}")
+        if isinstance(one, dict):
+            waiting += [value for name, value in one.items() if "seed" not in name]
+        elif isinstance(one, list):
+            waiting += one
 
 
 ENGINES: dict[str, type[OnnxEngine] | type[KerasEngine]] = {"onnx": OnnxEngine, "keras": KerasEngine}

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from wsi_idc.base.toml import parse_toml, read_toml_file
+from wsi_idc.base.inputs.toml import parse_toml, read_toml_file
 from wsi_idc.errors import DataError
 
 
@@ -205,6 +205,8 @@ def read_config(file: Path | None = None, settings: Sequence[str] = ()) -> Train
     if file:
         try:
             sections = read_toml_file(file)
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read ({error.strerror})") from error
         except ValueError as error:
             raise DataError(f"{file}: is not TOML ({error})") from error
     values = {}

@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from wsi_idc.base.files import replacing
+from wsi_idc.base.inputs.packed import check_zip
 from wsi_idc.data.store import PatchArray
 from wsi_idc.errors import DataError, DivergedError
 from wsi_idc.training.augmentation.batches import Batches, TrainingSet
@@ -23,6 +24,8 @@ from wsi_idc.training.schedule import best_epoch, learning_rate, stops
 Record = dict[str, float]
 OnBatch = Callable[[int, int, dict[str, float]], None]
 CHECKPOINT, BEST = "checkpoint.npz", "best.npz"
+# Bytes of a checkpoint: weights, their average, and what the optimizer keeps.
+_LARGEST = 1 << 33
 
 
 def make_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
@@ -142,9 +145,10 @@ def _write(path: Path, *arrays: np.ndarray, **named: Any) -> None:
 def _read(path: Path) -> dict[str, np.ndarray]:
     """Read what `_write` wrote, in that order; raises DataError where it is damaged."""
     try:
-        with np.load(path) as held:
+        check_zip(path, _LARGEST)
+        with np.load(path, allow_pickle=False) as held:
             return dict(held.items())
-    except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, TypeError, ValueError, MemoryError, zipfile.BadZipFile) as error:
         begin = f"remove {CHECKPOINT} and {BEST} to begin again"
         raise DataError(f"{path}: the checkpoint is damaged ({error}); {begin}") from error
 

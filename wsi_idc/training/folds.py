@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,18 @@ from typing import Any
 import numpy as np
 
 from wsi_idc.base.files import replacing
+from wsi_idc.base.inputs.documents import read_json
 from wsi_idc.data.kaggle import index_patches
 from wsi_idc.data.split import Split, hospital_split, official_split, write_split
 from wsi_idc.errors import DataError
 from wsi_idc.evaluation.metrics import write_json
 from wsi_idc.training.calibrate import calibrate
 from wsi_idc.training.config import TrainConfig, override
-from wsi_idc.training.run import LOGITS, Hooks, train
+from wsi_idc.training.left import read_logits
+from wsi_idc.training.run import Hooks, train
 
 OUT_OF_FOLD, FOLDS = "out-of-fold.csv", "folds.json"
+_LARGEST = 1 << 24
 HOSPITAL = "hospital"
 
 
@@ -66,8 +68,7 @@ def train_folds(
         own = override(config, {"data.split": str(lists), "data.train": ["train"], "data.val": ["val"]})
         result = train(data, own, folder / name, hooks or Hooks())
         results[name] = result["metrics"]["val"]
-        with (folder / name / LOGITS).open(encoding="utf-8", newline="") as stream:
-            rows += [{**row, "fold": name} for row in csv.DictReader(stream)]
+        rows += [{**row, "fold": name} for row in read_logits(folder / name)]
         if on_fold:
             on_fold(name, results[name])
     with replacing(folder / OUT_OF_FOLD) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
@@ -81,4 +82,4 @@ def train_folds(
     together["metrics"] = {"out_of_fold": together["metrics"]["val"]}
     with replacing(folder / FOLDS) as temporary:
         write_json(temporary, {"folds": results, **together})
-    return json.loads((folder / FOLDS).read_text(encoding="utf-8"))
+    return dict(read_json(folder / FOLDS, _LARGEST))

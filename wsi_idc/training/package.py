@@ -6,8 +6,6 @@ import hashlib
 import json
 import re
 import tempfile
-import tomllib
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,11 @@ import keras
 import numpy as np
 
 from wsi_idc.errors import DataError, ModelError, OutputError
-from wsi_idc.inference.engines import ENGINES
+from wsi_idc.inference.engines import ENGINES, read_network
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import ModelPackage, load_package
 from wsi_idc.training.card import model_card
-from wsi_idc.training.run import CONFIG, FAMILIAR, RESULT
+from wsi_idc.training.left import FAMILIAR, RESULT, read_config_of, read_familiar, read_measured, read_result
 
 CARD = "MODEL_CARD.md"
 # As in models/model.schema.json.
@@ -136,8 +134,8 @@ def package_run(
         raise OutputError(f"{folder}: is there already; choose another -o")
     if not re.fullmatch(NAME, folder.name):
         raise OutputError(f"{folder}: {folder.name!r} is no name for a model; take small letters and digits")
-    result = json.loads((run / RESULT).read_text(encoding="utf-8"))
-    config = tomllib.loads(text := (run / CONFIG).read_text(encoding="utf-8"))
+    result = read_result(run)
+    config, text = read_config_of(run)
     networks = {name: _load(run / f"{name}.keras") for name in ("encoder", "context")[: 2 if result["halo"] else 1]}
     neighbours = (
         f", and a network on the neighbours within {result['halo']} patches and the mean of the slide"
@@ -154,35 +152,29 @@ def package_run(
         "classes": ["non-IDC", "IDC"],
         "training_data": result["training_data"]
         | {
-            "description": f"patches of the {' and '.join(config['data']['train'])} patients of the split "
-            f"{Path(config['data']['split']).name}; temperature and threshold fitted on its "
-            f"{' and '.join(config['data']['val'])} patients, metrics with both cross-validated over these patients",
+            "description": f"patches of the {' and '.join(config.data.train)} patients of the split "
+            f"{Path(config.data.split).name}; temperature and threshold fitted on its "
+            f"{' and '.join(config.data.val)} patients, metrics with both cross-validated over these patients",
         },
         "metrics": {group: _defined(values) for group, values in result["metrics"].items()},
     }
-    familiar = json.loads((run / FAMILIAR).read_text(encoding="utf-8"))
+    familiar = read_familiar(run)
     card = model_card(facts, result, text, _robustness(evaluation, facts) if evaluation else None)
     return write_package(folder, facts, networks, card, familiar, on_stage)
 
 
 def _robustness(evaluation: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Read what perturbations change; raises DataError where that was not measured, or of another model."""
-    path = evaluation / "metrics.json"
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        measured = [(m["temperature"], m["threshold"]) for m in held["models"]]
-        robustness = held["robustness"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: is not of `wsi-idc evaluate --perturb` ({error}); run that") from error
-    if measured != [(facts["temperature"], facts["threshold"])]:
+    held = read_measured(path := evaluation / "metrics.json")
+    if [(m["temperature"], m["threshold"]) for m in held["models"]] != [(facts["temperature"], facts["threshold"])]:
         raise DataError(f"{path}: is of another model than this run; evaluate a package of this run")
-    return dict(robustness)
+    return dict(held["robustness"])
 
 
 def _load(path: Path) -> keras.Model:
     try:
-        return keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        return read_network(path)
+    except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{path}: cannot be read ({reason}); remove {RESULT} and run `wsi-idc train` again") from error
 

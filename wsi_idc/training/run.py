@@ -31,12 +31,12 @@ from wsi_idc.training.config import TrainConfig
 from wsi_idc.training.context import context_logits, encode_sections, fit_context, fit_new_context, lone_logits
 from wsi_idc.training.familiar import familiar_slides
 from wsi_idc.training.fit import OnBatch, Record, fit, predict_logits
+from wsi_idc.training.left import CONFIG, FAMILIAR, LOGITS, RESULT, held_config, read_result
 from wsi_idc.training.logs import draw_history, write_events, write_log
 from wsi_idc.training.select import select_patches
 
 # In how many other forms the validation patches are seen to fit temperature and threshold.
 _FORMS = 3
-CONFIG, RESULT, LOGITS, FAMILIAR = "config.toml", "run.json", "val-logits.csv", "familiar.json"
 # Features (n, f) of training and of validation patches, each in one or more views.
 Views = tuple[list[np.ndarray], list[np.ndarray]]
 
@@ -69,7 +69,7 @@ def train(data: Path, config: TrainConfig, run: Path, hooks: Hooks = Hooks()) ->
         text = f"# wsi-idc train; patches {_identity(*listed, data)}\n{config.toml()}"
         _check_free(run, text)
         if (run / RESULT).exists():
-            return json.loads((run / RESULT).read_text(encoding="utf-8"))
+            return read_result(run)
         cache = cache_folder() if config.data.cache == "disk" else None
         origin, model, context = _networks(config)
         training, val = (open_patches(part, model.input_shape[1], cache) for part in listed)
@@ -102,7 +102,7 @@ def train(data: Path, config: TrainConfig, run: Path, hooks: Hooks = Hooks()) ->
             result["metrics"] |= cross_validated_metrics(others, val.labels, val.patients, everything)
         with replacing(run / RESULT) as temporary:
             write_json(temporary, result)
-        return json.loads((run / RESULT).read_text(encoding="utf-8"))
+        return read_result(run)
 
 
 def whole_sections(data: PatchArray) -> np.ndarray:
@@ -137,7 +137,7 @@ def _write_logits(path: Path, data: PatchArray, logits: np.ndarray) -> None:
 def _check_free(run: Path, text: str) -> None:
     """Raise OutputError where the run is not the one that `text` describes, nor empty."""
     if (run / CONFIG).exists():
-        if (run / CONFIG).read_text(encoding="utf-8") != text:
+        if held_config(run) != text:
             raise OutputError(f"{run}: holds a training with another configuration or other patches; choose another -o")
     elif held := sorted(p.name for p in run.iterdir() if not p.name.startswith(".")):
         raise OutputError(f"{run}: holds {held[0]}, which is of no training; choose another -o")

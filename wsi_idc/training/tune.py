@@ -17,8 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
 from wsi_idc.base.files import locked, replacing
+from wsi_idc.base.inputs.bounded import read_text
+from wsi_idc.base.inputs.toml import read_toml_file
 from wsi_idc.base.pages.figures import draw_panels
-from wsi_idc.base.toml import read_toml_file
 from wsi_idc.errors import DataError, DivergedError, OutputError, WsiIdcError
 from wsi_idc.training.config import TrainConfig, override
 from wsi_idc.training.run import Hooks, train
@@ -34,6 +35,7 @@ _RANGE = {"low", "high", "log"}
 # Where Hyperband says how many epochs a trial has.
 _EPOCHS = "tuner/epochs"
 SEARCH = "search.toml"
+_LARGEST = 1 << 20
 
 
 def read_space(file: Path | None) -> dict[str, Any]:
@@ -42,6 +44,8 @@ def read_space(file: Path | None) -> dict[str, Any]:
         return DEFAULT_SPACE
     try:
         space = read_toml_file(file)
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise DataError(f"{file}: is not TOML ({error})") from error
     if not space:
@@ -188,7 +192,7 @@ def _claim(folder: Path, search: Mapping[str, Any]) -> None:
             raise OutputError(f"{folder}: holds {held[0]}, which is of no search; choose another -o")
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    elif path.read_text(encoding="utf-8") != text:
+    elif read_text(path, _LARGEST) != text:
         raise OutputError(f"{folder}: holds another search (space, method, seed or configuration); choose another -o")
 
 

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from scipy.ndimage import distance_transform_edt
 
 from wsi_idc.base.grid import Grid
+from wsi_idc.base.inputs.picture import read_picture
 from wsi_idc.base.pages.colours import IDC, NOT_COMPUTED, heat_colours, heat_lines
 from wsi_idc.base.pages.sheet import GAP, INK, LEGEND, Panel, ThreePanels, draw_scale_bar
 from wsi_idc.base.pages.strokes import hatched, number, outlines, stroke
@@ -26,6 +27,8 @@ _MOST = 450
 # Regions that are numbered in a picture, and those that are listed beside it.
 _NUMBERED, _LISTED = 60, 12
 _THUMBNAIL = 192
+# Pixels of an overview, which has three panels of at most 1400 a side.
+_LARGEST = 1 << 24
 _HIGHEST = ImageFilter.MaxFilter(3)
 
 
@@ -113,9 +116,9 @@ def read_plain(run: Path) -> Image.Image | None:
     if not file.is_file():
         return None
     try:
-        with Image.open(file) as sheet:
-            return sheet.convert("RGB").crop(layout.box(0)) if sheet.size == layout.size else None
-    except OSError as error:
+        sheet = read_picture(file, _LARGEST)
+        return sheet.convert("RGB").crop(layout.box(0)) if sheet.size == layout.size else None
+    except (OSError, ValueError) as error:
         raise DataError(f"{run}: its overview.png cannot be read; segment the slide again") from error
 
 

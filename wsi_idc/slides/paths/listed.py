@@ -7,10 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from wsi_idc.base.inputs.bounded import read_lines
 from wsi_idc.errors import DataError
 from wsi_idc.slides.paths.address import SlideAddress
 from wsi_idc.slides.scale import PLAUSIBLE_MPP
 
+# Bytes: a hundred thousand long paths.
+_LARGEST = 1 << 25
 _COLUMNS = ("path", "mpp", "name")
 # What a name may not hold, since a folder is called by it.
 _FORBIDDEN = set('/\\:*?"<>|\n\r\t')
@@ -26,12 +29,14 @@ def read_list(path: Path) -> list[str]:
     """
     try:
         # Names of files need not be valid UTF-8; some editors begin a file with a byte order mark.
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        read = read_lines(path, _LARGEST, errors="surrogateescape")
     except OSError as error:
         raise DataError(f"{path}: the list of slides cannot be read ({error.strerror})") from error
-    if "\0" in text:
+    except ValueError as error:
+        raise DataError(f"{path}: not a list of slides, it {error}; save it as plain text in UTF-8") from error
+    if any("\0" in line for line in read):
         raise DataError(f"{path}: not a list of slides; save it as plain text in UTF-8")
-    lines = [line for raw in text.split("\n") if (line := raw.strip()) and not line.startswith("#")]
+    lines = [line for raw in read if (line := raw.strip()) and not line.startswith("#")]
     separator = _separator(lines[0]) if lines else None
     if lines and separator is None and {"mpp", "name"} & set(re.split(r"\s*[,;\t]\s*", lines[0].lower())):
         raise DataError(f"{path}: the first line looks like the head of a table, but names no column path; add it")

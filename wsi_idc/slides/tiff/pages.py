@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wsi_idc.base.inputs.bounded import open_regular
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.pyramid import Shape
 
@@ -77,7 +78,7 @@ class Page:
 def is_tiff(path: Path) -> bool:
     """Say whether a file begins as a TIFF does; raises SlideError where it cannot be read."""
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             return stream.read(4) in _MAGIC
     except OSError as error:
         raise SlideError(f"{path}: cannot be read ({error.strerror})") from error

@@ -1,0 +1,51 @@
+"""Pictures that others made, decoded within bounds."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from wsi_idc.base.inputs.bounded import open_regular
+
+# What pictures of tissue come as. Pillow knows many more, some of which start another program.
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")
+
+
+def read_picture(path: Path, most: int, modes: Collection[str] = ()) -> Image.Image:
+    """Decode a picture of at most `most` pixels, in one of Pillow's `modes` where they are given.
+
+    Raises OSError where the file cannot be read, ValueError, which says in a phrase what is wrong, where it is no
+    picture, a damaged one, a larger one, or one of another mode; before it is decoded where its header tells.
+    """
+    with _opened(path) as image:
+        size, mode = image.size, image.mode
+        if fits := size[0] * size[1] <= most and (not modes or mode in modes):
+            image.load()
+    if fits:
+        return image
+    if size[0] * size[1] > most:
+        raise ValueError(f"{size[0]} x {size[1]} pixels are too large")
+    raise ValueError(f"its pixels are {mode}, not 8-bit colour; export it as RGB")
+
+
+def picture_facts(path: Path) -> dict[str, Any]:
+    """Return what a picture says of itself, as Pillow names it, without decoding it; raises as `read_picture`."""
+    with _opened(path) as image:
+        return {str(name): value for name, value in image.info.items()}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    with open_regular(path) as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            Image.init()
+            yield Image.open(stream, formats=[name for name in _FORMATS if name in Image.OPEN])
+        except Exception as error:
+            # Each decoder has errors of its own, and some memory that a header asks for is not there.
+            raise ValueError("not an image that Pillow can read") from error

@@ -1,0 +1,38 @@
+"""TOML that others wrote, read within bounds: whatever is wrong with it is a ValueError."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from wsi_idc.base.inputs.bounded import read_bytes
+
+# Configurations take a few kB.
+_LARGEST = 1 << 20
+# Tables within tables, by a dotted name; a configuration has three.
+_DEEPEST = 32
+# What TOML itself asks of whole numbers, 64 bits.
+_FARTHEST = 1 << 63
+
+
+def read_toml_file(path: Path) -> dict[str, Any]:
+    """Read a TOML file; raises OSError where it cannot be read or is far too large, ValueError where it is none."""
+    return parse_toml(read_bytes(path, _LARGEST).decode("utf-8"))
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML; raises ValueError where it is none, nested more deeply than can be read, or has a larger number."""
+    try:
+        found = tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    floor: list[Any] = [found]
+    for _ in range(_DEEPEST):
+        if any(isinstance(v, int) and not -_FARTHEST <= v < _FARTHEST for v in floor):
+            raise ValueError("a whole number of more than 64 bits")
+        inside = [v.values() if isinstance(v, dict) else v for v in floor if isinstance(v, dict | list)]
+        floor = [v for values in inside for v in values]
+        if not floor:
+            return found
+    raise ValueError("nested too deeply")
