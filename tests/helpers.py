@@ -15,6 +15,7 @@ from PIL import Image
 from scipy.ndimage import convolve
 
 from wsi_idc.annotations.annotation import Annotation
+from wsi_idc.base.grid import Grid
 from wsi_idc.comparison.agreement import PROBABILITY
 from wsi_idc.data.kaggle import LabelledPatch
 from wsi_idc.models.package import ModelPackage, load_package
@@ -50,6 +51,29 @@ FACTS = {
     "training_data": {"description": "none", "patients": 1, "patches": 1},
     "metrics": {},
 }
+
+
+def provenance(grid: Grid) -> dict[str, object]:
+    """What a heatmap states of itself, as docs/outputs.md has it, that a run would leave."""
+    parameters = {"threshold": 0.5, "low": None, "min_area_mm2": 0.04, "min_hole_mm2": 0.0, "smooth_um": 5.0}
+    parameters |= {"bands": [], "min_tissue": 0.1, "mpp": None, "engine": "onnx", "tta": False, "stride": 50}
+    return {
+        "slide_fingerprint": "a" * 64,
+        "model_sha256": "b" * 64,
+        "parameters": parameters,
+        "result_format": 3,
+        "wsi_idc": "0.1.0",
+        "model": "test",
+        "engine": "onnx",
+        "patch_um": grid.patch_um,
+        "grid": {
+            "slide_size": list(grid.slide_size),
+            "slide_mpp": list(grid.slide_mpp),
+            "patch_size": grid.patch_size,
+            "mpp": grid.mpp,
+            "shift": list(grid.shift),
+        },
+    }
 
 
 def write_context_package(folder: Path, halo: int = 2) -> ModelPackage:

@@ -19,6 +19,7 @@ from wsi_idc.errors import DataError, OutputError
 from wsi_idc.heatmap.store import write_heatmap
 
 from annotations.test_write import HOLED, check_rules, drawn
+from helpers import provenance
 
 
 @pytest.fixture
@@ -27,11 +28,9 @@ def heatmap(tmp_path):
     grid = Grid((1500, 1202), (0.499, 0.499), 50, 4.0)
     values = np.full(grid.shape, np.nan, np.float32)
     values[0, 0], values[0, 1], values[1, 1], values[2, 3] = 0.5, 0.2, 0.123456789, 0.9
-    facts = {"slide_size": grid.slide_size, "slide_mpp": grid.slide_mpp, "patch_size": 50, "mpp": 4.0}
-    provenance = {"slide_fingerprint": "a", "model_sha256": "b", "parameters": {"threshold": 0.5}, "grid": facts}
     path = tmp_path / "run" / "heatmap.zarr"
     path.parent.mkdir()
-    write_heatmap(path, values, grid, {}, grid, provenance | {"patch_um": grid.patch_um})
+    write_heatmap(path, values, grid, {}, grid, provenance(grid))
     return path
 
 

@@ -18,7 +18,7 @@ from wsi_idc.cli.convert import convert
 from wsi_idc.errors import DataError, OutputError
 from wsi_idc.heatmap.store import write_heatmap
 
-from helpers import HEAVY
+from helpers import HEAVY, provenance
 
 HOLED = Polygon([(0, 0), (100, 0), (100, 100), (0, 100)], [[(20, 20), (20, 40), (40, 40), (40, 20)]])
 
@@ -36,10 +36,8 @@ def run(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     grid = Grid((800, 400), (0.5, 0.5), 50, 4.0)
-    facts = {"slide_size": grid.slide_size, "slide_mpp": grid.slide_mpp, "patch_size": 50, "mpp": 4.0}
-    provenance = {"slide_fingerprint": "a", "model_sha256": "b", "parameters": {"threshold": 0.5}, "grid": facts}
     values = np.array([[0.9, np.nan]], np.float32)
-    write_heatmap(folder / "heatmap.zarr", values, grid, {}, grid, provenance | {"patch_um": 200.0})
+    write_heatmap(folder / "heatmap.zarr", values, grid, {}, grid, provenance(grid))
     write_annotations(
         folder / "regions.geojson", [Annotation(Polygon([(0, 0), (400, 0), (400, 400), (0, 400)]), "IDC")]
     )

@@ -8,6 +8,8 @@ from wsi_idc.base.grid import Grid
 from wsi_idc.errors import DataError
 from wsi_idc.heatmap.store import read_heatmap, read_label, write_heatmap
 
+from helpers import provenance
+
 GRID = Grid((2220, 2967), (0.5, 0.5), 50, 4.0)
 
 
@@ -17,7 +19,7 @@ def store(tmp_path):
     values = np.full(GRID.shape, np.nan, np.float32)
     values[1:3, 2:5] = np.arange(6, dtype=np.float32).reshape(2, 3) / 6
     labels = {"idc": np.eye(*GRID.shape, dtype=np.uint32), "tissue": np.ones(GRID.shape, np.uint8)}
-    write_heatmap(path, values, GRID, labels, GRID, {"model": "test", "parameters": {"threshold": 0.5}})
+    write_heatmap(path, values, GRID, labels, GRID, provenance(GRID))
     return path
 
 
@@ -42,11 +44,11 @@ def test_transformations_are_in_micrometres_to_the_centre_of_a_patch(store):
 
 
 def test_reads_back_what_was_written_and_nan_elsewhere(store):
-    values, provenance = read_heatmap(store)
+    values, facts = read_heatmap(store)
     assert values.shape == GRID.shape == (8, 6)
     np.testing.assert_array_equal(values[1:3, 2:5], np.arange(6, dtype=np.float32).reshape(2, 3) / 6)
     assert np.isnan(values).sum() == values.size - 6
-    assert provenance["parameters"] == {"threshold": 0.5}
+    assert facts == provenance(GRID)
 
 
 def test_other_folders_are_refused(tmp_path):
@@ -62,7 +64,7 @@ def test_a_flipped_bit_is_an_error(tmp_path):
     grid = Grid((1000, 800), (4.0, 4.0), 50, 4.0)
     wrong = np.random.default_rng(0).random(grid.shape, np.float32)
     label = (wrong > 0.5).astype(np.uint8)
-    write_heatmap(tmp_path / "heatmap.zarr", wrong, grid, {"idc": label}, grid, {})
+    write_heatmap(tmp_path / "heatmap.zarr", wrong, grid, {"idc": label}, grid, provenance(grid))
     seen = unseen = 0
     for chunk, read in (
         ("0/c/0/0", lambda: read_heatmap(tmp_path / "heatmap.zarr")[0]),

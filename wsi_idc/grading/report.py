@@ -139,7 +139,9 @@ def _read_segmentation(run: Path) -> Segmentation:
     heatmap, _ = read_heatmap(path)
     drawn = [a.geometry for a in read_annotations(run).annotations if a.classification == IDC_CLASS["name"]]
     parts = polygons_of(shapely.union_all(drawn))
-    return Segmentation(heatmap, read_grid(path), read_label(path, "tissue") > 0, MultiPolygon(parts))
+    grid = read_grid(path)
+    tissue = read_label(path, "tissue", fine_grid(grid).shape) > 0
+    return Segmentation(heatmap, grid, tissue, MultiPolygon(parts))
 
 
 def _write_crops(place: Path, slide: Slide, fields: list[GradingField]) -> list[Image.Image]:

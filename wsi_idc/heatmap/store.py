@@ -17,6 +17,7 @@ from zarr.storage import MemoryStore
 
 from wsi_idc.base.grid import Block, Grid
 from wsi_idc.errors import DataError
+from wsi_idc.heatmap.stored import check_array, grid_of, read_facts
 
 # Pixels a side: files of 256 kB, and for all but the largest slides a single one.
 _CHUNK, _LABEL_CHUNK = 256, 512
@@ -97,8 +98,10 @@ class HeatmapStore:
     def holds(self, block: Block, wanted: np.ndarray) -> bool:
         """Say whether of a chunk, one of `heatmap_chunks`, all probabilities `wanted`, (r, c) bool, are written."""
         try:
-            with _reading(self.path) as group:
-                return bool((np.isfinite(group["0"][block.slices]) == wanted).all())
+            with _reading(self.path):
+                check_array(self.path / "0")
+                held = zarr.open_array(self.path / "0", mode="r", zarr_format=3)
+                return bool((np.isfinite(np.asarray(held[block.slices])) == wanted).all())
         except DataError:
             # Cut short, when the process was killed or the machine lost its power.
             return False
@@ -111,7 +114,8 @@ class HeatmapStore:
 
     def read(self) -> np.ndarray:
         """Return what has been written so far: (rows, cols) float32, NaN elsewhere."""
-        return read_heatmap(self.path)[0]
+        with _reading(self.path):
+            return _values(self.path, "0")
 
     def add_labels(self, labels: Mapping[str, np.ndarray], grid: Grid) -> None:
         """Add label images of an unsigned integer type over a grid of their own, in place of any that are there."""
@@ -180,34 +184,46 @@ def read_heatmap(path: str | Path) -> tuple[np.ndarray, dict[str, Any]]:
     >>> heatmap.shape, str(heatmap.dtype), provenance["model"]
     ((12, 15), 'float32', 'idc-context')
     """
-    with _reading(Path(path)) as group:
-        return np.asarray(group["0"][:]), dict(group.attrs["wsi_idc"])
+    with _reading(folder := Path(path)):
+        facts = read_facts(folder)
+        check_array(folder / "0", grid_of(facts).shape)
+        return _values(folder, "0"), facts
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
     """Read the provenance of the heatmap at `path`, without its probabilities; raises DataError as `read_heatmap`."""
-    with _reading(path) as group:
-        return dict(group.attrs["wsi_idc"])
+    with _reading(path):
+        return read_facts(path)
 
 
-def read_label(path: Path, name: str) -> np.ndarray:
-    """Read a label image of the heatmap at `path`, as `write_heatmap` got it; raises DataError as `read_heatmap`."""
-    with _reading(path) as group:
-        return np.asarray(group[f"labels/{name}/0"][:])
+def read_label(path: Path, name: str, shape: tuple[int, int] | None = None) -> np.ndarray:
+    """Read a label image of the heatmap at `path`, as `write_heatmap` got it.
+
+    Raises DataError as `read_heatmap` does, and where it is not of the shape that is known.
+    """
+    with _reading(path):
+        check_array(path / "labels" / name / "0", shape)
+        return _values(path, f"labels/{name}/0")
 
 
 def read_grid(path: Path) -> Grid:
     """Return the grid of the heatmap at `path`, from its provenance; raises DataError as `read_heatmap`."""
-    with _reading(path) as group:
-        facts = group.attrs["wsi_idc"]["grid"]
-        return Grid(tuple(facts["slide_size"]), tuple(facts["slide_mpp"]), facts["patch_size"], facts["mpp"])
+    with _reading(path):
+        return grid_of(read_facts(path))
+
+
+def _values(path: Path, name: str) -> np.ndarray:
+    # Not by metadata that stand in another place than those that were checked.
+    return np.asarray(zarr.open_array(path / name, mode="r", zarr_format=3)[:])
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[Any]:
+def _reading(path: Path) -> Iterator[None]:
     try:
-        yield zarr.open_group(path, mode="r")
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise DataError(
-            f"{path}: not a heatmap written by wsi-idc, or a damaged one ({type(error).__name__}: {error})"
-        ) from error
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        # Of a damaged store Zarr and its codecs raise whatever comes up.
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: not a heatmap written by wsi-idc, or a damaged one ({reason})") from error

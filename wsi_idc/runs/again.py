@@ -38,7 +38,8 @@ def delineate_again(heatmap: Path, output: Path, **settings: Any) -> Delineation
     """
     provenance = read_provenance(heatmap)
     outlining = replace(run_outlining(provenance), **settings)
-    probabilities, grid, tissue = read_heatmap(heatmap)[0], read_grid(heatmap), read_label(heatmap, "tissue") > 0
+    probabilities, grid = read_heatmap(heatmap)[0], read_grid(heatmap)
+    tissue = read_label(heatmap, "tissue", fine_grid(grid).shape) > 0
     key = provenance["slide_fingerprint"] + provenance["model_sha256"]
     found = delineate(probabilities, grid, tissue, outlining, key)
     summary = _summary_of(heatmap, provenance)

@@ -34,7 +34,8 @@ class OpenedRun(OpenedSlide):
         self.folder, self.summary = run, read_summary(run)
         store = run / "heatmap.zarr"
         self._heatmap, provenance = read_heatmap(store)
-        self._grid, self._tissue = read_grid(store), read_label(store, "tissue") > 0
+        self._grid = read_grid(store)
+        self._tissue = read_label(store, "tissue", fine_grid(self._grid).shape) > 0
         self.outlining = run_outlining(provenance)
         self._key = provenance["slide_fingerprint"] + provenance["model_sha256"]
         self.regions = lru_cache(_KEPT)(self._regions)

@@ -13,8 +13,11 @@ from typing import Any
 
 from wsi_idc.base.disk.trouble import output_error
 from wsi_idc.base.files import HOLDER, LOCK, locked, replacing, sha256_of, sync
+from wsi_idc.base.inputs.bounded import read_bytes
+from wsi_idc.base.inputs.documents import checked, parse_json, read_json
 from wsi_idc.errors import DataError, DiskError, OutputError, UnreachableError
 from wsi_idc.runs.results.identity import differences
+from wsi_idc.runs.results.outputs import schema
 from wsi_idc.runs.results.sums import NOT_AS_WRITTEN, has_sums, is_sealed, sealed
 
 _log = logging.getLogger(__name__)
@@ -26,6 +29,14 @@ SUMMED = OUTPUTS[:-1]
 # What other commands read of it.
 _READ = ("heatmap.zarr", "regions.geojson", "summary.json")
 PARTIAL = ".partial"
+# Bytes of a summary, in which chunks that failed are listed.
+_LARGEST = 1 << 25
+# What tells whether a run is the one that is wanted, of any version of this tool.
+_IDENTIFIED = {
+    "type": "object",
+    "required": ["identity"],
+    "properties": {"identity": {"type": "object", "properties": {"parameters": {"type": "object"}}}},
+}
 # What a run that is killed leaves for the next one to go on with.
 UNFINISHED = ".unfinished"
 
@@ -71,17 +82,28 @@ def previous_run(folder: Path, identity: dict[str, Any], overwrite: bool) -> dic
     if overwrite or not held:
         return None
     try:
-        content = (folder / "summary.json").read_bytes()
-        summary = json.loads(content)
+        content = read_bytes(folder / OUTPUTS[-1], _LARGEST)
+        summary = checked(parse_json(content), _IDENTIFIED)
     except (OSError, ValueError):
         raise OutputError(f"{folder}: holds files of something else; choose another -o or give --overwrite") from None
-    if others := differences(summary.get("identity", {}), identity):
+    if others := differences(summary["identity"], identity):
         raise OutputError(f"{folder}: holds another run ({'; '.join(others)}); choose another -o or give --overwrite")
     if summary.get("state") != "done" or not all((folder / name).exists() for name in OUTPUTS):
+        return None
+    if is_damaged(summary):
         return None
     if has_sums(summary) and not is_sealed(content, summary):
         _log.warning("%s: %s; wsi-idc verify says what else", folder / OUTPUTS[-1], NOT_AS_WRITTEN)
     return summary
+
+
+def is_damaged(summary: dict[str, Any]) -> bool:
+    """Say whether a summary of this form of the results is not as the output reference has it."""
+    try:
+        checked(summary, schema("summary"))
+    except ValueError:
+        return True
+    return False
 
 
 def outline_files(outlines: Path) -> list[Path]:
@@ -92,14 +114,15 @@ def outline_files(outlines: Path) -> list[Path]:
 def read_summary(run: Path) -> dict[str, Any]:
     """Read summary.json in the folder of a run; raises DataError where there is none, or it is not that of a run."""
     try:
-        summary: dict[str, Any] = json.loads((run / OUTPUTS[-1]).read_text(encoding="utf-8"))
-        slide, *_ = (summary[key] for key in ("slide", "state", "model", "parameters", "identity"))
-        float(slide["mpp"]["x"]), float(slide["mpp"]["y"]), int(slide["width"]), int(slide["height"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return dict(read_json(run / OUTPUTS[-1], _LARGEST, schema("summary")))
+    except OSError as error:
         raise DataError(
-            f"{run}: holds no summary.json of a run; give the folder of one slide that segment left"
+            f"{run}: holds no summary.json of a run ({error.strerror}); give the folder of one slide that segment left"
         ) from error
-    return summary
+    except ValueError as error:
+        raise DataError(
+            f"{run}: holds no summary.json of a run of this version ({error}); segment the slide again"
+        ) from error
 
 
 @contextmanager

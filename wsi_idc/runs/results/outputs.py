@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsi_idc.heatmap.store import read_provenance
+from wsi_idc.heatmap.stored import SCHEMA as HEATMAP
 
 _SCHEMAS = Path(__file__).with_name("schemas")
 NAMES = ("summary", "manifest", "heatmap", "regions")
@@ -21,7 +22,7 @@ def schema(name: str) -> dict[str, Any]:
 
 def schema_file(name: str) -> Path:
     """Return the file of the JSON Schema `name`."""
-    return _SCHEMAS / f"{name}.schema.json"
+    return HEATMAP if name == "heatmap" else _SCHEMAS / f"{name}.schema.json"
 
 
 def faults(folder: Path) -> list[str]:
