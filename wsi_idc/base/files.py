@@ -18,6 +18,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from wsi_idc.base.disk.trouble import output_error
+from wsi_idc.base.inputs.bounded import open_regular
 from wsi_idc.errors import DataError, HeldError, OutputError, WsiIdcError
 
 try:
@@ -164,7 +165,7 @@ def sync(*paths: Path) -> None:
 
 def sha256_of(file: Path) -> str:
     """Return the sha256 of a file as hexadecimal digits; raises OSError where it cannot be read."""
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

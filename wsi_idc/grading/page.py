@@ -9,12 +9,15 @@ from pathlib import Path
 
 from PIL import Image
 
+from wsi_idc.base.inputs.bounded import read_text
 from wsi_idc.base.pages.render import data_uri, render
 from wsi_idc.base.pages.sheet import scale_bar
 from wsi_idc.grading.fields import WEIGHTS, GradingField
 from wsi_idc.runs.results.folder import replace_output
 
 _REPORT = "report.html"
+# Bytes of a report, which holds its pictures.
+_LARGEST = 1 << 27
 _PLACE = re.compile(r"(<!-- fields -->).*?(<!-- /fields -->)", re.DOTALL)
 
 
@@ -36,7 +39,7 @@ def add_to_report(run: Path, fields: Sequence[GradingField], thumbnails: Sequenc
     ]
     weights = ", ".join(f"{weight:g} {part}" for part, weight in WEIGHTS.items())
     section = render("fields.html", fields=shown, weights=weights)
-    text = report.read_text(encoding="utf-8")
+    text = read_text(report, _LARGEST)
     replace_output(run, _REPORT, _PLACE.sub(lambda found: found[1] + section + found[2], text))
 
 

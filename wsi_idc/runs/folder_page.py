@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from wsi_idc.base.files import replacing
+from wsi_idc.base.inputs.bounded import read_bytes
 from wsi_idc.errors import OutputError
 from wsi_idc.runs.manifest import NUMBERS, Manifest, Row
 
@@ -40,6 +41,8 @@ _COLUMNS = (
 _FLAGS = 20
 # While a folder is computed its page is written at most so often, and takes at most this share of the time.
 _EVERY_S, _SHARE = 60.0, 0.01
+# Bytes of the page of some ten thousand slides, with their thumbnails.
+_LARGEST = 1 << 29
 
 
 @dataclass(slots=True)
@@ -69,7 +72,7 @@ class FolderPage:
 
 def is_as_written(page: Path) -> bool:
     """Say whether a page is, to the last bit, as it was written; True where an older version wrote it."""
-    content = page.read_bytes()
+    content = read_bytes(page, _LARGEST)
     if content.endswith(b"</html>\n"):
         return True
     return _sealed(content[: content.rfind(b"\n", 0, -1) + 1]) == content

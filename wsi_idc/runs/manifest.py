@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from wsi_idc.base.disk.trouble import output_error
 from wsi_idc.base.files import replacing, sha256_of, take
+from wsi_idc.base.inputs.bounded import check_regular, read_bytes, read_text
 from wsi_idc.errors import OutputError
 
 _log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ STATES = ("pending", "running", "done", "incomplete", "failed")
 
 Row = Mapping[str, object]
 
+# Bytes: the rows of some hundred thousand slides.
+_LARGEST = 1 << 26
 # A table of so many bytes, of some hundred slides, is written in a millisecond: at every change.
 _SMALL = 64 * 1024
 # A larger one when the changes beside it have come to this share of it: each row written is then rewritten a few times
@@ -135,6 +138,8 @@ class Manifest:
     def _append(self, rows: Mapping[str, Row]) -> None:
         # A line cut short by a kill ends where the next one begins. JSON keeps names with line ends, or not in UTF-8.
         text = "".join(f"\n{json.dumps(row)}" for row in rows.values())
+        if self._changes.exists():
+            check_regular(self._changes)
         with self._changes.open("a", encoding="ascii") as stream:
             stream.write(text)
 
@@ -170,7 +175,7 @@ class Manifest:
 
     def _sums(self) -> list[str]:
         try:
-            return self._sum.read_text(encoding="ascii", errors="replace").split()
+            return read_text(self._sum, _LARGEST, errors="replace").split()
         except FileNotFoundError:
             return []
 
@@ -186,7 +191,7 @@ class Manifest:
     def _read_table(self) -> dict[str, Row]:
         try:
             # Names of files need not be valid UTF-8.
-            text = self._path.read_bytes().decode("utf-8", "surrogateescape")
+            text = read_bytes(self._path, _LARGEST).decode("utf-8", "surrogateescape")
             header, *lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line] or [[]]
         except (OSError, csv.Error) as error:
             raise OutputError(f"{self._path}: cannot be read ({error}); choose another -o or move it away") from error
@@ -209,7 +214,7 @@ class Manifest:
     def _read_changes(self) -> dict[str, Row]:
         """Read the changes beside the table; a line cut short, by a kill in the middle of it, never came to be."""
         try:
-            lines = self._changes.read_bytes().splitlines()
+            lines = read_bytes(self._changes, _LARGEST).splitlines()
         except FileNotFoundError:
             return {}
         except OSError as error:

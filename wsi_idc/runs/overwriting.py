@@ -7,11 +7,14 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from wsi_idc.base.inputs.documents import read_json
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.runs.results.folder import replacing
 from wsi_idc.runs.settings import Settings
 
 _NAME = ".overwriting"
+# Bytes of the names of all slides of a run.
+_LARGEST = 1 << 26
 
 
 class Overwriting:
@@ -50,7 +53,7 @@ class Overwriting:
 def begun_in(output: Path, key: str | None = None) -> set[str]:
     """Return the slides that runs began to overwrite under `output` and did not all end, those of one key or any."""
     try:
-        held = json.loads((output / _NAME).read_text(encoding="ascii"))
+        held = read_json(output / _NAME, _LARGEST)
         return set(map(str, held["slides"])) if key in (None, held["key"]) else set()
     except (OSError, ValueError, TypeError, KeyError):
         # Damaged, it costs that all are computed again.

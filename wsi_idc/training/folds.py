@@ -17,7 +17,7 @@ from wsi_idc.errors import DataError
 from wsi_idc.evaluation.metrics import write_json
 from wsi_idc.training.calibrate import calibrate
 from wsi_idc.training.config import TrainConfig, override
-from wsi_idc.training.left import read_logits
+from wsi_idc.training.left.reading import read_logits
 from wsi_idc.training.run import Hooks, train
 
 OUT_OF_FOLD, FOLDS = "out-of-fold.csv", "folds.json"

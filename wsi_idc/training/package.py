@@ -18,7 +18,7 @@ from wsi_idc.inference.engines import ENGINES, read_network
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import ModelPackage, load_package
 from wsi_idc.training.card import model_card
-from wsi_idc.training.left import FAMILIAR, RESULT, read_config_of, read_familiar, read_measured, read_result
+from wsi_idc.training.left.reading import FAMILIAR, RESULT, read_config_of, read_familiar, read_measured, read_result
 
 CARD = "MODEL_CARD.md"
 # As in models/model.schema.json.

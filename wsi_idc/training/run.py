@@ -31,8 +31,8 @@ from wsi_idc.training.config import TrainConfig
 from wsi_idc.training.context import context_logits, encode_sections, fit_context, fit_new_context, lone_logits
 from wsi_idc.training.familiar import familiar_slides
 from wsi_idc.training.fit import OnBatch, Record, fit, predict_logits
-from wsi_idc.training.left import CONFIG, FAMILIAR, LOGITS, RESULT, held_config, read_result
-from wsi_idc.training.logs import draw_history, write_events, write_log
+from wsi_idc.training.left.logs import draw_history, write_events, write_log
+from wsi_idc.training.left.reading import CONFIG, FAMILIAR, LOGITS, RESULT, held_config, read_result
 from wsi_idc.training.select import select_patches
 
 # In how many other forms the validation patches are seen to fit temperature and threshold.

@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 # More than the patches of the largest set, or the slides of an archive; longer than any path or row.
 _MOST_LINES, _LONGEST_LINE = 1_000_000, 1 << 16
@@ -23,7 +23,7 @@ def check_regular(path: Path) -> int:
     return status.st_size
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file to be read; raises OSError for whatever else is there, and does not wait for it."""
     check_regular(path)
     # Looked at again once it is open: meanwhile it may be another one.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wsi_idc.base.files import HOLDER, LOCK, is_held
+from wsi_idc.base.inputs.bounded import read_bytes
+from wsi_idc.base.inputs.documents import parse_json
 from wsi_idc.errors import OutputError
 from wsi_idc.runs import folder_page
 from wsi_idc.runs.manifest import Manifest, Row, numbers_of
-from wsi_idc.runs.results.folder import OUTPUTS, PARTIAL, SUMMED
+from wsi_idc.runs.results.folder import LARGEST, OUTPUTS, PARTIAL, SUMMED
 from wsi_idc.runs.results.sums import NOT_AS_WRITTEN, has_sums, is_sealed, sums_of
 
 WHOLE, DAMAGED, NO_SUMS, BUSY = "whole", "damaged", "no sums", "being written"
@@ -76,13 +77,13 @@ def verify_run(run: Path, row: Row | None = None) -> Verified:
     if not (run / OUTPUTS[-1]).is_file():
         return Verified(run, DAMAGED, [f"{run / OUTPUTS[-1]}: is missing"])
     try:
-        content = (run / OUTPUTS[-1]).read_bytes()
+        content = read_bytes(run / OUTPUTS[-1], LARGEST)
         extra = sorted(p.name for p in run.iterdir() if p.name not in (*OUTPUTS, LOCK, HOLDER))
     except OSError as error:
         return Verified(run, DAMAGED, [f"{run / OUTPUTS[-1]}: {_why(error)}"])
     try:
-        summary = json.loads(content)
-    except (ValueError, RecursionError):
+        summary = parse_json(content)
+    except ValueError:
         summary = None
     if not isinstance(summary, dict) or (has_sums(summary) and not is_sealed(content, summary)):
         return Verified(run, DAMAGED, [f"{run / OUTPUTS[-1]}: {NOT_AS_WRITTEN}"], extra)

@@ -1,0 +1,1 @@
+"""What a training leaves in its folder: to be looked at, and read back."""
