@@ -58,12 +58,26 @@ def test_namespaces_are_of_no_account(tmp_path):
         (b"[" * 3000 + b"]" * 3000, "nested too deeply"),
         (b'{"type": "Feature", "properties": {"childObjects": [' * 100_000, "nested too deeply"),
         (b'{"a":' * 400_000, "nested too deeply"),
-        (b"<a>" * 100_000, "not well-formed XML"),
+        (b"<Annotations>" + b"<a>" * 100_000, "not well-formed XML"),
+        (b"<a>" * 100_000, "XML of another kind, <a>"),
         (b"[1" + b"0" * 5000 + b"]", "is neither JSON nor XML"),
         (b"\xff\xfe{\x00\x00\xd8\x00\xd8", "is not UTF-16-LE"),
         (b"\x80\x81\x82\x83\x84", "is neither JSON nor XML"),
     ],
-    ids=["gzip", "zip", "cut gzip", "cut zip", "lists", "children", "objects", "tags", "digits", "surrogates", "bytes"],
+    ids=[
+        "gzip",
+        "zip",
+        "cut gzip",
+        "cut zip",
+        "lists",
+        "children",
+        "objects",
+        "tags",
+        "other tags",
+        "digits",
+        "surrogates",
+        "bytes",
+    ],
 )
 def test_what_is_made_to_harm_is_one_line(tmp_path, content, reason):
     with pytest.raises(DataError, match=r"a\.json: ") as caught:
@@ -75,7 +89,7 @@ def test_what_is_made_to_harm_is_one_line(tmp_path, content, reason):
 def test_entities_do_not_multiply(tmp_path):
     entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
     text = f'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY e0 "0123456789">{entities}]><Annotations>&e11;</Annotations>'
-    with pytest.raises(DataError, match="not well-formed XML"):
+    with pytest.raises(DataError, match="XML with a DOCTYPE"):
         read_annotations(written(tmp_path / "a.xml", text))
 
 
@@ -91,5 +105,13 @@ def test_encrypted_zips_are_named_so(tmp_path):
 def test_what_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "fifo.json")
     for path in (tmp_path / "fifo.json", Path("/dev/zero")):
-        with pytest.raises(DataError, match="is no regular file"):
+        with pytest.raises(DataError, match="is a pipe, a socket or a device"):
             read_annotations(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_zips_of_unusual_methods_are_not_unpacked(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        archive.writestr("a.geojson", "[]")
+    with pytest.raises(DataError, match="a zip packed in an unusual way; unpack it first"):
+        read_annotations(tmp_path / "a.zip")

@@ -9,7 +9,7 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 from xml.etree import ElementTree
@@ -22,6 +22,9 @@ LARGEST = 1 << 29
 # Outlines are packed to a twentieth at most; from this size on what is packed far more tightly is no outlines.
 _MOST_RATIO, _FREE = 50, 1 << 25
 _PIECE = 1 << 20
+# Characters in which XML says what it is: the name of the root, behind declarations and comments, without its prefix.
+_HEAD = 1 << 12
+_ROOT = re.compile(r"(?:\s|<\?.*?\?>|<!--.*?-->)*<(?:[^\s<>/:!?]+:)?([^\s<>/:!?]+)", re.DOTALL)
 # Longest marks first: that of UTF-16 begins that of UTF-32.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -34,14 +37,14 @@ _MARKS = (
 Document = Element | dict[str, Any] | list[Any] | str
 
 
-def read_document(path: Path, suffixes: tuple[str, ...]) -> Document:
+def read_document(path: Path, suffixes: tuple[str, ...], roots: Collection[str] = ()) -> Document:
     """Read a file, plain, gzipped or the one in a zip that ends in one of `suffixes`, as what it holds.
 
     That is the root of XML, whose names have lost their namespaces, the object or list of JSON, or text where it is
-    neither but geometry as well-known text. UTF-8, -16 and -32 are told apart with and without byte order marks. Raises
-    OSError, or ValueError where it is none of these or too large.
+    neither but geometry as well-known text. With `roots`, XML of another one is refused. UTF-8, -16 and -32 are told
+    apart with and without byte order marks. Raises OSError, or ValueError where it is none of these or too large.
     """
-    return _parsed(_unpacked(read_bytes(path, LARGEST), suffixes))
+    return _parsed(_unpacked(read_bytes(path, LARGEST), suffixes), roots)
 
 
 def _unpacked(content: bytes, suffixes: tuple[str, ...]) -> bytes:
@@ -63,6 +66,9 @@ def _unpacked(content: bytes, suffixes: tuple[str, ...]) -> bytes:
                 raise ValueError(f"a zip with {len(found)} annotation files in place of one")
             if found[0].flag_bits & 1:
                 raise ValueError("an encrypted zip; unpack it first")
+            if found[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # What packs more tightly is unpacked all at once.
+                raise ValueError("a zip packed in an unusual way; unpack it first")
             with archive.open(found[0]) as stream:
                 return _bounded(stream, max(found[0].compress_size, 1))
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, zlib.error) as error:
@@ -85,11 +91,11 @@ def _pieces(stream: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
         yield piece
 
 
-def _parsed(content: bytes) -> Document:
+def _parsed(content: bytes, roots: Collection[str]) -> Document:
     text = _text(content)
     start = (text if isinstance(text, str) else text.decode("latin-1")).lstrip()[:1]
     if start == "<":
-        return _xml(text)
+        return _xml(text, roots)
     if isinstance(text, bytes):
         raise ValueError("is neither JSON nor XML (its characters are not UTF-8 or UTF-16)")
     try:
@@ -128,7 +134,14 @@ def _decoded(content: bytes, encoding: str) -> str:
         raise ValueError(f"is not {encoding.upper()}, as it begins ({error.reason})") from error
 
 
-def _xml(text: str | bytes) -> Element:
+def _xml(text: str | bytes, roots: Collection[str]) -> Element:
+    if ("<!DOCTYPE" if isinstance(text, str) else b"<!DOCTYPE") in text:
+        # Only what is to harm defines entities.
+        raise ValueError("XML with a DOCTYPE, which no annotations have")
+    head = text[:_HEAD] if isinstance(text, str) else text[:_HEAD].decode("latin-1")
+    if roots and (found := _ROOT.match(head)) and found[1] not in roots:
+        # Before it is parsed, which takes ten times its size.
+        raise ValueError(f"XML of another kind, <{found[1][:80]}>")
     if isinstance(text, str):
         # Programs that write UTF-8 often state UTF-16, and the other way round; what it is has been found out.
         text = re.sub(r"^\s*<\?xml[^>]*\?>", "", text, count=1)

@@ -11,10 +11,13 @@ from wsi_idc.annotations.annotation import Annotation, AnnotationFile
 from wsi_idc.annotations.drawn import Drawn
 from wsi_idc.annotations.notes import Notes
 from wsi_idc.base.polygons import mended, polygons_of
+from wsi_idc.base.tangled import Budget, check_overlaps
 
 Area = Polygon | MultiPolygon
 # Holes and areas that lie on each other: more pairs than in any drawing, and all that time and memory allow.
 _MOST_CUTS = 200_000
+# Corners that curves are given, of which a file may draw any number in a few bytes; not those of small ones.
+_FEW, _CURVES, _MOST_OF_CURVES = 100, frozenset({"ellipse", "circle", "spline"}), 500_000
 
 
 def finish(drawn: Iterable[Drawn], classes: Mapping[str, str]) -> AnnotationFile:
@@ -28,15 +31,21 @@ def finish(drawn: Iterable[Drawn], classes: Mapping[str, str]) -> AnnotationFile
     named: set[str] = set()
     count = left_out = 0
     faults: list[str] = []
+    budget = Budget()
+    corners = 0
     for one in drawn:
         count += 1
+        if one.shape.lower() in _CURVES:
+            corners += sum(max(0, shapely.get_num_coordinates(part) - _FEW) for part in one.parts)
+            if corners > _MOST_OF_CURVES:
+                raise ValueError(f"curves that would have more than {_MOST_OF_CURVES:,} corners; draw less")
         named.update(one.names)
         classification = _class_of(one.names, classes)
         if classification == "":
             text = f"{one.where}: its class {one.names[0]!r} was to be left out"
             notes.add("of a class that was to be left out", text)
             continue
-        area, fault = _read(one, notes)
+        area, fault = _read(one, notes, budget)
         if fault:
             faults.append(f"{one.where}: {fault}")
         elif area is None:
@@ -57,13 +66,13 @@ def finish(drawn: Iterable[Drawn], classes: Mapping[str, str]) -> AnnotationFile
     return AnnotationFile(annotations, [*unknown, *notes.lines()], left_out + len(faults))
 
 
-def _read(one: Drawn, notes: Notes) -> tuple[Area | None, str]:
+def _read(one: Drawn, notes: Notes, budget: Budget) -> tuple[Area | None, str]:
     """Return the area of an object, None where it has none, and why it cannot be read, "" where it can."""
     if one.note:
         notes.add(one.note, f"{one.where}: {one.note}")
     area, fault = None, one.fault
     try:
-        area = None if fault else _area(one, notes)
+        area = None if fault else _area(one, notes, budget)
     except ValueError as error:
         fault = str(error)
     if fault:
@@ -78,18 +87,19 @@ def _class_of(names: Sequence[str], classes: Mapping[str, str]) -> str | None:
     return next((classes[name] for name in names if name in classes), names[0] if names else None)
 
 
-def _area(one: Drawn, notes: Notes) -> Area | None:
+def _area(one: Drawn, notes: Notes, budget: Budget) -> Area | None:
     """Return the valid area of what was drawn, None where it has none; what had to be mended is noted.
 
     Raises ValueError where it crosses itself too often to be mended.
     """
-    areas = [area for part in one.parts if (area := mended(part)) is not None]
+    areas = [area for part in one.parts if (area := mended(part, budget)) is not None]
     polygons = [polygon for area in areas for polygon in polygons_of(area)]
     joined = polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)
     wrong = [shapely.is_valid_reason(part) for part in one.parts if not part.is_valid]
     if not joined.is_valid:
         # Parts of one object may lie on each other: together they are what any of them covers.
         wrong.append("its parts overlap")
+        check_overlaps(polygons)
         joined = mended(shapely.union_all(areas)) or joined
     if joined.is_empty:
         return None

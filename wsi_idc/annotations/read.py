@@ -11,7 +11,7 @@ from wsi_idc.annotations.annotation import AnnotationFile
 from wsi_idc.annotations.content import read_document
 from wsi_idc.annotations.finish import finish
 from wsi_idc.annotations.formats.qupath import ORIGIN
-from wsi_idc.annotations.registry import FORMATS, NAMES, SUFFIXES
+from wsi_idc.annotations.registry import FORMATS, NAMES, ROOTS, SUFFIXES
 from wsi_idc.annotations.source import Frame, Source, reason
 from wsi_idc.errors import DataError, WsiIdcError
 
@@ -32,7 +32,7 @@ def read_annotations(
         raise DataError(f"{path}: a folder without regions.geojson; give an annotation file or the folder of a run")
     source = Source(file, dict(classes or {}), slide)
     try:
-        document = read_document(file, SUFFIXES)
+        document = read_document(file, SUFFIXES, ROOTS)
         form = next((f for f in FORMATS if f.reads(document)), None)
         if form is None:
             kind = f"XML of another kind, <{document.tag}>" if hasattr(document, "tag") else "JSON of another kind"

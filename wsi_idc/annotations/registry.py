@@ -17,4 +17,6 @@ FORMATS: tuple[Format, ...] = (
     qupath_in.FORMAT,
 )
 SUFFIXES = (".geojson", ".json", ".xml", ".annotations", ".ndpa", ".wkt", ".txt")
+# The roots of those that are XML.
+ROOTS = ("ASAP_Annotations", "Annotations", "annotations")
 NAMES = ", ".join(f.name for f in FORMATS)

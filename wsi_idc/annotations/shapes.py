@@ -11,12 +11,12 @@ import numpy as np
 
 # How far, in pixels, a curve drawn as straight pieces may be from itself.
 TOLERANCE = 0.25
-# In pixels: more than ten times the side of the largest slide. What lies farther out is no place on a slide.
-FARTHEST = 1e7
+# In pixels: several times the side of the largest slide. What lies farther out is no place on a slide.
+FARTHEST = 2e6
 # Ends of a line that are this near to each other, in pixels, are one point.
 _CLOSED = 0.01
 # A spline that has more corners than this as straight pieces was not drawn by anybody.
-_MOST_CORNERS = 1_000_000
+_MOST_CORNERS = 50_000
 Pair = Sequence[float] | np.ndarray
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*")
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import shapely
 from shapely import MultiPolygon, Polygon
 
-from wsi_idc.base.tangled import check_tangle, valid_area
+from wsi_idc.base.tangled import Budget, check_tangle, valid_area
 
 
-def mended(geometry: shapely.Geometry) -> Polygon | MultiPolygon | None:
+def mended(geometry: shapely.Geometry, budget: Budget | None = None) -> Polygon | MultiPolygon | None:
     """Return the area of a drawn outline, valid, or None where it has none.
 
     An outline that crosses itself encloses what a pen that drew it goes round an odd number of times, as a program
     that fills it shows; lines and points that are left over count for nothing. Raises ValueError where it crosses
-    itself so often that it would take hours.
+    itself so often that it would take hours, or more often than is left of the `budget` of a file.
     """
     if isinstance(geometry, Polygon) and not geometry.is_empty:
         check_tangle(geometry)
-        geometry = geometry if geometry.is_valid else valid_area(geometry)
+        geometry = geometry if geometry.is_valid else valid_area(geometry, budget)
     elif not shapely.is_valid(geometry):
         geometry = shapely.make_valid(geometry, method="linework")
     area = area_of(geometry)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import shapely
 from shapely import Polygon
@@ -11,46 +14,81 @@ _FEW = 200
 # No pen crosses its own line as often; beyond, time and memory grow without an end in sight.
 MOST_CROSSINGS = 20_000
 _MOST_CORNERS = 200_000
+# Corners from which on an outline is looked at before GEOS does, and how many of its segments are.
+_SEVERAL, _LOOKED_AT = 1000, 32
 # Pairs of a face and a segment that are looked at together.
 _PAIRS = 1 << 22
 
 
-def valid_area(polygon: Polygon) -> shapely.Geometry:
+@dataclass(slots=True)
+class Budget:
+    """How many crossings may still be mended of a file whose outlines cross themselves hundreds of times each."""
+
+    left: int = MOST_CROSSINGS
+
+    def spend(self, crossings: int) -> None:
+        """Take crossings off; raises ValueError where there are more than are left."""
+        self.left = max(0, self.left - crossings)
+        self.check()
+
+    def check(self) -> None:
+        """Raise ValueError where nothing is left."""
+        if not self.left:
+            raise ValueError("outlines of the file cross themselves too often to be mended; draw them again")
+
+
+def valid_area(polygon: Polygon, budget: Budget | None = None) -> shapely.Geometry:
     """Return what lies within the rings of a polygon that cross each other an odd number of times, valid.
 
     That is what a program shows that fills the outline. Raises ValueError where they cross more than `MOST_CROSSINGS`
-    times, which would take hours and all memory.
+    times, which would take hours and all memory, or more often than is left of the `budget`.
     """
-    rings = [np.asarray(ring.coords)[:, :2] for ring in (polygon.exterior, *polygon.interiors)]
+    if budget:
+        budget.check()
+    rings = _rings_of(polygon)
     corners = sum(len(ring) - 1 for ring in rings)
     if corners > _MOST_CORNERS:
         raise ValueError(f"an outline of {corners:,} corners that crosses itself; simplify it where it was drawn")
     times = _crossings(rings)
     if times > MOST_CROSSINGS:
         raise ValueError(f"an outline that crosses itself more than {MOST_CROSSINGS:,} times; draw it again")
-    return shapely.make_valid(polygon, method="linework") if times <= _FEW else _odd_faces(polygon, rings)
+    if times <= _FEW:
+        return shapely.make_valid(polygon, method="linework")
+    if budget:
+        budget.spend(times)
+    return _odd_faces(polygon, rings)
 
 
 def check_tangle(polygon: Polygon) -> None:
-    """Raise ValueError for an outline of very many corners that crosses itself everywhere, before GEOS looks at it.
+    """Raise ValueError for an outline of many corners that crosses itself everywhere, before GEOS looks at it.
 
-    A few of its segments, evenly spread, tell: each crosses many others, where of a drawn one hardly any does.
+    Some of its segments, drawn at random, tell: half of them cross several others, where of a drawn one few do.
     """
-    line = np.asarray(polygon.exterior.coords)[:, :2]
-    if len(line) <= _MOST_CORNERS:
+    rings = _rings_of(polygon)
+    segments = np.concatenate([np.stack([ring[:-1], ring[1:]], axis=1) for ring in rings])
+    if len(segments) <= _SEVERAL:
         return
-    ends = np.stack([line[:-1], line[1:]], axis=1)
-    some = ends[:: len(ends) // 16][:16]
-    low, high = some.min(1), some.max(1)
-    met = 0
-    for a, b, (left, top), (right, bottom) in zip(some[:, 0], some[:, 1], low, high, strict=True):
-        (dx, dy), (x, y) = b - a, line.T
-        side = dx * (y - a[1]) - dy * (x - a[0]) > 0
-        near = (np.minimum(x[:-1], x[1:]) < right) & (np.maximum(x[:-1], x[1:]) > left)
-        near &= (np.minimum(y[:-1], y[1:]) < bottom) & (np.maximum(y[:-1], y[1:]) > top)
-        met += int((near & (side[:-1] != side[1:])).sum())
-    if met > 16 * 1000:
-        raise ValueError(f"an outline of {len(ends):,} corners that crosses itself everywhere; draw it again")
+    (x1, y1), (x2, y2) = segments[:, 0].T, segments[:, 1].T
+    left, right, low, high = np.minimum(x1, x2), np.maximum(x1, x2), np.minimum(y1, y2), np.maximum(y1, y2)
+    met = []
+    for a, b in segments[np.random.default_rng(0).integers(0, len(segments), _LOOKED_AT)]:
+        (dx, dy) = b - a
+        across = (dx * (y1 - a[1]) - dy * (x1 - a[0]) > 0) != (dx * (y2 - a[1]) - dy * (x2 - a[0]) > 0)
+        near = (left < max(a[0], b[0])) & (right > min(a[0], b[0])) & (low < max(a[1], b[1])) & (high > min(a[1], b[1]))
+        met.append(int((near & across).sum()))
+    # Neighbours may count.
+    if (typical := float(np.median(met)) - 2) > 0 and typical * len(segments) / 2 > 2 * MOST_CROSSINGS:
+        raise ValueError(f"an outline of {len(segments):,} corners that crosses itself everywhere; draw it again")
+
+
+def check_overlaps(polygons: Sequence[Polygon]) -> None:
+    """Raise ValueError where polygons cross each other so often that what they cover would take hours to find."""
+    if _crossings([ring for polygon in polygons for ring in _rings_of(polygon)]) > MOST_CROSSINGS:
+        raise ValueError(f"parts that cross each other more than {MOST_CROSSINGS:,} times; draw it again")
+
+
+def _rings_of(polygon: Polygon) -> list[np.ndarray]:
+    return [np.asarray(ring.coords)[:, :2] for ring in (polygon.exterior, *polygon.interiors)]
 
 
 def _crossings(rings: list[np.ndarray]) -> int:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 # What can be done with the profile of a file. Those of the training slides were not applied, nor is any by default.
 CHOICES = ("ignore", "apply")
 
+# Bytes of a profile: those of printers have 2 MB.
+_LARGEST = 1 << 24
+
 
 def profile_name(icc: bytes) -> str | None:
     """Return what a profile calls itself, in one line; None where it cannot be read."""
@@ -19,7 +22,7 @@ def profile_name(icc: bytes) -> str | None:
 
     try:
         name = ImageCms.getProfileDescription(_opened(icc))
-    except (ImageCms.PyCMSError, OSError):
+    except (ImageCms.PyCMSError, OSError, ValueError):
         return None
     return " ".join(name.split()) or "without a name"
 
@@ -57,4 +60,6 @@ def correction_of(icc: bytes) -> Correction | None:
 def _opened(icc: bytes) -> Any:
     from PIL import ImageCms
 
+    if len(icc) > _LARGEST:
+        raise ValueError("larger than any profile")
     return ImageCms.ImageCmsProfile(io.BytesIO(icc))

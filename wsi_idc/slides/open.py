@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import zipfile
 from dataclasses import dataclass
@@ -114,6 +115,8 @@ def open_file(path: Path, series: int | None = None) -> Opened:
 def _open_tiff(path: Path, series: int | None) -> Opened:
     import tifffile
 
+    # What it makes of a damaged header it writes to the terminal else; where the slide is refused, that is said.
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
     try:
         file = tifffile.TiffFile(path)
     except Exception as error:
@@ -122,6 +125,8 @@ def _open_tiff(path: Path, series: int | None) -> Opened:
     opened, raw = None, {}
     try:
         raw = dict(walk(file))
+        if (0,) not in raw:
+            raise SlideError(f"{path}: holds no image; is the file whole?")
         pages = read_pages(path, raw)
         reader = _open_vendor(path)
         images = _images(path, raw[0,].description, pages)

@@ -18,6 +18,8 @@ _TILE = 512
 # Bytes of decoded tiles that OpenSlide keeps: half of what it would, and as fast where neighbours are read in turn.
 _CACHE = 1 << 24
 
+_UNREADABLE = b"no profile"
+
 
 class OpenSlideReader:
     """A slide that OpenSlide reads."""
@@ -44,7 +46,13 @@ class OpenSlideReader:
     @property
     def icc(self) -> bytes | None:
         """The colour profile of the file, or None."""
-        profile = self._slide.color_profile
+        from PIL import ImageCms
+
+        try:
+            profile = self._slide.color_profile
+        except (ImageCms.PyCMSError, OSError):
+            # There is one, but LittleCMS cannot read it.
+            return _UNREADABLE
         return profile.tobytes() if profile is not None else None
 
     def correct(self, downsamples: Mapping[tuple[int, int], float]) -> None:

@@ -24,6 +24,8 @@ from wsi_idc.errors import DataError
 HOLES = frozenset({"negative", "exclusion", "exclude", "hole", "holes", "_2"})
 _AREAS = ("Polygon", "Spline", "Rectangle")
 _WITHOUT_AREA = ("Dot", "PointSet", "Measurement", "None")
+# Groups within groups.
+_DEEPEST = 32
 
 
 def _reads(document: Any) -> bool:
@@ -71,9 +73,11 @@ def _drawn(element: Element, where: str, parents: Mapping[str, str], classes: Ma
 
 
 def _line(group: str, parents: Mapping[str, str]) -> list[str]:
-    """Return a group, the group that it is part of, and so on."""
+    """Return a group, the group that it is part of, and so on; raises ValueError where that leads too far."""
     line: list[str] = []
     while group != "None" and group not in line:
+        if len(line) >= _DEEPEST:
+            raise ValueError(f"a group within more than {_DEEPEST} others")
         line.append(group)
         group = parents.get(group, "None")
     return line

@@ -12,8 +12,8 @@ from wsi_idc.base.inputs.bounded import read_bytes
 _LARGEST = 1 << 20
 # Tables within tables, by a dotted name; a configuration has three.
 _DEEPEST = 32
-# What TOML itself asks of whole numbers, 64 bits.
-_FARTHEST = 1 << 63
+# A whole number that no float can hold breaks whatever reckons with it.
+_FARTHEST = 10**300
 
 
 def read_toml_file(path: Path) -> dict[str, Any]:
@@ -29,8 +29,8 @@ def parse_toml(text: str) -> dict[str, Any]:
         raise ValueError("nested too deeply") from error
     floor: list[Any] = [found]
     for _ in range(_DEEPEST):
-        if any(isinstance(v, int) and not -_FARTHEST <= v < _FARTHEST for v in floor):
-            raise ValueError("a whole number of more than 64 bits")
+        if any(isinstance(v, int) and abs(v) > _FARTHEST for v in floor):
+            raise ValueError("a whole number of more than 300 digits")
         inside = [v.values() if isinstance(v, dict) else v for v in floor if isinstance(v, dict | list)]
         floor = [v for values in inside for v in values]
         if not floor:

@@ -80,14 +80,18 @@ def _planes(
         tuple(dict(zip(reversed(axes), place, strict=True))[axis] for axis in "ZCT")
         for place in product(*(range(length[axis]) for axis in reversed(axes)))
     ]
+    number = {place: i for i, place in enumerate(every)}
+    left = 2 * _MOST_PLANES
     for data in pixels.iterfind("{*}TiffData"):
         uuid = data.find("{*}UUID")
         if uuid is not None and own is not None and uuid.get("FileName", own) != own:
             continue
         first = (int(data.get("FirstZ", "0")), int(data.get("FirstC", "0")), int(data.get("FirstT", "0")))
-        start = every.index(first) if first in every else 0
+        start = number.get(first, 0)
         page = int(data.get("IFD", "0"))
         count = int(data.get("PlaneCount", "1" if "IFD" in data.attrib else str(len(every) - start)))
+        if (left := left - min(count, len(every) - start)) < 0:
+            raise ValueError("planes that are named again and again")
         for step, place in enumerate(every[start : start + count]):
             yield (place[0], place[1], place[2]), page + step
 

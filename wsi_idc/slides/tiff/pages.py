@@ -96,11 +96,15 @@ def read_pages(path: Path, pages: Mapping[Place, Any]) -> list[Page]:
 def walk(file: Any) -> Iterator[tuple[Place, Any]]:
     """Give the pages of an open `tifffile.TiffFile` with their places, and SubIFDs behind their page.
 
-    tifffile parses them anew each time.
+    tifffile parses them anew each time. Raises ValueError where they are no images of a slide, but far too many.
     """
+    seen: set[int] = set()
     for number, page in enumerate(file.pages):
         if number >= _MOST_PAGES:
-            return
+            raise ValueError(f"it holds more than {_MOST_PAGES} images; export the slide alone")
+        if page.offset in seen:
+            raise ValueError("its list of images leads in a circle; export the slide anew")
+        seen.add(page.offset)
         yield (number,), page
         for below, sub in enumerate(page.pages or ()):
             yield (number, below), sub

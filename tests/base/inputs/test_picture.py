@@ -1,0 +1,40 @@
+import io
+import os
+import struct
+
+import pytest
+from PIL import Image
+
+from wsi_idc.base.inputs.picture import picture_facts, read_picture
+
+
+def test_pictures_are_read(tmp_path):
+    Image.new("RGB", (5, 4), "red").save(tmp_path / "a.png", dpi=(254, 254))
+    image = read_picture(tmp_path / "a.png", 20, ("RGB",))
+    assert (image.size, image.getpixel((0, 0))) == ((5, 4), (255, 0, 0))
+    assert round(picture_facts(tmp_path / "a.png")["dpi"][0]) == 254
+
+
+def test_what_is_refused(tmp_path):
+    Image.new("L", (5, 4)).save(tmp_path / "grey.png")
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(stream, "JPEG")
+    lies = bytearray(stream.getvalue())
+    at = lies.find(b"\xff\xc0")
+    lies[at + 5 : at + 9] = struct.pack(">HH", 65000, 65000)
+    (tmp_path / "lies.jpg").write_bytes(lies)
+    # Pillow starts Ghostscript for it.
+    Image.new("RGB", (5, 4)).save(tmp_path / "a.eps")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "grey.png").read_bytes()[:40])
+    for name, most, reason in (
+        ("grey.png", 100, "pixels are L"),
+        ("grey.png", 19, "too large"),
+        ("lies.jpg", 1 << 24, "too large|not an image"),
+        ("a.eps", 100, "not an image"),
+        ("cut.png", 100, "not an image"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            read_picture(tmp_path / name, most, ("RGB",))
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(OSError, match="pipe"):
+        read_picture(tmp_path / "pipe.png", 100)
