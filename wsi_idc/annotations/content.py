@@ -135,7 +135,7 @@ def _decoded(content: bytes, encoding: str) -> str:
 
 
 def _xml(text: str | bytes, roots: Collection[str]) -> Element:
-    if ("<!DOCTYPE" if isinstance(text, str) else b"<!DOCTYPE") in text:
+    if "<!DOCTYPE" in text if isinstance(text, str) else b"<!DOCTYPE" in text:
         # Only what is to harm defines entities.
         raise ValueError("XML with a DOCTYPE, which no annotations have")
     head = text[:_HEAD] if isinstance(text, str) else text[:_HEAD].decode("latin-1")

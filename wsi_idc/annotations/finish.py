@@ -36,7 +36,7 @@ def finish(drawn: Iterable[Drawn], classes: Mapping[str, str]) -> AnnotationFile
     for one in drawn:
         count += 1
         if one.shape.lower() in _CURVES:
-            corners += sum(max(0, shapely.get_num_coordinates(part) - _FEW) for part in one.parts)
+            corners += sum(max(0, int(shapely.get_num_coordinates(part)) - _FEW) for part in one.parts)
             if corners > _MOST_OF_CURVES:
                 raise ValueError(f"curves that would have more than {_MOST_OF_CURVES:,} corners; draw less")
         named.update(one.names)

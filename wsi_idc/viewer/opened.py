@@ -13,7 +13,7 @@ from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.formats.qupath import IDC_CLASS
 from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label
 from wsi_idc.regions.delineate import Delineation, delineate_field
-from wsi_idc.regions.interpolate import Field, make_field, per_side
+from wsi_idc.regions.interpolate import Field, fine_grid, make_field, per_side
 from wsi_idc.regions.regions import measure_slide
 from wsi_idc.runs.again import run_outlining
 from wsi_idc.runs.results.folder import read_summary
