@@ -180,7 +180,7 @@ def _check_sides(config: Any) -> None:
         if isinstance(one, int) and one > _LONGEST_SIDE:
             raise ValueError(f"a layer with a side of {one:,}")
         if isinstance(one, dict):
-            waiting += [value for name, value in one.items() if "seed" not in name]
+            waiting += [value for name, value in one.items() if "seed" not in name and not name.endswith("_id")]
         elif isinstance(one, list):
             waiting += one
 
