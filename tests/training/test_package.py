@@ -40,7 +40,7 @@ def result_of(run):
 def test_the_description_is_what_was_measured_and_valid(trained, packaged):
     result = result_of(trained)
     facts = json.loads((packaged.folder / "model.json").read_text())
-    schema = json.loads(model_package._SCHEMA.read_text())
+    schema = json.loads(model_package.SCHEMA.read_text())
     jsonschema.validate(facts, schema)
     assert (packaged.name, packaged.version, packaged.licence) == ("small", "3.1", "CC-BY-4.0")
     assert (packaged.mpp, packaged.patch_size, packaged.halo) == (4.0, 16, 0)

@@ -44,12 +44,13 @@ _RESULT: Mapping[str, Any] = {
 
 def read_result(run: Path) -> dict[str, Any]:
     """Read run.json of a training; raises DataError where it is damaged."""
-    return _document(run / RESULT, _RESULT)
+    return dict(_document(run / RESULT, _RESULT))
 
 
-def read_familiar(run: Path) -> dict[str, Any]:
-    """Read what the slides of training were like; raises DataError where it is damaged."""
-    return _document(run / FAMILIAR, {"type": "object"})
+def read_familiar(run: Path) -> dict[str, Any] | None:
+    """Read what the slides of training were like, None where they were too few; raises DataError for damage."""
+    found: dict[str, Any] | None = _document(run / FAMILIAR, {"type": ["object", "null"]})
+    return found
 
 
 def read_measured(file: Path) -> dict[str, Any]:
@@ -109,9 +110,9 @@ def read_logits(run: Path) -> list[dict[str, str]]:
 _BEGIN_AGAIN = f"remove {RESULT} and run `wsi-idc train` again"
 
 
-def _document(path: Path, schema: Mapping[str, Any]) -> dict[str, Any]:
+def _document(path: Path, schema: Mapping[str, Any]) -> Any:
     try:
-        return dict(read_json(path, _LARGEST, schema))
+        return read_json(path, _LARGEST, schema)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); {_BEGIN_AGAIN}") from error
     except ValueError as error:
