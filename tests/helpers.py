@@ -58,6 +58,7 @@ def provenance(grid: Grid) -> dict[str, object]:
     parameters = {"threshold": 0.5, "low": None, "min_area_mm2": 0.04, "min_hole_mm2": 0.0, "smooth_um": 5.0}
     parameters |= {"bands": [], "min_tissue": 0.1, "mpp": None, "engine": "onnx", "tta": False, "stride": 50}
     return {
+        "slide": "painted.tif",
         "slide_fingerprint": "a" * 64,
         "model_sha256": "b" * 64,
         "parameters": parameters,
