@@ -24,8 +24,6 @@ from wsi_idc.errors import DataError
 HOLES = frozenset({"negative", "exclusion", "exclude", "hole", "holes", "_2"})
 _AREAS = ("Polygon", "Spline", "Rectangle")
 _WITHOUT_AREA = ("Dot", "PointSet", "Measurement", "None")
-# Groups within groups.
-_DEEPEST = 32
 
 
 def _reads(document: Any) -> bool:
@@ -76,8 +74,8 @@ def _line(group: str, parents: Mapping[str, str]) -> list[str]:
     """Return a group, the group that it is part of, and so on; raises ValueError where that leads too far."""
     line: list[str] = []
     while group != "None" and group not in line:
-        if len(line) >= _DEEPEST:
-            raise ValueError(f"a group within more than {_DEEPEST} others")
+        if len(line) >= 32:
+            raise ValueError("a group within more than 32 others")
         line.append(group)
         group = parents.get(group, "None")
     return line
