@@ -54,6 +54,8 @@ def serving(*arguments: object):
             server.wait(20)
 
 
+# Whether a click on the map draws.
+DRAWS = "document.querySelector('.leaflet-container').style.cursor === 'crosshair'"
 # How many pixels of the outlines are red.
 RED = """(() => {
   const canvas = document.querySelector("canvas");
@@ -139,7 +141,7 @@ def test_keys_measure_and_change_what_is_shown(run, address, tmp_path):
             wait_for(lambda: tab.run(scale).endswith(" 1.3x"))
             tab.press("m")
             x, y = box[0] + 300, box[1] + 300
-            wait_for(lambda: "Click the places" in tab.run(told))
+            wait_for(lambda: "Click the places" in tab.run(told) and tab.run(DRAWS))
             tab.click((x, y), (x + 100, y), (x + 100, y + 100))
             tab.press("Enter")
             # At 1.25x a pixel of the screen is 8 um wide, at the nearest half step of the map somewhat less or more.
@@ -180,7 +182,7 @@ def test_regions_are_edited_with_a_hole_undone_and_saved(run, painted, tmp_path)
             x = left + width / 2 + (middle.x - whole[0] / 2) * scale
             y = top + height / 2 + (middle.y - whole[1] / 2) * scale
             tab.press("c")
-            wait_for(lambda: "taken out" in tab.run(told))
+            wait_for(lambda: "taken out" in tab.run(told) and tab.run(DRAWS))
             tab.click((x - 40, y - 40), (x + 40, y - 40), (x + 40, y + 40), (x - 40, y + 40))
             tab.press("Enter")
             wait_for(lambda: "not saved" in tab.run(told))
