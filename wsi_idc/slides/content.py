@@ -6,11 +6,17 @@ import hashlib
 from pathlib import Path
 
 from wsi_idc.base.files import State, state_of
-from wsi_idc.slides.fastslide_reader import companion
 from wsi_idc.slides.ngff.store import files_of_store, is_store
 
+# How files end that are for the extra fastslide to read, which is not loaded to tell.
+FASTSLIDE = frozenset({".vsi", ".isyntax"})
 # A fingerprint reads this much of a file, in samples of this size.
 _WHOLE, _SAMPLE = 1 << 24, 1 << 15
+
+
+def companion(path: Path) -> Path:
+    """Return the folder that holds the pixels of a VSI file."""
+    return path.with_name(f"_{path.stem}_")
 
 
 def files_of(path: Path) -> list[Path]:

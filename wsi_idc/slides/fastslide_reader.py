@@ -15,12 +15,12 @@ import numpy as np
 
 from wsi_idc.base.extras import missing
 from wsi_idc.errors import SlideError
+from wsi_idc.slides.content import companion
 from wsi_idc.slides.pyramid import Shape, downsample_of
 from wsi_idc.slides.reader import WHITE, Level
 from wsi_idc.slides.tiff.images import StoredImage, StoredLevel, note_of
 from wsi_idc.slides.tiff.pages import Page, kind_of
 
-SUFFIXES = frozenset({".vsi", ".isyntax"})
 # Longer than any read takes: 2048 x 2048 px from a slow disk.
 _LONGEST_S = 300.0
 # Bytes of decoded tiles that fastslide keeps.
@@ -29,11 +29,6 @@ _CACHE = 1 << 25
 _CELL, _DARKER = 32, 245
 
 Found = TypeVar("Found")
-
-
-def companion(path: Path) -> Path:
-    """Return the folder that holds the pixels of a VSI file."""
-    return path.with_name(f"_{path.stem}_")
 
 
 class FastSlideFile:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from wsi_idc.errors import SlideError
+from wsi_idc.slides.content import FASTSLIDE
 from wsi_idc.slides.dicom import check_tiles, is_dicom, level_downsamples
-from wsi_idc.slides.fastslide_reader import SUFFIXES as FASTSLIDE
 from wsi_idc.slides.fastslide_reader import FastSlideFile, FastSlideReader
 from wsi_idc.slides.ngff.images import read_images
 from wsi_idc.slides.ngff.reader import NgffReader

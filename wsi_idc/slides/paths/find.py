@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from wsi_idc.errors import DataError, SlideError
+from wsi_idc.slides.content import FASTSLIDE
 from wsi_idc.slides.dicom import group_by_series, is_dicom_slide
-from wsi_idc.slides.fastslide_reader import SUFFIXES as FASTSLIDE
 from wsi_idc.slides.ngff.store import holds_slide, is_store
 from wsi_idc.slides.paths.address import SlideAddress
 
