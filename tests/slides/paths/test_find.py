@@ -1,5 +1,6 @@
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -149,3 +150,8 @@ def test_a_slide_keeps_the_name_it_was_given(tmp_path):
     assert output_names([two], alone) == [together[str(two)]], "not the folder of the other"
     assert output_names([two, one], {str(one): "1", str(two): "1"}) == [together[str(two)], "1"]
     assert output_names([one], {str(one): "../elsewhere"}) == ["1"]
+
+
+def test_a_name_of_dots_leads_to_no_other_folder():
+    names = output_names([Path("/a/...svs"), Path("/a/..svs"), Path("/a/....svs"), Path("/a/a.svs")])
+    assert names == ["slide..", "slide.", "slide...", "a"]

@@ -207,7 +207,8 @@ def output_names(slides: Sequence[Path], held: Mapping[str, str] | None = None) 
     given = reversed(list((held or {}).items()))
     held = {name: slide for slide, name in given if name and Path(name).name == name}
     kept = {slide: name for name, slide in held.items()}
-    stems = [SlideAddress.of(s).stem for s in slides]
+    # One of dots alone, as that of "...svs", would lead to another folder.
+    stems = [stem if (stem := SlideAddress.of(s).stem).strip(". ") else f"slide{stem}" for s in slides]
     taken = Counter([*stems, "manifest.csv", "log.jsonl", "index.html"])
     real = [os.path.realpath(s) for s in slides]
     return [
