@@ -8,8 +8,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from packaging.requirements import Requirement
 from wsi_idc.base.files import is_held, locked
 from wsi_idc.data.cache import cache_folder
 from wsi_idc.errors import WsiIdcError
+from wsi_idc.inference.apart import run_apart
 from wsi_idc.inference.gpu import computes_on_gpu, has_gpu
 from wsi_idc.models.registry import DEFAULT_MODEL, list_models, user_models
 from wsi_idc.slides.slide import Slide
@@ -32,7 +31,7 @@ OK, MISSING, FAULT = "ok", "missing", "fault"
 _NOT_FOR_USE = {"dev", "docs", "test"}
 # Loading TensorFlow from a slow drive takes half a minute; what takes far longer hangs.
 _LONGEST_S = 150
-# Run apart, with the name of an engine: an engine may take half a gigabyte, or its process down.
+# Run apart, with the name of an engine.
 _TRY_ENGINE = """
 import sys
 from wsi_idc.errors import WsiIdcError
@@ -158,19 +157,8 @@ def _engines() -> Iterator[Finding]:
         if importlib.util.find_spec(needs) is None:
             yield Finding("engines", name, MISSING, f"{needs} is not installed")
             continue
-        command = [sys.executable, "-P", "-c", _TRY_ENGINE, name]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
-        try:
-            done = subprocess.run(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_LONGEST_S,
-            )
-        except subprocess.TimeoutExpired:
+        done = run_apart(_TRY_ENGINE, name, limit_s=_LONGEST_S)
+        if done is None:
             yield Finding("engines", name, FAULT, f"does not load within {_LONGEST_S} s")
             continue
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]

@@ -7,8 +7,6 @@ import json
 import logging
 import math
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from filelock import FileLock, Timeout
 from wsi_idc.base.extras import missing
 from wsi_idc.base.inputs.documents import read_json
 from wsi_idc.errors import ModelError
+from wsi_idc.inference.apart import run_apart
 from wsi_idc.inference.engines import ENGINES, Engine, onnx_providers
 from wsi_idc.inference.gpu import computes_on_gpu, has_gpu
 from wsi_idc.inference.predictor import Predictor
@@ -164,22 +163,10 @@ print(json.dumps(measure(load_package(pathlib.Path(sys.argv[1])), sys.argv[2])))
 def _measure_apart(package: ModelPackage, name: str) -> Rates | None:
     """Return what `measure` finds in a process of its own, or None where the engine cannot be run in time.
 
-    TensorFlow takes half a gigabyte, which would stay; it writes to the terminal; and on a processor that it was not
-    built for it takes its process down.
+    On a processor that it was not built for TensorFlow takes its process down.
     """
-    command = [sys.executable, "-P", "-c", _MEASURE, str(package.folder), name]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
-    try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_LIMIT_S,
-        )
-    except subprocess.TimeoutExpired:
+    done = run_apart(_MEASURE, str(package.folder), name, limit_s=_LIMIT_S)
+    if done is None:
         _log.debug("the engine %s cannot be measured within %g s", name, _LIMIT_S)
         return None
     if done.returncode:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import subprocess
-import sys
 from functools import cache
+
+from wsi_idc.inference.apart import run_apart
 
 # What CUDA's driver is called on Linux and on Windows; there is none elsewhere.
 _DRIVERS = ("libcuda.so.1", "nvcuda.dll")
-# Run apart: a backend takes half a gigabyte and writes to the terminal, for nothing if it finds no GPU.
+# Run apart, for a backend writes to the terminal too, and it is for nothing if there is no GPU.
 _KERAS_GPUS = """
 import keras
 name = keras.backend.backend()
@@ -47,16 +46,5 @@ def computes_on_gpu(engine: str) -> bool:
         import onnxruntime
 
         return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", _KERAS_GPUS],
-            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_LONGEST_S,
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0 and done.stdout.split()[-1:] not in ([], ["0"])
+    done = run_apart(_KERAS_GPUS, limit_s=_LONGEST_S)
+    return done is not None and done.returncode == 0 and done.stdout.split()[-1:] not in ([], ["0"])
