@@ -6,14 +6,13 @@ import csv
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from tensorboard.summary import Writer
 
 from wsi_idc.base.files import locked, replacing
 from wsi_idc.data.cache import cache_folder
@@ -31,7 +30,7 @@ from wsi_idc.training.config import TrainConfig
 from wsi_idc.training.context import context_logits, encode_sections, fit_context, fit_new_context, lone_logits
 from wsi_idc.training.familiar import familiar_slides
 from wsi_idc.training.fit import OnBatch, Record, fit, predict_logits
-from wsi_idc.training.left.logs import draw_history, write_events, write_log
+from wsi_idc.training.left.logs import draw_history, events_into, write_log
 from wsi_idc.training.left.reading import CONFIG, FAMILIAR, LOGITS, RESULT, held_config, read_result
 from wsi_idc.training.select import select_patches
 
@@ -204,11 +203,11 @@ def _fit_networks(
     patch alone, and what the patch network does.
     """
     forms = _FORMS if config.formation.share else 0
-    with closing(Writer(str(run / "tensorboard"))) as events, _precision(model, config.fit.mixed_precision):
+    with events_into(run / "tensorboard") as write_events, _precision(model, config.fit.mixed_precision):
 
         def on_epoch(history: list[Record]) -> None:
             write_log(run, history)
-            write_events(events, history[-1])
+            write_events(history[-1])
             if hooks.on_epoch:
                 hooks.on_epoch(history)
 
