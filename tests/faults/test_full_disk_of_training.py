@@ -2,7 +2,9 @@
 
 import errno
 import os
+import platform
 import re
+import subprocess
 
 import keras
 import numpy as np
@@ -61,7 +63,12 @@ def test_at_each_of_its_files(patches, trained, tmp_path, monkeypatch):
             train(patches, CONFIG, run)
         assert [p.name for p in run.rglob("*") if p.name.startswith(".") and p.name != ".lock"] == []
         assert not (run / place).is_file()
+    # What one that was killed was writing goes too.
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (run / f".{platform.node()[-12:]}-{dead.pid}-encoder.keras").write_bytes(b"half of it")
     train(patches, CONFIG, run)
+    assert not list(run.glob(".*encoder.keras"))
     for name in ("run.json", "val-logits.csv"):
         assert (run / name).read_bytes() == (trained / name).read_bytes()
     kept, known = (keras.saving.load_model(f / "encoder.keras", compile=False).get_weights() for f in (run, trained))
