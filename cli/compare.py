@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from wsi_idc.cli.options import json_option, mpp_option, print_table, roi_class_option
+from wsi_idc.cli.options import echo, json_option, mpp_option, print_table, roi_class_option
 
 _COLUMNS = ("dice", "iou", "sensitivity", "ppv", "hausdorff_um", "p95_um", "area_error_mm2", "foci", "foci_found")
 
@@ -59,13 +59,13 @@ def compare(
     )
     failed = document["failed"]
     for line in [*document["left_out"], *document["notes"], *(f"error: {reason}" for reason in failed)]:
-        click.echo(line, err=True)
+        echo(line, err=True)
     if as_json:
-        click.echo(json.dumps(document, indent=2))
+        echo(json.dumps(document, indent=2))
     else:
         _print(document)
         if output:
-            click.echo(output / "compare.json")
+            echo(output / "compare.json")
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -79,7 +79,7 @@ def _print(document: dict[str, Any]) -> None:
         if isinstance(entry, dict):
             value, low, high = (_number(name, v) for v in (entry["value"], *entry["ci95"]))
             rows.append((name, value, "-" if low == "-" else f"{low} to {high}"))
-    click.echo()
+    echo()
     print_table(rows)
 
 

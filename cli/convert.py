@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wsi_idc.cli.options import overwrite_option
+from wsi_idc.cli.options import echo, overwrite_option
 
 if TYPE_CHECKING:
     from wsi_idc.annotations.write import Style
@@ -93,7 +93,7 @@ def _tiles(source: Path, target: Path, overwrite: bool) -> None:
     from wsi_idc.api.conversion import convert_tiles
 
     count = convert_tiles(source, target, overwrite)
-    click.echo(f"{count} tile{'s' * (count != 1)} -> {click.format_filename(target)}")
+    echo(f"{count} tile{'s' * (count != 1)} -> {click.format_filename(target)}")
 
 
 def _annotations(
@@ -112,7 +112,7 @@ def _annotations(
         source, target, classes=classes, style=whose, like=like, slide=slide, overwrite=overwrite
     )
     for note in done.notes:
-        click.echo(f"{click.format_filename(source)}: {note}", err=True)
+        echo(f"{click.format_filename(source)}: {note}", err=True)
     told = ", ".join(f"{name} {count}" for name, count in done.classes.items())
     count = sum(done.classes.values())
-    click.echo(f"{count} annotation{'s' * (count != 1)} ({told or 'none'}) -> {click.format_filename(target)}")
+    echo(f"{count} annotation{'s' * (count != 1)} ({told or 'none'}) -> {click.format_filename(target)}")

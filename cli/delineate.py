@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from wsi_idc.cli.options import given, json_option, setting_options, usage_errors
+from wsi_idc.cli.options import echo, given, json_option, setting_options, usage_errors
 from wsi_idc.regions.outlining import Outlining
 
 
@@ -29,8 +29,8 @@ def delineate(heatmap: Path, output: Path, as_json: bool, **options: Any) -> Non
     if as_json:
         # What measurements.json holds.
         facts = json.loads((output / "measurements.json").read_text(encoding="utf-8"))
-        click.echo(json.dumps(facts | {"folder": click.format_filename(output)}, indent=2))
+        echo(json.dumps(facts | {"folder": click.format_filename(output)}, indent=2))
         return
     area = sum(region.area_mm2 for region in found.regions)
     foci = "1 focus" if len(found.regions) == 1 else f"{len(found.regions)} foci"
-    click.echo(f"{heatmap}: IDC {area:.2f} mm2, {foci} -> {output}")
+    echo(f"{heatmap}: IDC {area:.2f} mm2, {foci} -> {output}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from wsi_idc.cli.options import engine_option, overwrite_option
+from wsi_idc.cli.options import echo, engine_option, overwrite_option
 
 
 @click.command()
@@ -25,16 +25,16 @@ def demo(output: Path, seed: int, engine: str, overwrite: bool) -> None:
     from wsi_idc.demo.demo import run_demo
 
     result = run_demo(output, seed, engine, overwrite)
-    click.echo(f"painted section: {result.slide}")
+    echo(f"painted section: {result.slide}")
     print_outcome(result.slide, result.outcome)
     for region in result.regions():
         x, y = (region[f"Centroid {axis} um"] / 1000 for axis in "xy")
-        click.echo(
+        echo(
             f"  {region['name']:8}{region['Area mm2']:6.2f} mm2 at x {x:.2f} mm, y {y:.2f} mm, "
             f"mean probability {region['Mean probability']:.2f}"
         )
-    click.echo("share of the patches of each painted class that was found to be IDC:")
+    echo("share of the patches of each painted class that was found to be IDC:")
     for name, (share, patches) in result.found.items():
-        click.echo(f"  {name:8}{share:6.1%} of {patches}")
+        echo(f"  {name:8}{share:6.1%} of {patches}")
     for path in (result.outcome.overview, result.outcome.regions, result.outcome.folder / "report.html"):
-        click.echo(path)
+        echo(path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wsi_idc.cli.options import FiniteRange, json_option, print_table
+from wsi_idc.cli.options import FiniteRange, echo, json_option, print_table
 
 if TYPE_CHECKING:
     from wsi_idc.grading.fields import FoundFields
@@ -55,15 +55,15 @@ def fields(
     folder = output or run / "fields"
     chosen, notes = write_fields(run, folder, Wish(number, area, edge), slide)
     for note in notes:
-        click.echo(note, err=True)
+        echo(note, err=True)
     if as_json:
         facts = {"folder": click.format_filename(folder), "edge_um": edge, "nuclear_density": chosen.nuclear_density}
         rows = [{"rank": rank} | dataclasses.asdict(field) for rank, field in enumerate(chosen.fields, 1)]
-        click.echo(json.dumps(facts | {"fields": rows, "notes": notes}, indent=2))
+        echo(json.dumps(facts | {"fields": rows, "notes": notes}, indent=2))
         return
     _print(chosen, edge)
-    click.echo(f"{len(chosen.fields)} field{'' if len(chosen.fields) == 1 else 's'} -> {folder}")
-    click.echo(RESEARCH_USE)
+    echo(f"{len(chosen.fields)} field{'' if len(chosen.fields) == 1 else 's'} -> {folder}")
+    echo(RESEARCH_USE)
 
 
 def _print(chosen: FoundFields, edge: float) -> None:
@@ -76,7 +76,7 @@ def _print(chosen: FoundFields, edge: float) -> None:
             rows.append((str(rank), str(f.x), str(f.y), *numbers))
         print_table(rows)
         best = chosen.fields[0]
-        click.echo(f"each {best.width} x {best.height} px, {best.area_mm2:.4g} mm2, at least {MIN_TUMOUR:.0%} IDC")
-        click.echo(f"nuclei: haematoxylin from an optical density of {chosen.nuclear_density:.2f}")
+        echo(f"each {best.width} x {best.height} px, {best.area_mm2:.4g} mm2, at least {MIN_TUMOUR:.0%} IDC")
+        echo(f"nuclei: haematoxylin from an optical density of {chosen.nuclear_density:.2f}")
     weights = ", ".join(f"{weight:g} {part}" for part, weight in WEIGHTS.items())
-    click.echo(f"score: {weights}; invasive edge {edge:g} um wide")
+    echo(f"score: {weights}; invasive edge {edge:g} um wide")

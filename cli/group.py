@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import traceback
 
 import click
 
+from wsi_idc.base.shown import printable, shown_record
 from wsi_idc.errors import WsiIdcError
 
 # Each is the command of its name in the module `wsi_idc.cli.<that>`, which is loaded when the command is asked for.
@@ -50,13 +52,17 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise
+        except click.ClickException as error:
+            # What click itself prints then; it declares the message as one that is not assigned again.
+            vars(error)["message"] = printable(error.message)
+            raise
         except (WsiIdcError, OSError) as error:
             if ctx.params.get("debug"):
                 raise
             reason = str(error)
             if isinstance(error, OSError) and error.filename is not None:
                 reason = f"{error.filename}: {error.strerror}"
-            click.echo(f"error: {reason}", err=True)
+            click.echo(f"error: {printable(reason)}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
@@ -87,8 +93,11 @@ def main(debug: bool, verbose: bool) -> None:
 
     For research use only; not a medical device and not for diagnosis.
     """
+    # What is logged is printed too.
+    if logging.lastResort:
+        logging.lastResort.addFilter(shown_record)
     if debug or verbose:
-        import logging
-
         logging.basicConfig(format="%(name)s: %(message)s" if debug else "%(asctime)s %(message)s", datefmt="%H:%M:%S")
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(shown_record)
         logging.getLogger("wsi_idc").setLevel(logging.DEBUG if debug else logging.INFO)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsi_idc.base.setting import Setting, settings_of, shown_default
+from wsi_idc.base.shown import printable, shown_record
 from wsi_idc.errors import DataError, ModelError, SettingsError
 from wsi_idc.runs.settings import Settings
 
@@ -104,6 +105,11 @@ def usage_errors() -> Iterator[None]:
         raise click.UsageError(str(error)) from error
 
 
+def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print a text, on stderr where it is an error; what names of files hold is shown, and never a code."""
+    click.echo(printable(str(text)), err=err, nl=nl)
+
+
 class _WrongUsage(click.ClickException):
     """Wrong usage, in one line."""
 
@@ -111,7 +117,7 @@ class _WrongUsage(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print it as other errors are."""
-        click.echo(f"error: {self.message}", err=True)
+        echo(f"error: {self.message}", err=True)
 
 
 @contextmanager
@@ -149,6 +155,8 @@ def be_verbose(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
         import logging
 
         logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(shown_record)
         logging.getLogger("wsi_idc").setLevel(min(logging.INFO, logging.getLogger("wsi_idc").level or logging.INFO))
 
 
@@ -177,7 +185,7 @@ def print_table(rows: Sequence[tuple[str, ...]]) -> None:
     """Print rows of text in aligned columns, the first row as the head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
-        click.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+        echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
 
 
 class Sectioned(click.Command):

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import click
 
-from wsi_idc.cli.options import chosen_model, engine_option, json_option, model_option, print_table, threshold_option
+from wsi_idc.base.shown import cells, printable
+from wsi_idc.cli.options import (
+    chosen_model,
+    echo,
+    engine_option,
+    json_option,
+    model_option,
+    print_table,
+    threshold_option,
+)
 from wsi_idc.cli.progress import progress_bar
 
 
@@ -43,18 +52,18 @@ def predict(
         task = bar.add_task("", total=len(images))
         rows, errors = predict_images(images, package, engine, threshold, lambda: bar.advance(task))
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        echo(json.dumps(rows, indent=2))
     elif as_csv:
         writer = csv.DictWriter(sys.stdout, list(_HEADS), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(cells({**row, "image": printable(str(row["image"]))}) for row in rows)
     elif rows:
         print_table([tuple(_HEADS), *(tuple(_text(row[key]) for key in _HEADS) for row in rows)])
     if guessed := [row["image"] for row in rows if row["mpp"] is None and row["patches"] > 1]:
         count = guessed[0] if len(guessed) == 1 else f"{len(guessed)} images"
-        click.echo(f"note: {count} of several patches without a scale: pixels count as {package.mpp:g} um", err=True)
+        echo(f"note: {count} of several patches without a scale: pixels count as {package.mpp:g} um", err=True)
     for error in errors:
-        click.echo(f"error: {error}", err=True)
+        echo(f"error: {error}", err=True)
     if errors:
         raise click.exceptions.Exit(1)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-import click
-
+from wsi_idc.base.shown import printable
+from wsi_idc.cli.options import echo
 from wsi_idc.errors import WsiIdcError
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class _Lines:
             with self._lock:
                 lines = [self._line(task, now) for task in self._tasks.values() if task.is_due(now)]
             for line in lines:
-                click.echo(line, err=True)
+                echo(line, err=True)
 
     def _line(self, task: _Task, now: float) -> str:
         name = self._text.replace("{task.description}", task.description)
@@ -171,12 +171,12 @@ def slides_listener(slides: Sequence[Path], *, quiet: bool = False) -> Iterator[
             def started(self, number: int) -> None:
                 # A slide that crashed is begun once more.
                 self.delayed(number, "")
-                name = f"[{number + 1}/{len(slides)}] {slides[number].name}: finding tissue"
+                name = f"[{number + 1}/{len(slides)}] {printable(slides[number].name)}: finding tissue"
                 shown[number] = bar.add_task(name, total=None, rate=""), time.monotonic()
 
             def planned(self, number: int, patches: int) -> None:
                 self.delayed(number, "")
-                name = f"[{number + 1}/{len(slides)}] {slides[number].name}"
+                name = f"[{number + 1}/{len(slides)}] {printable(slides[number].name)}"
                 shown[number] = bar.add_task(name, total=patches, rate=""), time.monotonic()
 
             def advanced(self, number: int, patches: int) -> None:
@@ -201,7 +201,7 @@ def slides_listener(slides: Sequence[Path], *, quiet: bool = False) -> Iterator[
 def print_outcome(slide: Path, outcome: SegmentResult | WsiIdcError, *, quiet: bool = False) -> None:
     """Print one line for a slide: what was found and where it is, or why it failed; and what is doubtful of it."""
     if isinstance(outcome, WsiIdcError):
-        click.echo(f"error: {outcome}", err=True)
+        echo(f"error: {outcome}", err=True)
         return
     s = outcome.summary
     share = "" if s["idc_share"] is None else f" ({s['idc_share']:.0%})"
@@ -209,16 +209,16 @@ def print_outcome(slide: Path, outcome: SegmentResult | WsiIdcError, *, quiet: b
     if s["slivers"]:
         foci += f" (and {s['slivers']} below {s['parameters']['min_area_mm2']:.2g} mm2)"
     if not quiet:
-        click.echo(
+        echo(
             f"{slide.name}: IDC {s['idc_mm2']:.2f} mm2 of {s['tissue_mm2']:.2f} mm2 tissue{share}, {foci}, "
             f"largest {s['largest_extent_mm']:.2f} mm -> {outcome.folder}{' (as before)' if outcome.reused else ''}"
         )
     for note in [s["message"], *s["warnings"]]:
         if note:
-            click.echo(f"{slide.name}: {note}", err=True)
+            echo(f"{slide.name}: {note}", err=True)
     for chunk in s["failed_chunks"]:
         where = f"rows {chunk['rows']}, columns {chunk['columns']}"
-        click.echo(f"{slide.name}: {chunk['patches']} patches in {where} not computed: {chunk['reason']}", err=True)
+        echo(f"{slide.name}: {chunk['patches']} patches in {where} not computed: {chunk['reason']}", err=True)
 
 
 def duration(seconds: float) -> str:

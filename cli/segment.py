@@ -16,6 +16,7 @@ from wsi_idc.cli.options import (
     FiniteRange,
     Sectioned,
     chosen_model,
+    echo,
     given,
     json_option,
     model_option,
@@ -137,7 +138,7 @@ def segment(
     with usage_errors():
         settings = read_settings(config, **given(options))
     if print_config:
-        click.echo(to_toml(settings), nl=False)
+        echo(to_toml(settings), nl=False)
         return
     if not slides and listed is None:
         raise click.UsageError("nothing to segment: give slides, folders, patterns or --list FILE")
@@ -171,17 +172,17 @@ def segment(
     bad = [o for o in outcomes.values() if isinstance(o, WsiIdcError) or o.summary["state"] != "done"]
     if as_json:
         facts = {"manifest": _text(output / "manifest.csv"), "done": len(found) - len(bad), "not_done": len(bad)}
-        click.echo(json.dumps(facts | {"slides": [_facts(slide, o) for slide, o in outcomes.items()]}, indent=2))
+        echo(json.dumps(facts | {"slides": [_facts(slide, o) for slide, o in outcomes.items()]}, indent=2))
     elif len(found) > 1:
         left = sum(isinstance(outcome, HeldError) for outcome in bad)
         to_others = f", {left} left to another run that has {'it' if left == 1 else 'them'}" if left else ""
-        click.echo(f"{len(found) - len(bad)} of {len(found)} slides done{to_others}; {output / 'manifest.csv'}")
+        echo(f"{len(found) - len(bad)} of {len(found)} slides done{to_others}; {output / 'manifest.csv'}")
     if bad:
         raise click.exceptions.Exit(1)
 
 
 def _not_entered(folder: Path) -> None:
-    click.echo(f"{click.format_filename(folder)}: slides in it, not taken; --recursive takes them", err=True)
+    echo(f"{click.format_filename(folder)}: slides in it, not taken; --recursive takes them", err=True)
 
 
 @contextmanager
@@ -193,7 +194,7 @@ def _client(scheduler: str | None, cluster: str | None, workers: int) -> Iterato
     from wsi_idc.runs.executors.cluster import connect
 
     with connect(scheduler, cluster, workers) as client:
-        click.echo(f"dashboard: {client.dashboard_link}", err=True)
+        echo(f"dashboard: {client.dashboard_link}", err=True)
         yield client
 
 
@@ -226,7 +227,7 @@ def _dry_run(
     if as_json:
         keys = ("engine", "patches_per_s", "seconds", "memory_bytes")
         facts = {"forecast": {key: getattr(found, key) for key in keys}}
-        click.echo(json.dumps(facts | {"slides": [_plan_facts(s, p) for s, p in found.slides.items()]}, indent=2))
+        echo(json.dumps(facts | {"slides": [_plan_facts(s, p) for s, p in found.slides.items()]}, indent=2))
     else:
         print_table([("slide", "tissue mm2", "patches", "state"), *(_plan_row(s, p) for s, p in found.slides.items())])
         _print_forecast(found, limits)
@@ -257,17 +258,17 @@ def _print_forecast(found: Forecast, limits: Limits) -> None:
     """Print the totals, and the forecast where there is something to do."""
     plans = [p for p in found.slides.values() if not isinstance(p, WsiIdcError)]
     todo, refused = [p for p in plans if not p.done], len(found.slides) - len(plans)
-    click.echo(
+    echo(
         f"{len(todo)} slides to do, {len(plans) - len(todo)} done before, {refused} with errors; to do: "
         f"{sum(p.tissue_mm2 for p in todo):.2f} mm2 of tissue, {sum(p.patches for p in todo)} patches"
     )
     if todo:
-        click.echo(
+        echo(
             f"forecast: {duration(found.seconds)}, of which the patches at the {found.patches_per_s:.0f}/s that "
             f"{found.engine} was just measured to compute here; slow storage and writing the results add to it"
         )
         processes = f" in each of {limits.processes} processes" if limits.processes > 1 else ""
-        click.echo(
+        echo(
             f"forecast: at least {found.memory_bytes / 2**30:.1f} GiB of memory{processes}: the peak while finding "
             "tissue and loading the engine, and buffers for the threads that read"
         )

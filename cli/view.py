@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from wsi_idc.cli.options import mpp_option
+from wsi_idc.cli.options import echo, mpp_option
 
 
 @click.command()
@@ -33,7 +33,7 @@ def view(given: Path, slide: Path | None, mpp: float | None, port: int, show: bo
         from wsi_idc.viewer.page import HOST, serve
     shelf = Shelf(given, slide, mpp)
     try:
-        click.echo(f"http://{HOST}:{port}/ shows {click.format_filename(given)}; Ctrl-C ends it")
+        echo(f"http://{HOST}:{port}/ shows {click.format_filename(given)}; Ctrl-C ends it")
         serve(shelf, port, show)
     finally:
         shelf.close()

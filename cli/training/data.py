@@ -15,6 +15,7 @@ from wsi_idc.cli.options import (
     FiniteRange,
     Sectioned,
     chosen_model,
+    echo,
     icc_option,
     json_option,
     min_tissue_option,
@@ -47,7 +48,7 @@ def assemble(folder: Path, patients: tuple[str, ...], output: Path, overwrite: b
     with progress_bar("assembling", "sections") as bar:
         task = bar.add_task("", total=len(patients))
         for patient in patients:
-            click.echo(assemble_section(folder, patient, output, overwrite))
+            echo(assemble_section(folder, patient, output, overwrite))
             bar.advance(task)
 
 
@@ -76,10 +77,10 @@ def audit(folder: Path, output: Path | None, as_json: bool) -> None:
     with _progress() as on_progress:
         found = audit_folder(folder, output, on_progress)
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=2))
+        echo(json.dumps(asdict(found), indent=2))
     else:
         _print_audit(found)
-        click.echo(f"each patient: {output / 'patients.csv'}" if output else "each patient: with --json or -o")
+        echo(f"each patient: {output / 'patients.csv'}" if output else "each patient: with --json or -o")
 
 
 def _print_audit(audit: Audit) -> None:
@@ -104,14 +105,14 @@ def _print_audit(audit: Audit) -> None:
         first = ", ".join(f"{size} ({n:,})" for size, n in list(audit.sizes.items())[:5])
         rows.append(("other sizes", f"{first}{f', and {len(audit.sizes) - 5} more' if len(audit.sizes) > 5 else ''}"))
     print_table(rows)
-    click.echo()
+    echo()
     table = [("found", "count", "what it is, and the first of them")]
     for name, finding in audit.findings.items():
         table.append((name, f"{finding.count:,}", audit.definitions[name]))
         table += [("", "", f"  {', '.join(paths)}") for paths in finding.examples[:3]]
     print_table(table)
     for name in ("whole_section", "missing_neighbours"):
-        click.echo(f"{name}: {audit.definitions[name]}")
+        echo(f"{name}: {audit.definitions[name]}")
 
 
 def _spread(values: Sequence[float | None], form: str) -> str:
@@ -169,8 +170,8 @@ def split(folder: Path, output: Path, how: str, shares: str, folds: int, fold: i
     if how == "leaky-patches":
         drawn = splits.leaky_patch_split(patches, parts, seed)
         for path in splits.write_leaky_split(output, drawn, folder):
-            click.echo(f"{path}: {len(drawn[path.stem])} patches")
-        click.echo(
+            echo(f"{path}: {len(drawn[path.stem])} patches")
+        echo(
             "warning: patches of one patient are on several sides; numbers measured on these lists are flattered by "
             "leakage and not comparable with those of a split by patient",
             err=True,
@@ -184,9 +185,9 @@ def split(folder: Path, output: Path, how: str, shares: str, folds: int, fold: i
         "hospital": lambda: splits.hospital_split(patients),
     }[how]()
     for path in splits.write_split(output, found):
-        click.echo(f"{path}: {len(found[path.stem])} patients")
+        echo(f"{path}: {len(found[path.stem])} patients")
     if empty := [name for name in splits.PARTS if not found[name]]:
-        click.echo(
+        echo(
             f"warning: no patients in {', '.join(empty)}; training needs train and val: move some there from another "
             "list, or take another --how",
             err=True,
@@ -212,7 +213,7 @@ def cache(remove: bool, as_json: bool) -> None:
             {"path": str(c.path), "patches": c.patches, "patch_size": c.patch_size, "bytes": c.bytes} for c in found
         ]
         listing = {"folder": str(cache_folder()), "files": facts, "removed": [str(p) for p in removed]}
-        click.echo(json.dumps(listing, indent=2))
+        echo(json.dumps(listing, indent=2))
     else:
         rows = [("file", "patches", "side px", "MiB", "written")]
         for c in found:
@@ -220,11 +221,11 @@ def cache(remove: bool, as_json: bool) -> None:
         if found:
             print_table(rows)
         total = f"{sum(c.bytes for c in found) / 2**20:.1f} MiB"
-        click.echo(f"{cache_folder()}: {len(found)} files of decoded patches, {total}")
+        echo(f"{cache_folder()}: {len(found)} files of decoded patches, {total}")
         if remove:
-            click.echo(f"{len(removed)} removed")
+            echo(f"{len(removed)} removed")
     for path in left:
-        click.echo(f"error: {path}: a training is at it; remove it when that has ended", err=True)
+        echo(f"error: {path}: a training is at it; remove it when that has ended", err=True)
     if left:
         raise click.exceptions.Exit(1)
 
@@ -285,9 +286,9 @@ def from_annotations(
             slide, annotations, output, package, rule=rule, patient=patient, mpp=mpp, on_progress=on_progress
         )
     for note in [*cut.notes, *cut.warnings]:
-        click.echo(f"note: {note}", err=True)
-    click.echo(f"{cut.folder}: {cut.idc + cut.not_idc} patches: {cut.not_idc} not IDC, {cut.idc} IDC")
-    click.echo(
+        echo(f"note: {note}", err=True)
+    echo(f"{cut.folder}: {cut.idc + cut.not_idc} patches: {cut.not_idc} not IDC, {cut.idc} IDC")
+    echo(
         f"left out, with tissue: {cut.border} on the border, {cut.beyond} outside of what was looked at, "
         f"{cut.unreadable} that cannot be decoded"
     )

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from wsi_idc.base.extras import needs_extra
-from wsi_idc.cli.options import chosen_model, engine_option, json_option, print_table
+from wsi_idc.cli.options import chosen_model, echo, engine_option, json_option, print_table
 from wsi_idc.cli.progress import progress_bar
 
 
@@ -75,17 +75,17 @@ def evaluate(
             data, packages, output, who[0], tta=tta, engine=engine, perturb=perturb, on_change=on_change
         )
     for note in metrics["notes"]:
-        click.echo(note, err=True)
+        echo(note, err=True)
     if as_json:
         # Where what is not defined is null.
-        click.echo((output / "metrics.json").read_text(encoding="utf-8"), nl=False)
+        echo((output / "metrics.json").read_text(encoding="utf-8"), nl=False)
         return
     _print(metrics)
-    click.echo(output / "report.html")
+    echo(output / "report.html")
 
 
 def _print(metrics: Mapping[str, Any]) -> None:
-    click.echo(f"{metrics['n_patches']} patches of {metrics['n_patients']} patients, threshold {metrics['threshold']}")
+    echo(f"{metrics['n_patches']} patches of {metrics['n_patients']} patients, threshold {metrics['threshold']}")
     rows = [("metric", "value", "95 % interval")]
     for name, entry in metrics.items():
         if isinstance(entry, dict) and "ci95" in entry:
@@ -105,7 +105,7 @@ def _print_robustness(robustness: Mapping[str, Any]) -> None:
         rows.append((name, *against, *(f"{v[key]:.3f}" for key in ("changed", "area_ratio", "dice"))))
     print_table(rows)
     for share, v in robustness["prevalence"].items():
-        click.echo(f"{float(share):.0%} of the IDC patches left: {1 - v['specificity']:.4f} of the others called IDC")
+        echo(f"{float(share):.0%} of the IDC patches left: {1 - v['specificity']:.4f} of the others called IDC")
 
 
 def _number(value: float) -> str:

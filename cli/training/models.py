@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from wsi_idc.base.extras import needs_extra
-from wsi_idc.cli.options import FiniteRange, chosen_model, json_option, overwrite_option, print_table
+from wsi_idc.cli.options import FiniteRange, chosen_model, echo, json_option, overwrite_option, print_table
 from wsi_idc.cli.progress import progress_bar
 
 
@@ -25,16 +25,16 @@ def list_command(as_json: bool) -> None:
 
     packages, errors = list_models()
     for error in errors:
-        click.echo(f"error: {error}", err=True)
+        echo(f"error: {error}", err=True)
     if as_json:
         keys = ("name", "version", "mpp", "patch_size", "halo", "threshold", "description", "sha256")
-        click.echo(json.dumps([{k: getattr(p, k) for k in keys} for p in packages], indent=2))
+        echo(json.dumps([{k: getattr(p, k) for k in keys} for p in packages], indent=2))
         raise click.exceptions.Exit(bool(errors))
     rows = [("name", "version", "um/px", "patch", "halo", "description")]
     for p in packages:
         rows.append((p.name, p.version, f"{p.mpp:g}", str(p.patch_size), str(p.halo), p.description))
     print_table(rows)
-    click.echo(f"Your own go to {user_models()}, one folder each.")
+    echo(f"Your own go to {user_models()}, one folder each.")
     raise click.exceptions.Exit(bool(errors))
 
 
@@ -48,13 +48,13 @@ def show(name: str, as_json: bool) -> None:
     facts = asdict(found := chosen_model(name))
     facts["folder"] = str(facts["folder"])
     if as_json:
-        click.echo(json.dumps(facts, indent=2))
+        echo(json.dumps(facts, indent=2))
         return
     for key, value in facts.items():
         text = json.dumps(value) if isinstance(value, dict) else str(value)
-        click.echo(f"{key:14}{text}")
+        echo(f"{key:14}{text}")
     if (card := found.folder / "MODEL_CARD.md").is_file():
-        click.echo(f"\n{card.read_text(encoding='utf-8').rstrip()}")
+        echo(f"\n{card.read_text(encoding='utf-8').rstrip()}")
 
 
 @models.command()
@@ -68,7 +68,7 @@ def add(folder: Path, overwrite: bool) -> None:
     from wsi_idc.models.registry import add_model
 
     added = add_model(folder, overwrite)
-    click.echo(f"{added.folder}: --model {added.name}")
+    echo(f"{added.folder}: --model {added.name}")
 
 
 @models.command()
@@ -95,4 +95,4 @@ def package(run: Path, output: Path, version: str, mpp: float, licence: str, eva
 
         about = {"version": version, "licence": licence}
         made = package_run(run, output, **about, mpp=mpp, evaluation=evaluation, on_stage=on_stage)
-    click.echo(f"{made.folder}: threshold {made.threshold}, temperature {made.temperature}, halo {made.halo}")
+    echo(f"{made.folder}: threshold {made.threshold}, temperature {made.temperature}, halo {made.halo}")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from wsi_idc.base.extras import needs_extra
-from wsi_idc.cli.options import Sectioned, wrong_usage
+from wsi_idc.cli.options import Sectioned, echo, wrong_usage
 from wsi_idc.cli.progress import progress_bar
 
 # Options that stand for keys of the configuration.
@@ -83,16 +83,16 @@ def train(
 
         def on_epoch(history: list[dict[str, float]]) -> None:
             values = history[-1].items()
-            click.echo("  ".join(f"{k} {v:.0f}" if k == "epoch" else f"{k} {v:.4g}" for k, v in values))
+            echo("  ".join(f"{k} {v:.0f}" if k == "epoch" else f"{k} {v:.4g}" for k, v in values))
             bar.update(epoch, description=f"epoch {len(history) + 1}")
 
         def on_data(training: Any, val: Any) -> None:
             for name, part in (("training", training), ("validation", val)):
                 left_out = f", {part.left_out} of another size left out" if part.left_out else ""
-                click.echo(f"{name}: {len(part)} patches of {len(set(part.patients))} patients{left_out}")
+                echo(f"{name}: {len(part)} patches of {len(set(part.patients))} patients{left_out}")
                 if kept := getattr(part.pixels, "filename", None):
                     size = Path(kept).stat().st_size / 2**20
-                    click.echo(f"  decoded into {kept}, {size:.1f} MiB, till `wsi-idc data cache --remove`", err=True)
+                    echo(f"  decoded into {kept}, {size:.1f} MiB, till `wsi-idc data cache --remove`", err=True)
 
         def on_view(done: int) -> None:
             bar.update(views, completed=done, visible=True)
@@ -103,15 +103,15 @@ def train(
         else:
 
             def on_fold(name: str, metrics: dict[str, Any]) -> None:
-                click.echo(_numbers(name, metrics))
+                echo(_numbers(name, metrics))
 
             result = train_folds(data, chosen, folds, output, hooks, on_fold)
-    click.echo(f"temperature {result['temperature']}, threshold {result['threshold']}, cross-validated over patients:")
+    echo(f"temperature {result['temperature']}, threshold {result['threshold']}, cross-validated over patients:")
     for group, values in result["metrics"].items():
-        click.echo(_numbers(group, values))
+        echo(_numbers(group, values))
     for note in result.get("notes", []):
-        click.echo(f"warning: {note}", err=True)
-    click.echo(output)
+        echo(f"warning: {note}", err=True)
+    echo(output)
 
 
 def _numbers(group: str, values: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from wsi_idc.base.extras import needs_extra
-from wsi_idc.cli.options import wrong_usage
+from wsi_idc.cli.options import echo, wrong_usage
 from wsi_idc.cli.progress import progress_bar
 
 
@@ -57,7 +57,7 @@ def tune(
         task = bar.add_task("first trial")
 
         def on_trial(name: str, auc: float) -> None:
-            click.echo(f"trial {name}: AUC {auc:.4f}")
+            echo(f"trial {name}: AUC {auc:.4f}")
             bar.update(task, description=f"after trial {name}", completed=0)
 
         def on_batch(done: int, total: int, logs: dict[str, float]) -> None:
@@ -65,4 +65,4 @@ def tune(
 
         hooks = Hooks(on_batch, on_trial=on_trial)
         search(data, base, keys, output, method=method, trials=trials, seed=seed, hooks=hooks)
-    click.echo(output / "best.toml")
+    echo(output / "best.toml")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from wsi_idc.cli.options import json_option
+from wsi_idc.cli.options import echo, json_option
 
 
 @click.command()
@@ -26,12 +26,12 @@ def doctor(output: Path, as_json: bool) -> None:
     findings = examine(output)
     faults = [finding for finding in findings if finding.state == FAULT]
     if as_json:
-        click.echo(json.dumps({"ok": not faults, "findings": [asdict(finding) for finding in findings]}, indent=2))
+        echo(json.dumps({"ok": not faults, "findings": [asdict(finding) for finding in findings]}, indent=2))
     else:
         for group, listed in groupby(findings, key=lambda finding: finding.group):
-            click.echo(group)
+            echo(group)
             for finding in listed:
-                click.echo(f"  {finding.state:<7}  {finding.name}: {finding.detail}")
-        click.echo(f"at fault: {', '.join(finding.name for finding in faults)}" if faults else "nothing at fault")
+                echo(f"  {finding.state:<7}  {finding.name}: {finding.detail}")
+        echo(f"at fault: {', '.join(finding.name for finding in faults)}" if faults else "nothing at fault")
     if faults:
         click.get_current_context().exit(1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wsi_idc.base.disk.trouble import said_bytes
-from wsi_idc.cli.options import json_option, print_table
+from wsi_idc.cli.options import echo, json_option, print_table
 from wsi_idc.cli.progress import duration
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ def status(output: Path, clean: bool, as_json: bool) -> None:
         if clean:
             facts["removed"] = [{"path": str(r.path), "bytes": r.size, "why": r.why} for r in removed]
             facts["in_use"] = [str(folder) for folder in in_use]
-        click.echo(json.dumps(facts, indent=2))
+        echo(json.dumps(facts, indent=2))
         return
     for gone in removed:
-        click.echo(f"removed {click.format_filename(gone.path)} ({said_bytes(gone.size)}): {gone.why}")
+        echo(f"removed {click.format_filename(gone.path)} ({said_bytes(gone.size)}): {gone.why}")
     if clean:
-        click.echo(f"removed {said_bytes(sum(gone.size for gone in removed))} in all")
+        echo(f"removed {said_bytes(sum(gone.size for gone in removed))} in all")
     for folder in in_use:
-        click.echo(f"in use, left alone: {click.format_filename(folder)}")
+        echo(f"in use, left alone: {click.format_filename(folder)}")
     _print(found)
 
 
@@ -67,15 +67,15 @@ def _print(found: Status) -> None:
     print_table(rows)
     if found.slides_per_hour is not None and found.patches_per_s is not None:
         each = f" by each of {found.running} processes" if found.running > 1 else ""
-        click.echo(f"rate: {found.slides_per_hour:.1f} slides an hour, {found.patches_per_s:.0f} patches/s{each}")
+        echo(f"rate: {found.slides_per_hour:.1f} slides an hour, {found.patches_per_s:.0f} patches/s{each}")
     if found.remaining and found.seconds_left is not None:
         at_work = "" if found.running else " once it runs"
-        click.echo(f"forecast of the time left: {duration(found.seconds_left)}{at_work}")
+        echo(f"forecast of the time left: {duration(found.seconds_left)}{at_work}")
     if found.interrupted:
         count = "a slide was" if found.interrupted == 1 else f"{found.interrupted} slides were"
-        click.echo(f"{count} interrupted: run the same command again")
+        echo(f"{count} interrupted: run the same command again")
     for warned in found.warned:
-        click.echo(f"warning: {click.format_filename(Path(warned['slide']).name)}: {warned['warnings']}")
+        echo(f"warning: {click.format_filename(Path(warned['slide']).name)}: {warned['warnings']}")
     for failure in found.failed:
         name, reason = click.format_filename(failure["slide"]), failure["reason"]
-        click.echo(f"failed: {reason if Path(name).name in reason else f'{name}: {reason}'}")
+        echo(f"failed: {reason if Path(name).name in reason else f'{name}: {reason}'}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from wsi_idc.cli.options import json_option, print_table
+from wsi_idc.cli.options import echo, json_option, print_table
 
 
 @click.command()
@@ -30,18 +30,18 @@ def verify(output: Path, as_json: bool) -> None:
     if as_json:
         facts = {"whole": found.whole, "faults": found.faults}
         runs = [dataclasses.asdict(run) | {"folder": str(run.folder)} for run in found.runs]
-        click.echo(json.dumps(facts | {"runs": runs}, indent=2))
+        echo(json.dumps(facts | {"runs": runs}, indent=2))
     else:
         counts = Counter(run.state for run in found.runs)
         print_table([("results", "slides"), *((state, str(count)) for state, count in counts.most_common())])
         for run in found.runs:
             if run.extra:
-                click.echo(f"beside them: {', '.join(click.format_filename(run.folder / name) for name in run.extra)}")
+                echo(f"beside them: {', '.join(click.format_filename(run.folder / name) for name in run.extra)}")
         if counts[NO_SUMS]:
-            click.echo("no sums: made by an older version, so only that their files are there is known")
+            echo("no sums: made by an older version, so only that their files are there is known")
         for fault in [*found.faults, *(fault for run in found.runs for fault in run.faults)]:
-            click.echo(f"damaged: {click.format_filename(fault)}", err=True)
+            echo(f"damaged: {click.format_filename(fault)}", err=True)
         if counts[DAMAGED]:
-            click.echo("compute these slides again with --overwrite, or put a copy of their files back", err=True)
+            echo("compute these slides again with --overwrite, or put a copy of their files back", err=True)
     if not found.whole:
         raise click.exceptions.Exit(1)

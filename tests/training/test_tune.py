@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import pytest
 
@@ -122,6 +123,23 @@ def test_another_seed_is_another_search(tmp_path, quick):
     first, again, other = (quick[n : n + 2] for n in (0, 2, 4))
     assert first == again
     assert first != other
+
+
+@pytest.mark.parametrize("method", ["random", "bayesian", "hyperband"])
+@pytest.mark.parametrize("cut", ["oracle.json", "trial_*1/trial.json", "trial_*0/trial.json away"])
+def test_a_file_that_was_cut_short_loses_no_trial(tmp_path, quick, method, cut):
+    base, folder = read_config(None, [*SMALL, "fit.epochs=3"]), tmp_path / "search"
+    best = tune(tmp_path, base, SPACE, folder, method=method, trials=3)
+    before, asked = (folder / "results.csv").read_bytes(), list(quick)
+    (file,) = (folder / "search").glob(cut.removesuffix(" away"))
+    if cut.endswith("away"):
+        file.unlink()
+    else:
+        os.truncate(file, file.stat().st_size // 2)
+    assert tune(tmp_path, base, SPACE, folder, method=method, trials=3) == best
+    # Each again, of which a training that is done is read: nothing else is asked for.
+    assert quick == 2 * asked
+    assert (folder / "results.csv").read_bytes() == before
 
 
 def test_hyperband_gives_many_epochs_to_few(tmp_path, quick):

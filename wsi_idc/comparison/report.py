@@ -19,6 +19,7 @@ from wsi_idc.base.files import new_folder, replacing, watch
 from wsi_idc.base.pages.colours import BOTH, ONLY_FOUND, ONLY_TRUTH
 from wsi_idc.base.pages.sheet import GAP, INK, LONGEST_ALONE, TITLE, Panel, draw_scale_bar
 from wsi_idc.base.pages.strokes import filled, outlines, stroke
+from wsi_idc.base.shown import cells
 from wsi_idc.comparison.agreement import (
     FOUND_SHARE,
     STEP_UM,
@@ -124,7 +125,7 @@ def _write_csv(path: Path, document: dict[str, Any]) -> None:
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         writer = csv.DictWriter(stream, columns, restval="", extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows([*slides, last])
+        writer.writerows(cells(row) for row in [*slides, last])
 
 
 def draw_agreement(path: Path, slide: ComparedSlide) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from wsi_idc.base.pages.figures import draw_panels
+from wsi_idc.base.shown import cells
 from wsi_idc.data.kaggle import FARTHEST
 
 SIZE = 50  # pixels a side, at 4 um/px
@@ -98,7 +99,7 @@ class Audit:
 def write_audit(audit: Audit, folder: Path) -> None:
     """Write audit.json, patients.csv and the charts into `folder`."""
     (folder / "audit.json").write_text(json.dumps(asdict(audit), indent=2) + "\n", encoding="utf-8")
-    rows = [asdict(p) for p in audit.per_patient]
+    rows = [cells(asdict(p)) for p in audit.per_patient]
     with (folder / "patients.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()

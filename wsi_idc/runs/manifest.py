@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import logging
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from filelock import FileLock, Timeout
 from wsi_idc.base.disk.trouble import output_error
 from wsi_idc.base.files import replacing, sha256_of, take
 from wsi_idc.base.inputs.bounded import check_regular, read_bytes, read_text
+from wsi_idc.base.shown import is_number, no_formula, with_formula
 from wsi_idc.errors import OutputError
 
 _log = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ class Manifest:
             with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
                 writer = csv.writer(stream, lineterminator="\n")
                 writer.writerow(COLUMNS)
-                writer.writerows([_no_formula(str(row[name])) for name in COLUMNS] for row in rows.values())
+                writer.writerows([no_formula(str(row[name])) for name in COLUMNS] for row in rows.values())
             # Before the name is given to it: killed in between, the table is the one before.
             self._note(sha256_of(temporary))
         # Killed before this, the changes are brought in once more: they say the same.
@@ -259,16 +259,7 @@ def _decided(
 
 def _as_row(cells: list[str]) -> dict[str, str]:
     """Return the cells of a line by column, nothing where they are not as many."""
-    return dict(zip(COLUMNS, map(_with_formula, cells), strict=True)) if len(cells) == len(COLUMNS) else {}
-
-
-def _no_formula(text: str) -> str:
-    """Return the text of a cell, marked where a spreadsheet would take it for a formula; see `_with_formula`."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "'")) and not _is_number(text) else text
-
-
-def _with_formula(text: str) -> str:
-    return text.removeprefix("'")
+    return dict(zip(COLUMNS, map(with_formula, cells), strict=True)) if len(cells) == len(COLUMNS) else {}
 
 
 def signature(path: Path) -> tuple[int, int, int] | None:
@@ -287,12 +278,5 @@ def _is_whole(row: Mapping[str, object]) -> bool:
     slide, state, output = (str(row[name]) for name in ("slide", "state", "output"))
     # The name of a folder is one name: what was tampered with leads nowhere else.
     one_name = os.path.basename(output) == output != ".." and "\0" not in output  # noqa: PTH119
-    numbers = all(_is_number(str(row[name])) for name in ("seconds", *NUMBERS, "failed_chunks"))
+    numbers = all(is_number(str(row[name])) for name in ("seconds", *NUMBERS, "failed_chunks"))
     return bool(slide) and "\0" not in slide and (state in STATES or not state) and one_name and numbers
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return not text or math.isfinite(float(text))
-    except ValueError:
-        return False

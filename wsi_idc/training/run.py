@@ -6,16 +6,15 @@ import csv
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from tensorboard.summary import Writer
 
-from wsi_idc.base.files import locked, replacing
+from wsi_idc.base.files import left_behind, locked, replacing
 from wsi_idc.data.cache import cache_folder
 from wsi_idc.data.kaggle import MISSING, LabelledPatch, is_whole_section, place_patches
 from wsi_idc.data.store import PatchArray, open_patches
@@ -31,7 +30,7 @@ from wsi_idc.training.config import TrainConfig
 from wsi_idc.training.context import context_logits, encode_sections, fit_context, fit_new_context, lone_logits
 from wsi_idc.training.familiar import familiar_slides
 from wsi_idc.training.fit import OnBatch, Record, fit, predict_logits
-from wsi_idc.training.left.logs import draw_history, write_events, write_log
+from wsi_idc.training.left.logs import draw_history, events_into, write_log
 from wsi_idc.training.left.reading import CONFIG, FAMILIAR, LOGITS, RESULT, held_config, read_result
 from wsi_idc.training.select import select_patches
 
@@ -65,6 +64,8 @@ def train(data: Path, config: TrainConfig, run: Path, hooks: Hooks = Hooks()) ->
     before anything is trained, where the patches or the configuration do not do.
     """
     with locked(run):
+        for path in left_behind(run):
+            path.unlink(missing_ok=True)
         listed = select_patches(data, config.data)
         text = f"# wsi-idc train; patches {_identity(*listed, data)}\n{config.toml()}"
         _check_free(run, text)
@@ -204,11 +205,11 @@ def _fit_networks(
     patch alone, and what the patch network does.
     """
     forms = _FORMS if config.formation.share else 0
-    with closing(Writer(str(run / "tensorboard"))) as events, _precision(model, config.fit.mixed_precision):
+    with events_into(run / "tensorboard") as write_events, _precision(model, config.fit.mixed_precision):
 
         def on_epoch(history: list[Record]) -> None:
             write_log(run, history)
-            write_events(events, history[-1])
+            write_events(history[-1])
             if hooks.on_epoch:
                 hooks.on_epoch(history)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import logging
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import partial, reduce
 from pathlib import Path
@@ -16,13 +18,17 @@ import tomli_w
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
-from wsi_idc.base.files import locked, replacing
+from wsi_idc.base.files import left_behind, locked, replacing
 from wsi_idc.base.inputs.bounded import read_text
+from wsi_idc.base.inputs.documents import read_json
 from wsi_idc.base.inputs.toml import read_toml_file
 from wsi_idc.base.pages.figures import draw_panels
 from wsi_idc.errors import DataError, DivergedError, OutputError, WsiIdcError
 from wsi_idc.training.config import TrainConfig, override
+from wsi_idc.training.left.logs import errors_of_disk
 from wsi_idc.training.run import Hooks, train
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_SPACE: dict[str, Any] = {
     "optimizer.learning_rate": {"low": 3e-4, "high": 6e-3, "log": True},
@@ -35,6 +41,8 @@ _RANGE = {"low", "high", "log"}
 # Where Hyperband says how many epochs a trial has.
 _EPOCHS = "tuner/epochs"
 SEARCH = "search.toml"
+# Where KerasTuner keeps what it has tried.
+_SEARCHED = "search"
 _LARGEST = 1 << 20
 
 
@@ -106,7 +114,7 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
     ) -> None:
         self._data, self._base, self._space, self._folder, self._hooks = data, base, space, folder, hooks
         with redirect_stdout(None):  # It says which of its own files it reads.
-            super().__init__(oracle, directory=str(folder), project_name="search")
+            super().__init__(oracle, directory=str(folder), project_name=_SEARCHED)
 
     def run_trial(self, trial: Any, *_: Any, **__: Any) -> dict[str, float]:
         """Train one configuration; killed in the middle, the next search goes on with it."""
@@ -165,11 +173,7 @@ def tune(
         oracle = keras_tuner.oracles.RandomSearchOracle(max_trials=trials, **common)
     with locked(folder):
         _claim(folder, {"method": method, "seed": seed, "space": dict(space), "base": base.model_dump()})
-        tuner = _Tuner(oracle, data, base, space, folder, hooks or Hooks())
-        try:
-            tuner.search(verbose=0)
-        except keras_tuner.errors.FatalError as error:
-            raise error.__cause__ or error from None
+        tuner = _search(partial(_Tuner, oracle, data, base, space, folder, hooks or Hooks()), folder)
         done = [t for t in oracle.trials.values() if t.status == "COMPLETED"]
         if not done:
             raise DataError(f"{folder}: none of {len(oracle.trials)} trials came to its end; search lower rates")
@@ -182,6 +186,35 @@ def tune(
         ]
         _write_results(folder, rows, space)
     return best
+
+
+def _search(make: Callable[[], _Tuner], folder: Path) -> _Tuner:
+    """Make a tuner and have it search; raises what a training raises, and OutputError for KerasTuner's own files."""
+    for path in left_behind(folder):
+        path.unlink(missing_ok=True)
+    _forget_damaged(folder / _SEARCHED)
+    with errors_of_disk(folder):
+        tuner = make()
+        try:
+            tuner.search(verbose=0)
+        except keras_tuner.errors.FatalError as error:
+            raise error.__cause__ or error from None
+    return tuner
+
+
+def _forget_damaged(searched: Path) -> None:
+    """Remove what KerasTuner keeps where a kill, or a full disk, cut a file of it short.
+
+    It then asks for the same trials again; the trainings of those that were done are there, and say so at once.
+    """
+    files = [*searched.rglob("*.json"), *(trial / "trial.json" for trial in searched.glob("trial_*"))]
+    for file in files:
+        try:
+            read_json(file, _LARGEST)
+        except (OSError, ValueError):
+            _log.info("%s: is damaged; the search is gone through again", file)
+            shutil.rmtree(searched)
+            return
 
 
 def _claim(folder: Path, search: Mapping[str, Any]) -> None:

@@ -27,7 +27,7 @@ class SlideAddress:
         """Read an address; any path to what exists, and any other without these parts, is that of a file."""
         text = str(path)
         found = _PARTS.search(text)
-        if found is None or not any(found.groups()) or Path(path).exists():
+        if found is None or not any(found.groups()) or is_there(Path(path)):
             return cls(Path(path))
         try:
             mpp = float(found["mpp"]) if found["mpp"] else None
@@ -54,7 +54,25 @@ class SlideAddress:
 
 def _stem(file: Path) -> str:
     """Return the name of a file without its suffix, and that of a folder as it is, but for .zarr."""
-    return given_name(file).removesuffix(".zarr") if file.is_dir() else file.stem
+    return given_name(file).removesuffix(".zarr") if is_folder(file) else file.stem
+
+
+# Not those of Path: they raise where a folder on the way may not be looked into.
+
+
+def is_there(path: Path) -> bool:
+    """Say whether there is something at a path, as far as it may be looked at; what a broken link leads to is not."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def is_folder(path: Path) -> bool:
+    """Say whether a path leads to a folder, as far as it may be looked at."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_file(path: Path) -> bool:
+    """Say whether a path leads to a regular file, as far as it may be looked at."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def given_name(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
@@ -16,7 +17,7 @@ from wsi_idc.errors import DataError, SlideError
 from wsi_idc.slides.content import FASTSLIDE
 from wsi_idc.slides.dicom import group_by_series, is_dicom_slide
 from wsi_idc.slides.ngff.store import holds_slide, is_store
-from wsi_idc.slides.paths.address import SlideAddress
+from wsi_idc.slides.paths.address import SlideAddress, is_file, is_folder, is_there
 
 # What OpenSlide and tifffile read, and fastslide.
 SUFFIXES = frozenset(
@@ -56,13 +57,13 @@ def find_slides(
     for given in inputs:
         address = SlideAddress.of(given)
         text = str(address.file)
-        if glob.has_magic(text) and not Path(text).exists():
+        if glob.has_magic(text) and not is_there(Path(text)):
             # Not Path.glob: a pattern may be absolute.
             matches = [Path(p) for p in sorted(glob.glob(text))]  # noqa: PTH207
             slides = [s for p in matches for s in (_in_match(p, in_folder))]
         else:
             # A store given by name fails by itself where it is no slide, with the reason.
-            looked_into = Path(text).is_dir() and not is_store(Path(text))
+            looked_into = is_folder(Path(text)) and not is_store(Path(text))
             slides = in_folder(Path(text)) if looked_into else [Path(text)]
         if not slides:
             below = f", but in subfolders such as {left[0].name}, which --recursive takes" if left else ""
@@ -81,7 +82,7 @@ def find_slides(
 
 def _in_match(path: Path, in_folder: Callable[[Path], list[Path]]) -> list[Path]:
     """Return the slides of what a pattern names."""
-    if path.is_dir() and not is_store(path):
+    if is_folder(path) and not is_store(path):
         return in_folder(path)
     return [path] if _is_slide(path) else []
 
@@ -92,7 +93,7 @@ def _is_slide(path: Path) -> bool:
 
 
 def _is_slide_file(path: Path) -> bool:
-    if path.name.startswith(".") or not path.is_file():
+    if path.name.startswith(".") or not _may_be_file(path):
         return False
     suffix = path.suffix.lower()
     return suffix in SUFFIXES - set(_DICOM) or _is_dicom_file(path)
@@ -100,12 +101,26 @@ def _is_slide_file(path: Path) -> bool:
 
 def _is_dicom_file(path: Path) -> bool:
     """Say whether a file is an image of a DICOM slide by its name, or without a suffix by its content."""
-    if path.name.startswith(".") or path.name.upper() == "DICOMDIR" or not path.is_file():
+    if path.name.startswith(".") or path.name.upper() == "DICOMDIR" or not _may_be_file(path):
         return False
     if path.suffix.lower() in _DICOM:
         # One that cannot be read is named as failed, later.
         return is_dicom_slide(path) is not False
-    return bool(_WITHOUT_SUFFIX.fullmatch(path.suffix)) and bool(is_dicom_slide(path))
+    return bool(_WITHOUT_SUFFIX.fullmatch(path.suffix)) and (_is_closed(path) or bool(is_dicom_slide(path)))
+
+
+def _may_be_file(path: Path) -> bool:
+    """Say whether what lies in a folder is a file, or cannot be told to be none: a slide by its name, it then fails."""
+    try:
+        path.stat()
+    except OSError:
+        # A link to a disk that is not there, or in a circle. What was taken away meanwhile is gone with its name.
+        return os.path.lexists(path)
+    return is_file(path)
+
+
+def _is_closed(file: Path) -> bool:
+    return is_file(file) and not os.access(file, os.R_OK)
 
 
 def _in_folder(folder: Path, left: list[Path]) -> list[Path]:
@@ -123,30 +138,34 @@ def _in_folder(folder: Path, left: list[Path]) -> list[Path]:
 
 
 def _in_tree(folder: Path) -> list[Path]:
-    return sorted(slide for place in _subfolders(folder, set()) for slide in _directly_in(place))
+    return sorted(slide for place in _subfolders(folder) for slide in _directly_in(place))
 
 
-def _subfolders(folder: Path, seen: set[str]) -> Iterator[Path]:
+def _subfolders(folder: Path) -> Iterator[Path]:
     """Give a folder and those below it that may hold slides, each once: links may lead in a circle."""
-    if (real := os.path.realpath(folder)) in seen:
-        return
-    seen.add(real)
-    yield folder
-    for below in _looked_into(folder):
-        yield from _subfolders(below, seen)
+    seen: set[str] = set()
+    # Not by calling itself: folders may lie in each other more often than calls may.
+    left = [folder]
+    while left:
+        place = left.pop()
+        if (real := os.path.realpath(place)) in seen:
+            continue
+        seen.add(real)
+        yield place
+        left += reversed(list(_looked_into(place)))
 
 
 def _looked_into(folder: Path) -> Iterator[Path]:
     """Give the subfolders of a folder that may hold slides: not the hidden ones, those of MRXS slides, and results."""
     for below in _folders_in(folder):
-        companion = any(below.with_name(below.name + end).exists() for end in (".mrxs", ".MRXS"))
-        if not companion and not (below / "heatmap.zarr").exists():
+        companion = any(is_there(below.with_name(below.name + end)) for end in (".mrxs", ".MRXS"))
+        if not companion and not is_there(below / "heatmap.zarr"):
             yield below
 
 
 def _folders_in(folder: Path) -> list[Path]:
     """Return the folders in a folder that are looked into: none of a store."""
-    found = [p for p in _entries(folder) or () if p.is_dir() and not p.name.startswith(".")]
+    found = [p for p in _entries(folder) or () if is_folder(p) and not p.name.startswith(".")]
     return [p for p in found if not is_store(p)]
 
 
@@ -166,7 +185,12 @@ def _directly_in(folder: Path) -> list[Path]:
 def _entries(folder: Path) -> list[Path] | None:
     """Return what lies in a folder, in order of name; None where it cannot be looked into."""
     try:
+        # One that may be listed but not entered says nothing of what is in it.
+        os.stat(os.path.join(folder, "."))  # noqa: PTH116, PTH118
         return sorted(folder.iterdir())
+    except FileNotFoundError:
+        # It was taken away meanwhile, with what was in it.
+        return []
     except OSError:
         return None
 
@@ -182,10 +206,13 @@ def file_to_open(path: Path, file: Path) -> Path:
     OpenSlide finds the others of its series beside it. Raises SlideError, which calls the slide `path`, where there is
     nothing, or a folder that is no slide.
     """
-    if not file.exists():
-        reason = "is an address, not a file: copy the slide to this machine" if _URL.match(str(file)) else ""
-        raise SlideError(f"{path}: {reason or 'no such file'}")
-    if not file.is_dir() or is_store(file):
+    try:
+        file.stat()
+    except (OSError, ValueError) as error:
+        raise SlideError(f"{path}: {_why_not(file, error)}") from error
+    if not is_folder(file) or is_store(file):
+        if not os.access(file, os.R_OK):
+            raise SlideError(f"{path}: may not be read; ask for the right to read it")
         return file
     if not os.access(file, os.R_OK | os.X_OK):
         raise SlideError(f"{file}: the folder cannot be looked into; ask for the right to read it")
@@ -194,6 +221,17 @@ def file_to_open(path: Path, file: Path) -> Path:
         reason = "holds several DICOM series" if series else "a folder without DICOM files or OME-Zarr is not a slide"
         raise SlideError(f"{file}: {reason}; give the slide files in it")
     return series[0][0]
+
+
+def _why_not(file: Path, error: OSError | ValueError) -> str:
+    """Say why a file cannot be looked at."""
+    if isinstance(error, ValueError) or error.errno in (errno.ENOENT, errno.ENOTDIR):
+        if _URL.match(str(file)):
+            return "is an address, not a file: copy the slide to this machine"
+        return "a link to what is not there" if os.path.lexists(file) else "no such file"
+    if isinstance(error, PermissionError):
+        return "its folder cannot be looked into; ask for the right to read it"
+    return f"cannot be read ({error.strerror})"
 
 
 def output_names(slides: Sequence[Path], held: Mapping[str, str] | None = None) -> list[str]:

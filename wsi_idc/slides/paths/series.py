@@ -9,7 +9,7 @@ from pathlib import Path
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.ngff.store import is_store
 from wsi_idc.slides.open import describe_images, open_file
-from wsi_idc.slides.paths.address import SlideAddress
+from wsi_idc.slides.paths.address import SlideAddress, is_folder
 
 
 def with_series(slides: Sequence[Path], series: int | None) -> list[Path]:
@@ -20,7 +20,7 @@ def with_series(slides: Sequence[Path], series: int | None) -> list[Path]:
     found = []
     for path in slides:
         address = SlideAddress.of(path)
-        if address.series is not None or (address.file.is_dir() and not is_store(address.file)):
+        if address.series is not None or (is_folder(address.file) and not is_store(address.file)):
             found.append(path)
         elif series is not None:
             found.append(replace(address, series=series).path)

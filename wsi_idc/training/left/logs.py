@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from tensorboard.summary import Writer
 
+from wsi_idc.base.disk.trouble import output_error
 from wsi_idc.base.files import replacing
 from wsi_idc.base.pages.figures import draw_panels
+from wsi_idc.errors import WsiIdcError
 
 Record = dict[str, float]
 
@@ -25,11 +30,42 @@ def write_log(run: Path, history: Sequence[Record]) -> None:
         writer.writerows(history)
 
 
-def write_events(events: Writer, record: Record) -> None:
-    """Write an epoch for TensorBoard."""
-    for name, value in record.items():
-        events.add_scalar(name, value, step=int(record["epoch"]))
-    events.flush()
+@contextmanager
+def events_into(folder: Path) -> Iterator[Callable[[Record], None]]:
+    """Give what writes an epoch for TensorBoard into a folder; raises OutputError where that cannot be written."""
+    with errors_of_disk(folder):
+        events = Writer(str(folder))
+
+    def write(record: Record) -> None:
+        with errors_of_disk(folder):
+            for name, value in record.items():
+                events.add_scalar(name, value, step=int(record["epoch"]))
+            events.flush()
+
+    try:
+        yield write
+    except BaseException:
+        # What went wrong first is what is said.
+        with suppress(WsiIdcError), errors_of_disk(folder):
+            events.close()
+        raise
+    with errors_of_disk(folder):
+        events.close()
+
+
+@contextmanager
+def errors_of_disk(folder: Path) -> Iterator[None]:
+    """Raise what an error of writing is for a user; those of TensorFlow, which writes there, are none of the system."""
+    try:
+        yield
+    except OSError as error:
+        raise output_error(folder, error) from error
+    except Exception as error:
+        if not hasattr(error, "error_code"):
+            raise
+        said = str(error).rstrip()
+        number = next((n for n in errno.errorcode if said.endswith(os.strerror(n))), None)
+        raise output_error(folder, OSError(number, os.strerror(number)) if number else OSError(said)) from error
 
 
 def draw_history(run: Path, history: Sequence[Record]) -> None:
