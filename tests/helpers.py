@@ -261,3 +261,21 @@ def by_hand(values: np.ndarray, n_out: int, start: float, step: float) -> list[f
         total = sum(overlap(low, high, j) * int(v) for j, v in enumerate(values))
         out.append(float(total / Fraction(step)))
     return out
+
+
+def least(described: Mapping[str, object]) -> object:
+    """The least that a JSON Schema takes: of objects the required keys, of lists none, 0 and "" where they will do.
+
+    A pattern is that of a sha256.
+    """
+    kind = described.get("type")
+    kind = kind[0] if isinstance(kind, list) else kind
+    if "enum" in described:
+        return described["enum"][0]
+    if kind == "object":
+        return {key: least(described.get("properties", {}).get(key, {})) for key in described.get("required", ())}
+    if kind in ("number", "integer"):
+        return max(0, described.get("minimum", 0), described.get("exclusiveMinimum", -1) + 1)
+    if "pattern" in described:
+        return "0" * 64
+    return {"array": [], "string": "", "boolean": False}.get(kind)

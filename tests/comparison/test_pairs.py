@@ -13,9 +13,10 @@ from wsi_idc.base.grid import Grid
 from wsi_idc.comparison.pairs import find_pairs
 from wsi_idc.comparison.report import compare_slides
 from wsi_idc.errors import DataError, OutputError
+from wsi_idc.runs.results.outputs import schema
 from wsi_idc.runs.results.overview import Pictured, draw_overview
 
-from helpers import box
+from helpers import box, least
 
 
 def write_annotations(path, annotations):
@@ -36,8 +37,9 @@ def write_annotations(path, annotations):
 def write_run(folder, annotations, size=(1000, 500), mpp=(2.0, 2.0), state="done"):
     regions = [Annotation(a.geometry, a.classification or "IDC", measurements=a.measurements) for a in annotations]
     write_annotations(folder / "regions.geojson", regions)
-    facts = {"width": size[0], "height": size[1], "mpp": {"x": mpp[0], "y": mpp[1]}}
-    summary = {"state": state, "slide": facts, "model": {}, "parameters": {}, "identity": {}}
+    summary = least(schema("summary")) | {"state": state}
+    summary["slide"] |= {"width": size[0], "height": size[1]}
+    summary["slide"]["mpp"] |= {"x": mpp[0], "y": mpp[1]}
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
 
@@ -263,7 +265,7 @@ def test_runs_of_two_slides_are_not_compared(tmp_path):
     assert compare_slides(*runs)["slides"][0]["dice"] == 1
     for run, fingerprint in zip(runs, ("1" * 64, "2" * 64), strict=True):
         summary = json.loads((run / "summary.json").read_text())
-        (run / "summary.json").write_text(json.dumps(summary | {"identity": {"slide_fingerprint": fingerprint}}))
+        (run / "summary.json").write_text(json.dumps(summary | {"identity": summary["identity"] | {"slide_fingerprint": fingerprint}}))
     with pytest.raises(DataError, match="is of another slide"):
         compare_slides(*runs)
 

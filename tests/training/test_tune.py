@@ -291,7 +291,7 @@ def test_spaces_from_a_file(tmp_path):
         ("", "names no key to vary"),
         ("x = ", "is not TOML"),
         ("x = " + "[" * 3000, "is not TOML"),
-        (f'"fit.epochs" = {{low = 1, high = {10**400}}}', "fit.epochs: low is a number less than high"),
+        (f'"fit.epochs" = {{low = 1, high = {10**400}}}', "is not TOML (a whole number of more than 300 digits)"),
         ("x = 3", "x: give {low = ..., high = ..., log = true}"),
         # A key without quotes is a table in TOML.
         ("fit.epochs = { low = 1, high = 2 }", "fit: give {low = ..., high = ..., log = true} or {choices"),
