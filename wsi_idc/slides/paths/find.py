@@ -182,7 +182,12 @@ def file_to_open(path: Path, file: Path) -> Path:
     OpenSlide finds the others of its series beside it. Raises SlideError, which calls the slide `path`, where there is
     nothing, or a folder that is no slide.
     """
-    if not file.exists():
+    try:
+        there = file.exists()
+    except OSError as error:
+        # A name that is longer than any may be, or a folder above that may not be looked into.
+        raise SlideError(f"{path}: cannot be read ({error.strerror})") from error
+    if not there:
         reason = "is an address, not a file: copy the slide to this machine" if _URL.match(str(file)) else ""
         raise SlideError(f"{path}: {reason or 'no such file'}")
     if not file.is_dir() or is_store(file):
