@@ -97,7 +97,7 @@ def _mutated_json(document: Any, rng: random.Random) -> bytes:
     for _ in range(rng.choice((1, 1, 1, 3))):
         places = list(_places(document))
         if not places or rng.random() < 0.02:
-            document = rng.choice(_VALUES)
+            document = copy.deepcopy(rng.choice(_VALUES))
             break
         # As often near the root as deep within: of long lists there are many places.
         holder, key = rng.choice(
@@ -107,11 +107,11 @@ def _mutated_json(document: Any, rng: random.Random) -> bytes:
         if kind == 0:
             del holder[key]
         elif kind == 1 and isinstance(holder, dict):
-            holder[_TWICE + key] = rng.choice(_VALUES)
+            holder[_TWICE + key] = copy.deepcopy(rng.choice(_VALUES))
         elif kind == 2 and isinstance(holder, list):
             holder[key:key] = [holder[key]] * rng.choice((1, 100))
         else:
-            holder[key] = rng.choice(_VALUES)
+            holder[key] = copy.deepcopy(rng.choice(_VALUES))
     deep = rng.choice((("[", "]"), ('{"a":', "}")))
     nested = deep[0] * 5000 + "1" + deep[1] * 5000
     text = json.dumps(document).replace(f'"{_TWICE}', '"').replace(f'"{_DEEP}"', nested)
