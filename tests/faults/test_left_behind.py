@@ -120,6 +120,13 @@ def test_what_an_overwriting_run_has_begun_stays(out):
     assert [gone.why for gone in clean(out)[0]] == ["its slide is done"]
 
 
+def test_a_note_that_is_a_pipe_is_not_waited_for(out):
+    note = out / "painted" / ".unfinished" / "identity.json"
+    note.unlink()
+    os.mkfifo(note)
+    assert "what run it is of cannot be read" in [gone.why for gone in clean(out)[0]]
+
+
 def test_half_written_results_and_files_of_dead_processes(out):
     (out / "painted" / ".unfinished" / "identity.json").write_text("{")
     (out / "painted" / ".partial").mkdir()

@@ -1,4 +1,5 @@
 import io
+import json
 
 import numpy as np
 import pytest
@@ -41,6 +42,32 @@ def test_chunks_are_seen_as_they_finish(painted, tmp_path, model):
     assert not is_live(tmp_path / "run")
     with pytest.raises(DataError, match="nothing is being computed there"):
         LiveRun(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"mpp": [4.0]},
+        {"mpp": 0},
+        {"threshold": 10**400},
+        {"patches": "9"},
+        {"grid": {"slide_size": [300], "slide_mpp": [4.0, 4.0], "patch_size": 50, "mpp": 4.0}},
+        {"grid": {"slide_size": [300, 250], "slide_mpp": [4.0, 4.0], "patch_size": 10**400, "mpp": 4.0}},
+        {"grid": {"slide_size": [10**6, 10**6], "slide_mpp": [4.0, 4.0], "patch_size": 1, "mpp": 4.0}},
+    ],
+)
+def test_a_plan_that_is_damaged_is_none(painted, tmp_path, damage):
+    grid = {"slide_size": [300, 250], "slide_mpp": [4.0, 4.0], "patch_size": 50, "mpp": 4.0}
+    plan = {"slide": str(painted), "mpp": None, "grid": grid, "patches": 9, "threshold": 0.5}
+    file = tmp_path / ".unfinished" / "plan.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(plan))
+    with LiveRun(tmp_path) as live:
+        assert live.progress().patches == 9
+    for text in (json.dumps(plan | damage), "[" * 5000):
+        file.write_text(text)
+        with pytest.raises(DataError, match="nothing is being computed there"):
+            LiveRun(tmp_path)
 
 
 def test_one_that_was_left_says_so_and_its_results_take_its_place(painted, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from dataclasses import dataclass
@@ -11,17 +10,38 @@ from pathlib import Path
 import numpy as np
 
 from wsi_idc.base.files import is_held
-from wsi_idc.base.grid import Grid
+from wsi_idc.base.inputs.documents import read_json
 from wsi_idc.base.pages.colours import TISSUE
 from wsi_idc.errors import DataError
 from wsi_idc.heatmap.store import read_heatmap
+from wsi_idc.heatmap.stored import grid_of
 from wsi_idc.runs.results.folder import OUTPUTS, UNFINISHED
 from wsi_idc.runs.steps import PLAN
+from wsi_idc.slides.scale import PLAUSIBLE_MPP
 from wsi_idc.slides.slide import Slide
 from wsi_idc.viewer.tiles import OpenedSlide, heat_image
 
 # How much of what is encoded and has no probability yet is covered.
 _VEIL = 70
+# Bytes of a plan, and patches of a grid: a hundred times as many as a large slide has.
+_LARGEST, _MOST_PATCHES = 1 << 20, 1 << 25
+_PAIR = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+_PLAN = {
+    "type": "object",
+    "required": ["slide", "mpp", "grid", "patches", "threshold"],
+    "properties": {
+        "slide": {"type": "string"},
+        "mpp": {"type": ["number", "null"], "minimum": PLAUSIBLE_MPP[0], "maximum": PLAUSIBLE_MPP[1]},
+        "grid": {
+            "type": "object",
+            "required": ["slide_size", "slide_mpp", "patch_size", "mpp"],
+            "properties": {"slide_size": _PAIR, "slide_mpp": _PAIR}
+            | {"patch_size": {"type": "integer"}, "mpp": {"type": "number"}},
+        },
+        "patches": {"type": "integer", "minimum": 0},
+        "threshold": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +71,14 @@ class LiveRun(OpenedSlide):
         Raises DataError where nothing is being computed there, SlideError for the slide.
         """
         try:
-            plan = json.loads((folder / UNFINISHED / PLAN).read_text(encoding="utf-8"))
-            grid, path, given = plan["grid"], Path(plan["slide"]), plan["mpp"]
-            self._grid = Grid(tuple(grid["slide_size"]), tuple(grid["slide_mpp"]), grid["patch_size"], grid["mpp"])
-            self.threshold, self._patches = float(plan["threshold"]), int(plan["patches"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            plan = read_json(folder / UNFINISHED / PLAN, _LARGEST, _PLAN)
+            self._grid = grid_of(plan)
+            if self._grid.shape[0] * self._grid.shape[1] > _MOST_PATCHES:
+                raise ValueError("its grid is that of no slide")
+        except (OSError, ValueError) as error:
             raise DataError(f"{folder}: nothing is being computed there; look again when segment is at it") from error
+        path, given = Path(plan["slide"]), plan["mpp"]
+        self.threshold, self._patches = float(plan["threshold"]), int(plan["patches"])
         super().__init__(Slide(slide or path, given))
         self.folder, self._lock = folder, threading.Lock()
         self._heatmap = np.full(self._grid.shape, np.nan, np.float32)

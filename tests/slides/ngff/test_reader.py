@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -321,12 +322,29 @@ def test_pixels_that_are_not_rgb_of_8_bits(tmp_path: Path, values: np.ndarray, r
         Slide(tmp_path / "a.zarr")
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"zarr_format": 3, "attributes": {"ome": {"multiscales": [3]}}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[1]",
+        '{"zarr_format": 3, "attributes": {"ome": {"multiscales": [3]}}}',
+        '{"attributes": ["ome"]}',
+        "[" * 5000,
+    ],
+)
 def test_attributes_that_are_damaged(tmp_path: Path, text: str) -> None:
     path = write_image(tmp_path / "a.zarr", PIXELS)
     (path / "zarr.json").write_text(text)
     with pytest.raises(SlideError, match=r"a\.zarr"):
         Slide(path)
+
+
+def test_a_pipe_in_the_place_of_what_describes_a_store_is_not_waited_for(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.zarr", PIXELS)
+    (path / "OME").mkdir()
+    os.mkfifo(path / "OME" / "METADATA.ome.xml")
+    with Slide(path) as slide:
+        assert slide.size == (420, 300)
 
 
 @pytest.mark.parametrize("path", ["../../b", "/etc", ""])

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from wsi_idc.errors import DataError
-from wsi_idc.slides.paths.find import find_slides, output_names
+from wsi_idc.errors import DataError, SlideError
+from wsi_idc.slides.paths.find import file_to_open, find_slides, output_names
 from wsi_idc.slides.paths.listed import read_list
 
 
@@ -155,3 +155,8 @@ def test_a_slide_keeps_the_name_it_was_given(tmp_path):
 def test_a_name_of_dots_leads_to_no_other_folder():
     names = output_names([Path("/a/...svs"), Path("/a/..svs"), Path("/a/....svs"), Path("/a/a.svs")])
     assert names == ["slide..", "slide.", "slide...", "a"]
+
+
+def test_a_name_longer_than_any_may_be_is_named(tmp_path):
+    with pytest.raises(SlideError, match="cannot be read"):
+        file_to_open(tmp_path / ("a" * 5000), tmp_path / ("a" * 5000))

@@ -12,10 +12,11 @@ from typing import Any
 
 from wsi_idc.base.disk.trouble import output_error
 from wsi_idc.base.files import HOLDER, left_behind
+from wsi_idc.base.inputs.documents import read_json
 from wsi_idc.errors import DataError, HeldError
 from wsi_idc.runs.manifest import Manifest
 from wsi_idc.runs.overwriting import begun_in
-from wsi_idc.runs.results.folder import OUTPUTS, PARTIAL, UNFINISHED, holding, read_summary
+from wsi_idc.runs.results.folder import LARGEST, OUTPUTS, PARTIAL, UNFINISHED, holding, read_summary
 from wsi_idc.runs.upkeep.status import up_to_date
 
 
@@ -82,9 +83,9 @@ def _why_unwanted(folder: Path, latest: tuple[float, _Kind], overwriting: bool) 
     """Say why no run will go on with what is unfinished; empty where one may."""
     place = folder / UNFINISHED
     try:
-        note = json.loads((place / "identity.json").read_text(encoding="utf-8"))
+        note = read_json(place / "identity.json", LARGEST)
         made_by, kind = note.pop("wsi_idc"), _kind(note)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return "what run it is of cannot be read"
     if made_by != version("wsi-idc"):
         return f"of version {made_by}, and this is {version('wsi-idc')}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wsi_idc.base.inputs.bounded import read_text
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.ngff.multiscales import LevelEntry, Multiscale, channels_of, order_of, read_multiscales
 from wsi_idc.slides.ngff.plane import Plane
@@ -19,6 +20,8 @@ from wsi_idc.slides.tiff.pages import Page, kind_of
 # How far a level may lie from level 0, in pixels of its own: writers state corners, or centres of pixels.
 _SHIFT = 1.0
 _MOST_SERIES = 1000
+# Bytes: some hundred for each of its planes.
+_LARGEST_XML = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def _series(folder: Path) -> list[str]:
 def _described(folder: Path, name: str) -> OmeImage | None:
     """Return what the OME-XML of a collection says of the image of this name in it."""
     try:
-        xml = (folder / XML).read_text(encoding="utf-8", errors="replace")
+        xml = read_text(folder / XML, _LARGEST_XML, errors="replace")
         described = read_ome(xml, folder.name)
         names = _series(folder) if name else []
     except (OSError, SlideError):

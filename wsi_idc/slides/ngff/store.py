@@ -86,6 +86,8 @@ def read_group(folder: Path) -> Group:
     """Read the attributes of a folder of a store; raises SlideError where they cannot be read, or make no sense."""
     third = _json(folder / _V3)
     attributes = third.get("attributes") or {}
+    if not isinstance(attributes, dict):
+        raise SlideError(f"{folder / _V3}: the attributes of the store are no object of JSON; is it whole?")
     ome = attributes.get("ome")
     if third and (ome or not (folder / ".zattrs").is_file()):
         # Some keep what 0.4 says in the attributes of Zarr v3.
