@@ -264,7 +264,7 @@ def by_hand(values: np.ndarray, n_out: int, start: float, step: float) -> list[f
 
 
 def least(described: Mapping[str, object]) -> object:
-    """The least that a JSON Schema takes: of objects the required keys, of lists none, 0 and "" where they will do.
+    """The least that a JSON Schema takes: of objects the required keys, of lists as few as may be, 0 and "" where they will do.
 
     A pattern is that of a sha256.
     """
@@ -273,9 +273,14 @@ def least(described: Mapping[str, object]) -> object:
     if "enum" in described:
         return described["enum"][0]
     if kind == "object":
-        return {key: least(described.get("properties", {}).get(key, {})) for key in described.get("required", ())}
+        known, others = described.get("properties", {}), described.get("additionalProperties", {})
+        return {key: least(known.get(key, others)) for key in described.get("required", ())}
+    if "exclusiveMaximum" in described:
+        return described["exclusiveMaximum"] / 2
     if kind in ("number", "integer"):
         return max(0, described.get("minimum", 0), described.get("exclusiveMinimum", -1) + 1)
     if "pattern" in described:
         return "0" * 64
-    return {"array": [], "string": "", "boolean": False}.get(kind)
+    if kind == "array":
+        return [least(described["items"])] * described.get("minItems", 0)
+    return {"string": "x" * described.get("minLength", 0), "boolean": False}.get(kind)

@@ -265,7 +265,9 @@ def test_runs_of_two_slides_are_not_compared(tmp_path):
     assert compare_slides(*runs)["slides"][0]["dice"] == 1
     for run, fingerprint in zip(runs, ("1" * 64, "2" * 64), strict=True):
         summary = json.loads((run / "summary.json").read_text())
-        (run / "summary.json").write_text(json.dumps(summary | {"identity": summary["identity"] | {"slide_fingerprint": fingerprint}}))
+        (run / "summary.json").write_text(
+            json.dumps(summary | {"identity": summary["identity"] | {"slide_fingerprint": fingerprint}})
+        )
     with pytest.raises(DataError, match="is of another slide"):
         compare_slides(*runs)
 
