@@ -264,7 +264,7 @@ def by_hand(values: np.ndarray, n_out: int, start: float, step: float) -> list[f
 
 
 def least(described: Mapping[str, object]) -> object:
-    """The least that a JSON Schema takes: of objects the required keys, of lists as few as may be, 0 and "" where they will do.
+    """The least that a JSON Schema takes: of objects the required keys, of lists as few as may be, 0 and "".
 
     A pattern is that of a sha256.
     """
