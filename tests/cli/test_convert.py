@@ -109,6 +109,17 @@ def test_wrong_usage_is_status_2(tmp_path, drawn, target, options, reason):
     assert not (tmp_path / target).exists()
 
 
+@pytest.mark.parametrize("target", ["out.geojson", "out.xml"])
+def test_half_a_surrogate_in_a_name_can_be_written_again(tmp_path, target):
+    """It ended in a traceback, as text that is no UTF-8."""
+    shape = {"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 0]]]}
+    found = {"classification": {"name": "ID\ud800C"}, "name": "\udc00", "measurements": {"\ud800": 1}}
+    feature = {"type": "Feature", "geometry": shape, "properties": {"objectType": "annotation"} | found}
+    (tmp_path / "in.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    converted(tmp_path / "in.geojson", tmp_path / target)
+    assert [a.classification for a in read_annotations(tmp_path / target).annotations] == ["ID\ufffdC"]
+
+
 def test_files_that_are_no_annotations(tmp_path, drawn):
     bad = tmp_path / "bad.xml"
     bad.write_text("nothing")

@@ -11,6 +11,7 @@ import shapely
 from shapely import Polygon
 
 from wsi_idc.annotations.shapes import checked_points
+from wsi_idc.base.shown import whole
 
 Color = tuple[int, int, int]
 Shape = TypeVar("Shape", bound=shapely.Geometry)
@@ -38,6 +39,14 @@ class Drawn:
     cuts: str | None = None
     note: str = ""
     fault: str = ""
+
+    def __post_init__(self) -> None:
+        """Make all texts such as can be written again, whatever the file has in them."""
+        texts: dict[str, object] = {key: whole(getattr(self, key)) for key in ("where", "name", "note", "fault")}
+        texts |= {"names": tuple(whole(name) for name in self.names), "id": self.id and whole(self.id)}
+        texts |= {"measurements": {whole(key): value for key, value in self.measurements.items()}}
+        for key, value in texts.items():
+            object.__setattr__(self, key, value)
 
 
 def polygon(rings: Sequence[np.ndarray | Sequence[Any]]) -> list[Polygon]:

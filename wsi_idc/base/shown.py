@@ -20,6 +20,11 @@ def printable(text: str) -> str:
     return _SURROGATES.sub("\ufffd", _CODES.sub(_written, text))
 
 
+def whole(text: str) -> str:
+    r"""Return a text that can be written as UTF-8: halves of surrogates, as of "\ud800" in JSON, become U+FFFD."""
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+
+
 def _written(code: re.Match[str]) -> str:
     return code[0].encode("unicode_escape").decode("ascii")
 
