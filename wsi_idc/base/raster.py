@@ -40,7 +40,8 @@ def average(
     means = means.reshape(shape[1], shape[0], 3).transpose(1, 0, 2)
     covered = np.outer(np.asarray(rows.sum(1)), np.asarray(columns.sum(1)))[..., None]
     means = means + (1 - covered) * np.array(background, np.float32)
-    # A little more than a half: of sums in float32 a half may come out below it.
+    # A little more than a half: of sums in float32 a half may come out below it. A mean that is less than a thousandth
+    # below a half goes up too.
     return np.clip(np.floor(means + np.float32(0.501)), 0, 255).astype(np.uint8)
 
 
