@@ -20,10 +20,11 @@ from wsi_idc.data.cut import BEYOND, BORDER, IDC, NOT_IDC, Rule, cut_patches, la
 from wsi_idc.data.kaggle import index_patches, read_patch
 from wsi_idc.errors import DataError, OutputError, SlideError
 from wsi_idc.models.registry import find_model
+from wsi_idc.runs.results.outputs import schema
 from wsi_idc.slides.slide import Slide
 from wsi_idc.slides.write import write_slide
 
-from helpers import numpy_package
+from helpers import least, numpy_package
 
 TUMOUR = 4
 SEES_4_UM = numpy_package()
@@ -339,9 +340,9 @@ def test_regions_of_a_run_on_another_slide_are_refused(painted, tumour, tmp_path
         folder = tmp_path / name
         folder.mkdir()
         (folder / "regions.geojson").write_bytes(tumour.read_bytes())
-        facts = {"width": 750, "height": 600, "mpp": {"x": 4.0, "y": 4.0}}
-        summary = {"state": "done", "slide": facts, "model": {}, "parameters": {}}
-        (folder / "summary.json").write_text(json.dumps(summary | {"identity": {"slide_fingerprint": fingerprint}}))
+        summary = least(schema("summary"))
+        summary["identity"]["slide_fingerprint"] = fingerprint
+        (folder / "summary.json").write_text(json.dumps(summary))
     assert cut_patches(painted, tmp_path / "own", tmp_path / "out", SEES_4_UM).idc > 0
     for outlines in (tmp_path / "other", tmp_path / "other" / "regions.geojson"):
         with pytest.raises(SlideError, match="is not the slide that"):

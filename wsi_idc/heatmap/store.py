@@ -99,7 +99,8 @@ class HeatmapStore:
         """Say whether of a chunk, one of `heatmap_chunks`, all probabilities `wanted`, (r, c) bool, are written."""
         try:
             with _reading(self.path):
-                check_array(self.path / "0")
+                # Not the others: one that is damaged is no reason to compute them again.
+                check_array(self.path / "0", chunk_at=(block.top // _CHUNK, block.left // _CHUNK))
                 held = zarr.open_array(self.path / "0", mode="r", zarr_format=3)
                 return bool((np.isfinite(np.asarray(held[block.slices])) == wanted).all())
         except DataError:

@@ -79,10 +79,11 @@ def grid_of(facts: dict[str, Any]) -> Grid:
     return grid
 
 
-def check_array(folder: Path, shape: tuple[int, int] | None = None) -> None:
+def check_array(folder: Path, shape: tuple[int, int] | None = None, chunk_at: tuple[int, int] | None = None) -> None:
     """Check an array and its chunks, in the folder of a Zarr store, and that its shape is as is known.
 
-    Raises OSError, or ValueError where it is not as this tool writes it.
+    With `chunk_at`, (row, column), of the chunks that one alone, which may be missing. Raises OSError, or ValueError
+    where it is not as this tool writes it.
     """
     facts = read_json(folder / "zarr.json", _LARGEST, _ARRAY)
     held, chunk = (int(facts["shape"][0]), int(facts["shape"][1])), facts["chunk_grid"]["configuration"]["chunk_shape"]
@@ -92,7 +93,8 @@ def check_array(folder: Path, shape: tuple[int, int] | None = None) -> None:
         raise ValueError(f"claims {held[0]} x {held[1]} squares in chunks of {chunk[0]} x {chunk[1]}")
     size = math.prod(chunk) * np.dtype(facts["data_type"]).itemsize
     packed = any(codec["name"] == "zstd" for codec in facts["codecs"])
-    for file in (folder / "c").rglob("*"):
+    one = folder.joinpath("c", *map(str, chunk_at)) if chunk_at else None
+    for file in (folder / "c").rglob("*") if one is None else [one] * one.exists():
         if not file.is_dir() and (_unpacked(file) if packed else check_regular(file)) != size:
             raise ValueError(f"{file.relative_to(folder)} is no chunk of it")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wsi_idc.errors import DataError, OutputError, SlideError
+from wsi_idc.errors import OutputError, SlideError
 from wsi_idc.runs.manifest import Manifest
 from wsi_idc.runs.results.folder import OUTPUTS, read_summary
 from wsi_idc.slides.paths.address import SlideAddress
@@ -50,7 +50,8 @@ def origin_of(provenance: Mapping[str, Any], parameters: Mapping[str, Any] | Non
 def check_slide(outlines: Path, slide: Slide, origin: Mapping[str, Any] | None = None) -> None:
     """Raise SlideError where outlines are those of a run on another slide than `slide`, or say so by their `origin`.
 
-    Outlines that are no run and say nothing, and runs that state no fingerprint, may be of any slide.
+    Outlines that are no run and say nothing, and runs that state no fingerprint, may be of any slide. Raises DataError
+    where summary.json cannot be read: which slide it was is then not known.
     """
     said = origin or {}
     drawn_on = said.get("slide_fingerprint")
@@ -62,10 +63,7 @@ def check_slide(outlines: Path, slide: Slide, origin: Mapping[str, Any] | None =
     run = run_of(outlines)
     if run is None:
         return
-    try:
-        stated = read_summary(run)["identity"].get("slide_fingerprint")
-    except (DataError, AttributeError):
-        return
+    stated = read_summary(run)["identity"].get("slide_fingerprint")
     if stated and stated not in (slide.fingerprint, *_others(slide.path)):
         raise SlideError(
             f"{slide.path}: is not the slide that {run} was made from; give that one, or outlines of its own"
