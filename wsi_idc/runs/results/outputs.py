@@ -7,9 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from wsi_idc.heatmap.store import read_provenance
-from wsi_idc.heatmap.stored import SCHEMA as HEATMAP
-
 _SCHEMAS = Path(__file__).with_name("schemas")
 NAMES = ("summary", "manifest", "heatmap", "regions")
 
@@ -22,12 +19,19 @@ def schema(name: str) -> dict[str, Any]:
 
 def schema_file(name: str) -> Path:
     """Return the file of the JSON Schema `name`."""
-    return HEATMAP if name == "heatmap" else _SCHEMAS / f"{name}.schema.json"
+    if name == "heatmap":
+        # Loads NumPy, which finding and listing slides do without.
+        from wsi_idc.heatmap.stored import SCHEMA
+
+        return SCHEMA
+    return _SCHEMAS / f"{name}.schema.json"
 
 
 def faults(folder: Path) -> list[str]:
     """Say where the results of a run, and the manifest beside its folder, are not as described; [] for nowhere."""
     import jsonschema
+
+    from wsi_idc.heatmap.store import read_provenance
 
     features = json.loads((folder / "regions.geojson").read_text(encoding="utf-8"))["features"]
     with (folder.parent / "manifest.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
