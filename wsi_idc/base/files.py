@@ -57,8 +57,10 @@ def locked(folder: Path) -> Iterator[None]:
             lock.release()
             # Who had it before may just have removed it, empty.
             going = isinstance(error, (FileNotFoundError, FileExistsError)) and (folder.is_dir() or not folder.exists())
-            if not going or time.monotonic() > end:
+            if not going:
                 raise output_error(folder, error) from error
+            if time.monotonic() > end:
+                raise HeldError(f"{folder}: others of wsi-idc come and go there; run again") from error
     try:
         yield
     finally:
