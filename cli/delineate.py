@@ -23,6 +23,7 @@ def delineate(heatmap: Path, output: Path, as_json: bool, **options: Any) -> Non
     Writes regions.geojson, measurements.json and overview.png. What is not given is as it was in the run.
     """
     from wsi_idc.runs.again import delineate_again
+    from wsi_idc.runs.results.words import counted_foci
 
     with usage_errors():
         found = delineate_again(heatmap, output, **given(options))
@@ -32,5 +33,4 @@ def delineate(heatmap: Path, output: Path, as_json: bool, **options: Any) -> Non
         echo(json.dumps(facts | {"folder": click.format_filename(output)}, indent=2))
         return
     area = sum(region.area_mm2 for region in found.regions)
-    foci = "1 focus" if len(found.regions) == 1 else f"{len(found.regions)} foci"
-    echo(f"{heatmap}: IDC {area:.2f} mm2, {foci} -> {output}")
+    echo(f"{heatmap}: IDC {area:.2f} mm2, {counted_foci(len(found.regions))} -> {output}")

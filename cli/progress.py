@@ -203,9 +203,11 @@ def print_outcome(slide: Path, outcome: SegmentResult | WsiIdcError, *, quiet: b
     if isinstance(outcome, WsiIdcError):
         echo(f"error: {outcome}", err=True)
         return
+    from wsi_idc.runs.results.words import counted_foci
+
     s = outcome.summary
     share = "" if s["idc_share"] is None else f" ({s['idc_share']:.0%})"
-    foci = "1 focus" if s["foci"] == 1 else f"{s['foci']} foci"
+    foci = counted_foci(s["foci"])
     if s["slivers"]:
         foci += f" (and {s['slivers']} below {s['parameters']['min_area_mm2']:.2g} mm2)"
     if not quiet:

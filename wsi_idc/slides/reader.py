@@ -25,6 +25,19 @@ class Level:
     means: bool = False
 
 
+def part_within(
+    level: Level, x: int, y: int, width: int, height: int
+) -> tuple[tuple[int, int, int, int], tuple[slice, slice]] | None:
+    """Return what of a rectangle lies within a level, (left, top, right, bottom), and its place in the rectangle.
+
+    In pixels of the level; None where the rectangle lies outside.
+    """
+    left, top, right, bottom = max(x, 0), max(y, 0), min(x + width, level.width), min(y + height, level.height)
+    if left >= right or top >= bottom:
+        return None
+    return (left, top, right, bottom), (slice(top - y, bottom - y), slice(left - x, right - x))
+
+
 class Reader(Protocol):
     """What `slide.Slide` needs of a file format."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nicegui import ui
 from nicegui.events import GenericEventArguments
 
+from wsi_idc.runs.results.words import counted_foci
 from wsi_idc.viewer.opened import OpenedRun
 from wsi_idc.viewer.slide_map import SlideMap
 
@@ -101,10 +102,9 @@ def _numbers(event: GenericEventArguments) -> str:
     if "about_mm2" in event.args:
         return f"{threshold}about {event.args['about_mm2']:.1f} mm² …"
     n = event.args["numbers"]
-    foci = "1 focus" if n["foci"] == 1 else f"{n['foci']} foci"
     share = "" if n["idc_share"] is None else f", {n['idc_share']:.1%} of tissue"
     slivers = f"; slivers: {n['slivers']}" if n["slivers"] else ""
-    return f"{threshold}{n['idc_mm2']:.2f} mm² in {foci}{share}{slivers}"
+    return f"{threshold}{n['idc_mm2']:.2f} mm² in {counted_foci(n['foci'])}{share}{slivers}"
 
 
 def _place(event: GenericEventArguments) -> str:

@@ -96,5 +96,10 @@ WORDS = (
 )
 
 
+def counted_foci(number: int) -> str:
+    """Return "1 focus", "2 foci" and so on."""
+    return "1 focus" if number == 1 else f"{number} foci"
+
+
 def _foci(number: int) -> str:
     return "One focus ends" if number == 1 else f"{number} foci end"

@@ -8,7 +8,7 @@ import numpy as np
 
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.ngff.images import NgffImage, missing_notes
-from wsi_idc.slides.reader import WHITE, Level
+from wsi_idc.slides.reader import WHITE, Level, part_within
 
 
 class NgffReader:
@@ -41,10 +41,10 @@ class NgffReader:
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Read a rectangle of a level; see `Reader.read`."""
         out = np.full((height, width, 3), 255, np.uint8)
-        at = self.levels[level]
-        left, top, right, bottom = max(x, 0), max(y, 0), min(x + width, at.width), min(y + height, at.height)
-        if left >= right or top >= bottom:
+        part = part_within(self.levels[level], x, y, width, height)
+        if part is None:
             return out
+        (left, top, right, bottom), inside = part
         try:
             pixels = self._planes[level].read(left, top, right - left, bottom - top)
         except Exception as error:
@@ -53,7 +53,7 @@ class NgffReader:
             raise SlideError(
                 f"{self._path}: level {level} at x={left}, y={top} cannot be decoded ({reason})"
             ) from error
-        out[top - y : bottom - y, left - x : right - x] = pixels
+        out[inside] = pixels
         return out
 
     def close(self) -> None:

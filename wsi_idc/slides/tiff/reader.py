@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from wsi_idc.errors import SlideError
-from wsi_idc.slides.reader import WHITE, Level
+from wsi_idc.slides.reader import WHITE, Level, part_within
 from wsi_idc.slides.tiff.images import StoredImage
 from wsi_idc.slides.tiff.page_pixels import PagePixels
 from wsi_idc.slides.tiff.pages import Place, ratio
@@ -53,16 +53,16 @@ class TiffReader:
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Read a rectangle of a level; see `Reader.read`."""
         out = np.full((height, width, 3), 255, np.uint8)
-        at, planes = self.levels[level], self._levels[level]
-        left, top, right, bottom = max(x, 0), max(y, 0), min(x + width, at.width), min(y + height, at.height)
-        if left >= right or top >= bottom:
+        part = part_within(self.levels[level], x, y, width, height)
+        if part is None:
             return out
-        inside = out[top - y : bottom - y, left - x : right - x]
+        (left, top, right, bottom), inside = part
+        planes = self._levels[level]
         try:
             if len(planes) == 1:
-                inside[:] = planes[0].read(left, top, right - left, bottom - top)
+                out[inside] = planes[0].read(left, top, right - left, bottom - top)
             else:
-                _fill(inside, [plane.read(left, top, right - left, bottom - top) for plane in planes])
+                _fill(out[inside], [plane.read(left, top, right - left, bottom - top) for plane in planes])
         except Exception as error:
             # Each codec has errors of its own.
             reason = " ".join(str(error).split())
