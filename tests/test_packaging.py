@@ -18,18 +18,25 @@ from wsi_idc.runs.results.outputs import NAMES, schema_file
 
 ROOT = Path(__file__).parents[1]
 # Of what lies in a checkout, what git does not hold.
-LEAVINGS = {".git", ".venv", "build", "dist", "runs", "wsi-idc-demo", "__pycache__"}
-LEAVINGS |= {".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+CACHES = {"__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+LEAVINGS = CACHES | {".git", ".venv", "build", "dist", "runs", "wsi-idc-demo"}
 # What conda-forge calls otherwise.
 CONDA = {"dask": "dask-core", "openslide-bin": "openslide"}
 
 
+def leavings(folder: str, names: list[str]) -> set[str]:
+    """What git does not hold; `runs` and its like only at the top, since a package may have their names."""
+    known = LEAVINGS if Path(folder) == ROOT else CACHES
+    return {name for name in names if name in known or name.endswith(".egg-info")}
+
+
 def files(folder: Path) -> set[str]:
-    return {
-        file.relative_to(folder).as_posix()
-        for file in folder.rglob("*")
-        if file.is_file() and not LEAVINGS & set(file.parts) and not any(p.endswith(".egg-info") for p in file.parts)
-    }
+    found = set()
+    for place, folders, names in os.walk(folder):
+        folders[:] = set(folders) - leavings(place, folders)
+        kept = set(names) - leavings(place, names)
+        found |= {(Path(place) / name).relative_to(folder).as_posix() for name in kept}
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +44,7 @@ def archive(tmp_path_factory) -> Path:
     """The source archive, unpacked."""
     pytest.importorskip("setuptools", minversion="77")
     place = tmp_path_factory.mktemp("archive")
-    ignore = shutil.ignore_patterns(*LEAVINGS, "*.egg-info")
-    source = shutil.copytree(ROOT, place / "source", ignore=ignore)
+    source = shutil.copytree(ROOT, place / "source", ignore=leavings)
     build = [sys.executable, "-c", f"from setuptools import build_meta; build_meta.build_sdist({str(place)!r})"]
     done = subprocess.run(build, cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
