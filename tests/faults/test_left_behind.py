@@ -13,14 +13,14 @@ import pytest
 from click.testing import CliRunner
 
 import wsi_idc
-from wsi_idc.base.files import locked
+from wsi_idc.base.files import HOLDER, locked
 from wsi_idc.cli.group import main
 from wsi_idc.runs.manifest import Manifest
-from wsi_idc.runs.results.folder import OUTPUTS
+from wsi_idc.runs.results.folder import OUTPUTS, remove_unfinished
 from wsi_idc.runs.upkeep.clean import clean
 from wsi_idc.runs.upkeep.status import read_status
 
-from helpers import contents
+from helpers import contents, write_patches
 
 # Runs a slide and kills itself once its results are in place.
 KILLED_LATE = """
@@ -31,9 +31,32 @@ from wsi_idc.runs.results import folder
 folder.remove_unfinished = lambda _: os.kill(os.getpid(), 9)
 wsi_idc.segment(sys.argv[1], sys.argv[2], model="idc-patch")
 """
+# Kills itself where it would first give what it wrote its name.
+KILLED_BEFORE = """
+import os, sys
+from pathlib import Path
+
+from wsi_idc.base.files import new_folder, replacing
+from wsi_idc.data.assemble import assemble
+from wsi_idc.demo import demo
+from wsi_idc.demo.painter import paint_section
+from wsi_idc.viewer.desk import Desk
+
+place = Path(sys.argv[1])
+if len(sys.argv) > 2:
+    Path.replace = Path.rename = lambda *_: os.kill(os.getpid(), 9)
+"""
 # Beyond the numbers that processes have on Linux.
 DEAD = 2**22 + 1
 WHOLE = {*OUTPUTS, ".lock"}
+# What is killed, and what is there once it is not.
+WRITERS = {
+    "with replacing(place / 'a.json') as new: new.write_text('whole')": {"a.json"},
+    "with new_folder(place / 'a') as new: (new / 'a.json').write_text('whole')": {"a"},
+    "demo._write(place / 'a.tif', paint_section(1.0, 1.0, 4.0, seed=0), False)": {"a.tif"},
+    "assemble(Path('patches'), '8865', place)": {"8865.tif"},
+    "Desk().begin(place, 'one').save('one', 'somebody')": {*WHOLE, "regions-edited.geojson"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +170,20 @@ def test_results_that_were_being_put_in_place_are(out):
     (out / "painted" / "summary.json").rename(out / "painted" / ".partial" / "summary.json")
     clean(out)
     assert {p.name for p in (out / "painted").iterdir()} == WHOLE
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_what_was_being_written_goes_when_it_is_written_again(killed_late, writer, tmp_path):
+    place = tmp_path / "place"
+    if "Desk" in writer:
+        shutil.copytree(killed_late / "painted", place)
+        remove_unfinished(place)
+        (place / HOLDER).unlink()
+    write_patches(tmp_path / "patches", ["8865"])
+    command = [sys.executable, "-c", KILLED_BEFORE + writer, place]
+    killed = subprocess.run([*command, "killed"], cwd=tmp_path, check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    node = platform.node()[-12:]
+    assert any(p.name.startswith(f".{node}-") for p in place.rglob("*")), "it is told apart from what is in use"
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert {p.name for p in place.iterdir()} == WRITERS[writer]

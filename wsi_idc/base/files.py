@@ -7,9 +7,7 @@ import filecmp
 import hashlib
 import os
 import platform
-import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
+from wsi_idc.base.disk.left import name_until_whole, remove_left, temporary_folder
 from wsi_idc.base.disk.trouble import output_error
 from wsi_idc.base.inputs.bounded import open_regular
 from wsi_idc.errors import DataError, HeldError, OutputError, WsiIdcError
@@ -204,38 +203,20 @@ def watch(*paths: Path) -> Callable[[], None]:
     return check
 
 
-def left_behind(folder: Path) -> list[Path]:
-    """Return the files that processes of this machine were writing into a folder when they were killed."""
-    pattern = re.compile(rf"\.{re.escape(platform.node()[-12:])}-(\d+)-.")
-    found = [(path, pattern.match(path.name)) for path in folder.iterdir()]
-    return [path for path, match in found if match and not _is_alive(int(match[1]))]
-
-
-def _is_alive(process: int) -> bool:
-    if fcntl is None:
-        # To ask would end it there.
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        pass
-    return True
-
-
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a name to write a file to; on leaving without an error it takes the place of `path`, else it is removed.
 
     What was written reaches the disk before the name does, so that a power loss leaves the old file or the new one.
+    What was left where this was killed before goes.
     Not `durable`, it takes no time, for what can be made again and is looked at before it is used. Raises OutputError
     where it cannot be written.
     """
-    # The ending stays: writers tell the format from it. Processes of two containers often have the same number.
-    temporary = path.with_name(f".{platform.node()[-12:]}-{os.getpid()}-{path.name}")
+    temporary = path.with_name(name_until_whole(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if durable:
+            remove_left(path.parent, path.name)
         yield temporary
         if durable:
             sync(temporary)
@@ -278,7 +259,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
             raise OutputError(f"{folder}: is not empty; choose another -o")
         beside = folder if there else folder.parent
         beside.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(dir=beside, prefix=f".{folder.name}-")
+        temporary = temporary_folder(beside, folder.name)
     except OSError as error:
         raise output_error(folder, error) from error
     with temporary as held:

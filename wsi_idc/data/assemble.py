@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from wsi_idc.base.disk.left import temporary_folder
 from wsi_idc.base.disk.trouble import output_error
 from wsi_idc.base.files import put_in_place
 from wsi_idc.data.kaggle import LabelledPatch, index_patches, read_patch
@@ -45,7 +45,7 @@ def assemble(folder: Path, patient: str, output: Path, overwrite: bool = False) 
     path = output / f"{patient}.tif"
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output) as temporary:
+        with temporary_folder(output, path.name) as temporary:
             made = write_slide(Path(temporary) / path.name, section, PATCH_MPP, compression="deflate")
             put_in_place(made, path, overwrite)
     except OSError as error:

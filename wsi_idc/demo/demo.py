@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wsi_idc.base.disk.left import temporary_folder
 from wsi_idc.base.disk.trouble import output_error
 from wsi_idc.base.files import put_in_place
 from wsi_idc.base.grid import Grid
@@ -62,7 +62,7 @@ def _write(path: Path, section: PaintedSection, overwrite: bool) -> Path:
     """Write a painted section as a slide; raises OutputError where another file has its name, without `overwrite`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
+        with temporary_folder(path.parent, path.name) as temporary:
             made = write_slide(Path(temporary) / path.name, section.pixels, section.mpp)
             put_in_place(made, path, overwrite)
     except OSError as error:

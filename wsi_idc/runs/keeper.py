@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsi_idc.base.files import is_held, left_behind
+from wsi_idc.base.disk.left import remove_left
+from wsi_idc.base.files import is_held
 from wsi_idc.errors import DataError, DiskError, HeldError, LostError, ModelError, OutputError, SlideError, WsiIdcError
 from wsi_idc.runs.executors.executor import Listener
 from wsi_idc.runs.folder_page import FolderPage
@@ -54,8 +55,7 @@ class Keeper(Listener):
 
         Where they are done `again`, only those that are `kept` are done.
         """
-        for path in left_behind(self.output) if self.output.is_dir() else []:
-            path.unlink(missing_ok=True)
+        remove_left(self.output)
         self.manifest.add(self._row(number, "pending") for number in range(len(self._slides)))
 
         def undone(held: Mapping[str, Row]) -> list[Row]:

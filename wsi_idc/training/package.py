@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from wsi_idc.base.disk.left import temporary_folder
 from wsi_idc.errors import DataError, ModelError, OutputError
 from wsi_idc.inference.engines import ENGINES, read_network
 from wsi_idc.inference.predictor import Predictor
@@ -42,7 +42,7 @@ def write_package(
     """
     _check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+    with temporary_folder(folder.parent, folder.name) as temporary:
         place = Path(temporary) / "package"
         place.mkdir()
         files = {}

@@ -14,7 +14,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from wsi_idc.base.files import left_behind, locked, replacing
+from wsi_idc.base.disk.left import remove_left
+from wsi_idc.base.files import locked, replacing
 from wsi_idc.data.cache import cache_folder
 from wsi_idc.data.kaggle import MISSING, LabelledPatch, is_whole_section, place_patches
 from wsi_idc.data.store import PatchArray, open_patches
@@ -64,8 +65,7 @@ def train(data: Path, config: TrainConfig, run: Path, hooks: Hooks = Hooks()) ->
     before anything is trained, where the patches or the configuration do not do.
     """
     with locked(run):
-        for path in left_behind(run):
-            path.unlink(missing_ok=True)
+        remove_left(run)
         listed = select_patches(data, config.data)
         text = f"# wsi-idc train; patches {_identity(*listed, data)}\n{config.toml()}"
         _check_free(run, text)

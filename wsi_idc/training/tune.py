@@ -18,7 +18,8 @@ import tomli_w
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
-from wsi_idc.base.files import left_behind, locked, replacing
+from wsi_idc.base.disk.left import remove_left
+from wsi_idc.base.files import locked, replacing
 from wsi_idc.base.inputs.bounded import read_text
 from wsi_idc.base.inputs.documents import read_json
 from wsi_idc.base.inputs.toml import read_toml_file
@@ -190,8 +191,7 @@ def tune(
 
 def _search(make: Callable[[], _Tuner], folder: Path) -> _Tuner:
     """Make a tuner and have it search; raises what a training raises, and OutputError for KerasTuner's own files."""
-    for path in left_behind(folder):
-        path.unlink(missing_ok=True)
+    remove_left(folder)
     _forget_damaged(folder / _SEARCHED)
     with errors_of_disk(folder):
         tuner = make()

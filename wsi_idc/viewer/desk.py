@@ -15,6 +15,7 @@ from typing import Any
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.read import read_annotations
 from wsi_idc.annotations.write import write_annotations
+from wsi_idc.base.disk.left import remove_left
 from wsi_idc.base.files import locked
 from wsi_idc.errors import DataError, HeldError
 from wsi_idc.heatmap.store import read_grid, read_provenance
@@ -165,6 +166,8 @@ def _opened(folder: Path, owner: str) -> Session:
     except HeldError as error:
         raise HeldError(f"{folder}: is being edited by another viewer; only look, or end it there ({error})") from None
     try:
+        remove_left(folder / _PLACE)
+        remove_left(folder, NAME)
         found = next(p for p in (folder / _PLACE / _DRAFT, folder / NAME, folder / "regions.geojson") if p.is_file())
         file = read_annotations(found)
         stated = file.origin.get("slide_fingerprint")

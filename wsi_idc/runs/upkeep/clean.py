@@ -10,8 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from wsi_idc.base.disk.left import left_behind
 from wsi_idc.base.disk.trouble import output_error
-from wsi_idc.base.files import HOLDER, left_behind
+from wsi_idc.base.files import HOLDER
 from wsi_idc.base.inputs.documents import read_json
 from wsi_idc.errors import DataError, HeldError
 from wsi_idc.runs.manifest import Manifest
