@@ -45,6 +45,20 @@ class Figure:
         return f"| {self.what} | {self.value:.3g} | {bar} | {'yes' if met else '**no**'} | {self.behind} |"
 
 
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A promise, how it was tried, what was found, and whether it holds."""
+
+    promise: str
+    how: str
+    figure: str
+    holds: bool
+
+    def row(self) -> str:
+        """Return it as a row of the table of docs/reliability.md."""
+        return f"| {self.promise} | {self.how} | {self.figure}{'' if self.holds else ' **broken**'} |"
+
+
 @dataclass(slots=True)
 class Bench:
     """The temporary folder, the slides in it, and all that was measured, as it goes into the JSON file."""

@@ -55,6 +55,8 @@ class Outcome:
     refused: int = 0
     read: int = 0
     slow: int = 0
+    # Times that the process was ended.
+    ended: int = 0
     tracebacks: Counter[str] = field(default_factory=Counter)
     # The number of a mutation of each kind of traceback.
     examples: dict[str, int] = field(default_factory=dict)
@@ -204,6 +206,26 @@ def _try_by_number(folder: Path, place: int, numbers: range, seed: int) -> Outco
 _inputs: list[Input] = []
 
 
+def try_all(count: int, seed: int) -> Iterator[tuple[str, Outcome]]:
+    """Give each reader its share of `count` mutations; yields its name and what came of them, once they are done."""
+    spawn = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as place:
+        names = [one.name for one in make_inputs(Path(place) / "all")]
+        each = -(-count // len(names))
+        for i, name in enumerate(names):
+            # A process for each reader: its memory is its own, and where it is ended the others are tried.
+            try:
+                with ProcessPoolExecutor(1, spawn) as pool:
+                    yield name, pool.submit(_try_by_number, Path(place) / str(i), i, range(each), seed).result()
+            except BrokenProcessPool:
+                yield name, Outcome(ended=1)
+
+
+def faults_of(name: str, found: Outcome) -> list[str]:
+    """Say of each kind of traceback how often it came, and as which mutation of a reader."""
+    return [f"{name}: {n} x {kind}, as {found.examples[kind]}" for kind, n in found.tracebacks.items()]
+
+
 @click.command()
 @click.option("--count", type=click.IntRange(1), default=10_000, show_default=True, help="Mutations, over all readers.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -212,23 +234,13 @@ def main(count: int, seed: int) -> None:
     heads = ("reader", "mutations", "refused with the tool's own error", "read", "tracebacks", "slower than 10 s")
     click.echo("| " + " | ".join([*heads, "ended the process", "peak MiB"]) + " |")
     click.echo("|---" + "|---:" * 7 + "|")
-    spawn, faults, total = multiprocessing.get_context("spawn"), [], Outcome()
-    with tempfile.TemporaryDirectory() as place:
-        names = [one.name for one in make_inputs(Path(place) / "all")]
-        each = -(-count // len(names))
-        for i, name in enumerate(names):
-            # A process for each reader: its memory is its own, and where it is ended the others are tried.
-            try:
-                with ProcessPoolExecutor(1, spawn) as pool:
-                    found = pool.submit(_try_by_number, Path(place) / str(i), i, range(each), seed).result()
-                ended = 0
-            except BrokenProcessPool:
-                found, ended = Outcome(), 1
-            numbers = (found.mutations, found.refused, found.read, found.tracebacks.total(), found.slow, ended)
-            click.echo("| " + " | ".join([name, *map(str, numbers), str(found.peak_mib)]) + " |")
-            faults += [f"{name}: {n} x {kind}, as {found.examples[kind]}" for kind, n in found.tracebacks.items()]
-            total.mutations += found.mutations
-    click.echo(f"\n{total.mutations:,} mutations, each read by Python and by a command.\n")
+    faults, total = [], 0
+    for name, found in try_all(count, seed):
+        numbers = (found.mutations, found.refused, found.read, found.tracebacks.total(), found.slow, found.ended)
+        click.echo("| " + " | ".join([name, *map(str, numbers), str(found.peak_mib)]) + " |")
+        faults += faults_of(name, found)
+        total += found.mutations
+    click.echo(f"\n{total:,} mutations, each read by Python and by a command.\n")
     for fault in faults:
         click.echo(f"- {fault}")
 

@@ -60,17 +60,19 @@ def make_run(folder: Path, slide: Slide, side: int) -> None:
 
 
 @contextmanager
-def serving(run: Path, slide: Path) -> Iterator[str]:
-    """Run the viewer; gives its address."""
+def serving(*given: Path | str) -> Iterator[tuple[str, int]]:
+    """Run `wsi-idc view` with what is given; gives its address and the number of its process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "wsi_idc", "view", str(run), "--slide", str(slide), "--port", str(port)]
-    with subprocess.Popen([*command, "--no-open"], stdout=subprocess.DEVNULL) as server:
+    command = [sys.executable, "-m", "wsi_idc", "view", *given, "--port", str(port), "--no-open"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         address = f"http://127.0.0.1:{port}"
         wait_for(lambda: _answers(address), 120)
-        yield address
-        server.send_signal(signal.SIGINT)
+        try:
+            yield address, server.pid
+        finally:
+            server.send_signal(signal.SIGINT)
 
 
 def _answers(address: str) -> bool:
@@ -147,7 +149,7 @@ def main(slide: Path, side: int, moves: int, count: int) -> None:
         with Slide(slide) as opened:
             make_run(run, opened, side)
             size = opened.size
-        with serving(run, slide) as address:
+        with serving(run, "--slide", slide) as (address, _):
             get(f"{address}/of/it/regions?threshold=0.5")
             served, alone = tiles(address, slide, size, count)
             ratio = statistics.median(a / b for a, b in zip(served, alone, strict=True))
