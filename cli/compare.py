@@ -8,12 +8,18 @@ from typing import Any
 
 import click
 
-from wsi_idc.cli.options import echo, json_option, mpp_option, print_table, roi_class_option
+from wsi_idc.cli.options import Sectioned, echo, json_option, mpp_option, print_table, roi_class_option
 
 _COLUMNS = ("dice", "iou", "sensitivity", "ppv", "hausdorff_um", "p95_um", "area_error_mm2", "foci", "foci_found")
 
 
-@click.command()
+_SECTIONS = {
+    "What": ("classes", "roi_classes", "patients", "mpp"),
+    "Where": ("output", "as_json"),
+}
+
+
+@click.command(cls=Sectioned, sections=_SECTIONS)
 @click.argument("found", type=click.Path(exists=True, path_type=Path))
 @click.argument("truth", type=click.Path(exists=True, path_type=Path))
 @click.option(

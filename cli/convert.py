@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wsi_idc.cli.options import echo, overwrite_option
+from wsi_idc.cli.options import Sectioned, echo, overwrite_option
+from wsi_idc.errors import FormatError
 
 if TYPE_CHECKING:
     from wsi_idc.annotations.write import Style
+    from wsi_idc.api.conversion import Converted, Form
+
+_SECTIONS = {
+    "What": ("classes", "slide"),
+    "Into what": ("form", "style", "like"),
+    "Where": ("overwrite",),
+}
 
 
 def _renamed(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
@@ -24,7 +32,7 @@ def _renamed(ctx: click.Context, param: click.Parameter, values: Sequence[str]) 
     return pairs
 
 
-@click.command()
+@click.command(cls=Sectioned, sections=_SECTIONS)
 @click.argument("source", metavar="IN", type=click.Path(exists=True, path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @click.option(
@@ -39,10 +47,11 @@ def _renamed(ctx: click.Context, param: click.Parameter, values: Sequence[str]) 
 @click.option(
     "--as",
     "form",
-    type=click.Choice(["annotations", "tiles"]),
+    type=click.Choice(["annotations", "tiles", "spatialdata"]),
     default="annotations",
     show_default=True,
-    help="tiles: the patches of a run with their probability, for QuPath.",
+    help="tiles: the patches of a run with their probability, for QuPath. spatialdata: all of a run, its slide too, as "
+    "images, labels and shapes; OUT ends in .zarr.",
 )
 @click.option(
     "--like",
@@ -62,12 +71,12 @@ def convert(
     target: Path,
     classes: dict[str, str],
     style: str | None,
-    form: str,
+    form: Form,
     like: Path | None,
     slide: Path | None,
     overwrite: bool,
 ) -> None:
-    """Convert annotations between QuPath, ASAP, ImageScope, tables, OME-Zarr and DICOM.
+    """Convert annotations between QuPath, ASAP, ImageScope, tables, OME-Zarr and DICOM, or a run to SpatialData.
 
     IN is QuPath GeoJSON, ASAP XML, ImageScope XML, HALO .annotations, Hamamatsu .ndpa, COCO, Cytomine or HistomicsUI
     JSON, also gzipped or zipped, or the folder of a run; its content tells which. The suffix of OUT says what is
@@ -77,23 +86,32 @@ def convert(
     suffix = target.suffix.lower()
     if style and suffix != ".xml":
         raise click.UsageError("--to is about an OUT that ends in .xml")
-    if (suffix == ".zarr") != (like is not None):
+    if form == "spatialdata":
+        if classes or like:
+            raise click.UsageError("spatialdata has the classes and the grid of the run; leave out --class and --like")
+    elif (suffix == ".zarr") != (like is not None):
         raise click.UsageError("an OUT that ends in .zarr needs --like RUN, and only it")
     if suffix == ".dcm" and slide is None:
         raise click.UsageError("an OUT that ends in .dcm needs --slide")
+    if form == "tiles" and (classes or slide):
+        raise click.UsageError("tiles have the class and the slide of the run; leave out --class and --slide")
+    try:
+        if form == "annotations":
+            done = _annotations(source, target, classes, style, like, slide, overwrite)
+        else:
+            from wsi_idc.api.conversion import convert_run
+
+            done = convert_run(source, target, form, slide, overwrite)
+    except FormatError as error:
+        raise click.UsageError(str(error)) from error
+    for note in done.notes:
+        echo(f"{click.format_filename(source)}: {note}", err=True)
+    count = sum(done.classes.values())
     if form == "tiles":
-        if classes or slide:
-            raise click.UsageError("tiles have the class and the slide of the run; leave out --class and --slide")
-        _tiles(source, target, overwrite)
+        echo(f"{count} tile{'s' * (count != 1)} -> {click.format_filename(target)}")
     else:
-        _annotations(source, target, classes, style, like, slide, overwrite)
-
-
-def _tiles(source: Path, target: Path, overwrite: bool) -> None:
-    from wsi_idc.api.conversion import convert_tiles
-
-    count = convert_tiles(source, target, overwrite)
-    echo(f"{count} tile{'s' * (count != 1)} -> {click.format_filename(target)}")
+        told = ", ".join(f"{name} {number}" for name, number in done.classes.items())
+        echo(f"{count} annotation{'s' * (count != 1)} ({told or 'none'}) -> {click.format_filename(target)}")
 
 
 def _annotations(
@@ -104,15 +122,10 @@ def _annotations(
     like: Path | None,
     slide: Path | None,
     overwrite: bool,
-) -> None:
+) -> Converted:
     from wsi_idc.api.conversion import convert_annotations
 
     whose: Style = "imagescope" if style == "imagescope" else "asap"
-    done = convert_annotations(
+    return convert_annotations(
         source, target, classes=classes, style=whose, like=like, slide=slide, overwrite=overwrite
     )
-    for note in done.notes:
-        echo(f"{click.format_filename(source)}: {note}", err=True)
-    told = ", ".join(f"{name} {count}" for name, count in done.classes.items())
-    count = sum(done.classes.values())
-    echo(f"{count} annotation{'s' * (count != 1)} ({told or 'none'}) -> {click.format_filename(target)}")

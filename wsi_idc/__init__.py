@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from wsi_idc.api.notebook import show
     from wsi_idc.api.patches import evaluate, load_model, predict, train
     from wsi_idc.api.slides import compare, convert, delineate, fields, segment_slides
     from wsi_idc.errors import WsiIdcError
@@ -46,6 +47,7 @@ _HOME = {
     "read_heatmap": "wsi_idc.heatmap.store",
     "segment": "wsi_idc.runs.batch",
     "segment_slides": "wsi_idc.api.slides",
+    "show": "wsi_idc.api.notebook",
     "train": "wsi_idc.api.patches",
 }
 
@@ -68,6 +70,7 @@ __all__ = [
     "read_heatmap",
     "segment",
     "segment_slides",
+    "show",
     "train",
 ]
 

@@ -27,6 +27,10 @@ class DataError(WsiIdcError):
     """Patches or annotations that are not what they should be."""
 
 
+class FormatError(DataError):
+    """A name of a file to write whose suffix stands for no format."""
+
+
 class MissingExtraError(WsiIdcError, ImportError):
     """A package that comes with one of the extras, and is not installed."""
 

@@ -10,11 +10,17 @@ from typing import Any
 import click
 
 from wsi_idc.base.extras import needs_extra
-from wsi_idc.cli.options import chosen_model, echo, engine_option, json_option, print_table
+from wsi_idc.cli.options import Sectioned, chosen_model, echo, engine_option, json_option, print_table
 from wsi_idc.cli.progress import progress_bar
 
+_SECTIONS = {
+    "What": ("split", "patients"),
+    "Where": ("output", "as_json"),
+    "How": ("models", "tta", "perturb", "engine"),
+}
 
-@click.command()
+
+@click.command(cls=Sectioned, sections=_SECTIONS)
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--model",

@@ -100,6 +100,10 @@ def test_tiles_and_labels_of_a_run(tmp_path, run):
         ("a.geojson", ["--class", "Tumor"], "'Tumor' is not OLD=NEW"),
         ("a.geojson", ["--class", "=IDC"], "'=IDC' is not OLD=NEW"),
         ("a.geojson", ["--as", "tiles", "--class", "a=b"], "leave out --class"),
+        ("a.shp", [], "no format for this suffix; give .geojson"),
+        ("a.json5", ["--as", "tiles"], "tiles are written as GeoJSON"),
+        ("a.geojson", ["--as", "spatialdata"], "ends in .zarr"),
+        ("a.zarr", ["--as", "spatialdata", "--class", "a=b"], "leave out --class"),
     ],
 )
 def test_wrong_usage_is_status_2(tmp_path, drawn, target, options, reason):
@@ -123,7 +127,7 @@ def test_half_a_surrogate_in_a_name_can_be_written_again(tmp_path, target):
 def test_files_that_are_no_annotations(tmp_path, drawn):
     bad = tmp_path / "bad.xml"
     bad.write_text("nothing")
-    for source, target, options in ((bad, "a.geojson", []), (drawn, "a.shp", []), (drawn, "a.json", ["--as", "tiles"])):
+    for source, target, options in ((bad, "a.geojson", []), (drawn, "a.json", ["--as", "tiles"])):
         assert isinstance(converted(source, tmp_path / target, *options).exception, DataError)
 
 

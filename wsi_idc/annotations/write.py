@@ -25,7 +25,7 @@ from wsi_idc.annotations.raster import centres_inside
 from wsi_idc.base.files import new_folder, replacing
 from wsi_idc.base.grid import Grid
 from wsi_idc.base.polygons import area_of, polygons_of
-from wsi_idc.errors import DataError
+from wsi_idc.errors import DataError, FormatError
 from wsi_idc.heatmap.store import read_grid, read_heatmap, write_heatmap
 
 Style = Literal["asap", "imagescope"]
@@ -46,8 +46,9 @@ def write_annotations(
 
     `style` says whose XML. `mpp` (x, y), in um per level-0 pixel, adds lengths and areas in um or mm where the format
     has a place for them; `origin`, what they were made of, is kept by GeoJSON alone. Returns in words what the format
-    could not hold, one line each. Raises DataError for another suffix, OutputError where it cannot be written.
+    could not hold, one line each. Raises FormatError for another suffix, OutputError where it cannot be written.
     """
+    check_format(path)
     name = path.name.lower()
     if name.endswith(TABLES):
         from wsi_idc.annotations.formats.tables import write_table
@@ -56,14 +57,18 @@ def write_annotations(
         return []
     if name.endswith(GEOJSON):
         content, notes = _geojson(annotations, origin)
-    elif name.endswith(".xml"):
+    else:
         colors = [_color(a) for a in annotations]
         notes = _shadowed(annotations, across=style == "asap")
         content = asap_xml(annotations, colors) if style == "asap" else imagescope_xml(annotations, colors, mpp)
-    else:
-        raise DataError(f"{path}: no format for this suffix; give {', '.join([*GEOJSON, '.xml', *TABLES])}")
     _put(path, content)
     return notes
+
+
+def check_format(path: Path) -> None:
+    """Raise FormatError where annotations have no format of the suffix of `path`."""
+    if not path.name.lower().endswith((*GEOJSON, ".xml", *TABLES)):
+        raise FormatError(f"{path}: no format for this suffix; give {', '.join([*GEOJSON, '.xml', *TABLES])}")
 
 
 def _put(path: Path, content: bytes) -> None:
@@ -175,10 +180,10 @@ def write_tiles(path: Path, heatmap: Path) -> int:
     """Write the computed patches of a run as QuPath tiles (.geojson or .json, also .gz), and return how many.
 
     A tile is a rectangle in whole level-0 pixels within the slide; it has the measurement "Probability", and the class
-    IDC from the threshold of the run. Raises DataError for another suffix or no heatmap, OutputError.
+    IDC from the threshold of the run. Raises FormatError for another suffix, DataError for no heatmap, OutputError.
     """
     if not path.name.lower().endswith(GEOJSON):
-        raise DataError(f"{path}: tiles are written as GeoJSON; give a name with {', '.join(GEOJSON)}")
+        raise FormatError(f"{path}: tiles are written as GeoJSON; give a name with {', '.join(GEOJSON)}")
     values, provenance, grid = open_heatmap(heatmap)
     rows, cols = np.nonzero(np.isfinite(values))
     key = f"{provenance['slide_fingerprint']} {provenance['model_sha256']} {provenance['patch_um']}"

@@ -6,19 +6,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.formats.qupath import IDC_CLASS
 from wsi_idc.annotations.read import read_annotations
-from wsi_idc.annotations.write import Style, open_heatmap, write_annotations, write_labels, write_tiles
+from wsi_idc.annotations.write import Style, check_format, open_heatmap, write_annotations, write_labels, write_tiles
+from wsi_idc.api.spatial import write_spatialdata
 from wsi_idc.base.extras import needs_extra
 from wsi_idc.base.files import check_free
-from wsi_idc.errors import OutputError
+from wsi_idc.errors import DataError, FormatError, OutputError
 from wsi_idc.models.registry import find_model
 from wsi_idc.runs.results.folder import OUTPUTS, read_summary
 from wsi_idc.runs.results.origin import check_slide, run_of
 from wsi_idc.slides.slide import Slide
+
+Form = Literal["annotations", "tiles", "spatialdata"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,12 @@ def convert_annotations(
     `classes` gives classes other names, "" leaves one out. `style` says whose XML an .xml is. With `like`, a run, they
     are written as OME-Zarr labels on the grid of its heatmap. `slide` is the slide that they are of: a .dcm, the DICOM
     segmentation of those of IDC, needs it, and so do formats that state lengths only. Raises SlideError where it is not
-    that of the run, DataError for what cannot be read or has no format, OutputError for the target, and
-    MissingExtraError where a format needs an extra that is not installed.
+    that of the run, DataError for what cannot be read, FormatError where the suffix of `target` has no format,
+    OutputError for the target, and MissingExtraError where a format needs an extra that is not installed.
     """
     _check_target(target, overwrite)
+    if like is None and (slide is None or target.suffix.lower() != ".dcm"):
+        check_format(target)
     found = read_annotations(source, classes or {}, slide)
     if slide is not None:
         _check(source, slide, found.origin)
@@ -68,6 +73,22 @@ def convert_tiles(source: Path, target: Path, overwrite: bool = False) -> int:
     """Write the patches of a run as tiles for QuPath, and return how many; raises as `convert_annotations` does."""
     _check_target(target, overwrite)
     return write_tiles(target, source)
+
+
+def convert_run(
+    source: Path, target: Path, form: Form, slide: Path | None = None, overwrite: bool = False
+) -> Converted:
+    """Write a run as "tiles" for QuPath or as "spatialdata"; raises as `convert_annotations` does."""
+    if form == "tiles":
+        return Converted({"tiles": convert_tiles(source, target, overwrite)}, [])
+    if target.suffix.lower() != ".zarr":
+        raise FormatError(f"{target}: SpatialData is a folder; give a name that ends in .zarr")
+    _check_target(target, overwrite)
+    if not (source / OUTPUTS[-1]).is_file():
+        raise DataError(f"{source}: not the folder of a run; give one, with its summary.json")
+    notes = write_spatialdata(target, source, slide)
+    found = read_annotations(source).annotations
+    return Converted(dict(Counter(a.classification or "without a class" for a in found)), notes)
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from wsi_idc.annotations.annotation import ROI_CLASSES
 from wsi_idc.annotations.write import Style
-from wsi_idc.api.conversion import Converted, convert_annotations
+from wsi_idc.api.conversion import Converted, Form, convert_annotations, convert_run
 from wsi_idc.base.setting import takes_settings
 from wsi_idc.comparison.report import compare_slides
 from wsi_idc.errors import SettingsError
@@ -138,13 +138,15 @@ def convert(
     style: Style = "asap",
     like: str | Path | None = None,
     slide: str | Path | None = None,
+    form: Form = "annotations",
     overwrite: bool = False,
 ) -> Converted:
     """Convert annotations between QuPath, ASAP, ImageScope, tables, OME-Zarr and DICOM, as `wsi-idc convert` does.
 
     `source` is a file, or the folder of a run; the suffix of `target` says what is written. `classes` renames, ""
     leaves out; `style` ("asap" or "imagescope") says whose XML. A .zarr needs `like`, a run whose grid it takes, a .dcm
-    `slide`, the DICOM slide. Raises DataError, OutputError, also where `target` is there and not to `overwrite`, and
+    `slide`, the DICOM slide. `form` "tiles" writes the patches of a run, "spatialdata" all of it. Raises DataError, of
+    which FormatError is one, OutputError, also where `target` is there and not to `overwrite`, and
     MissingExtraError where a format needs an extra.
 
     >>> import wsi_idc
@@ -152,6 +154,10 @@ def convert(
     >>> list(done.classes), done.notes
     (['Tumor'], [])
     """
+    if form != "annotations":
+        if classes or like is not None:
+            raise SettingsError(f"{form} have the classes and the grid of the run: leave out classes and like")
+        return convert_run(Path(source), Path(target), form, Path(slide) if slide else None, overwrite)
     return convert_annotations(
         Path(source),
         Path(target),
