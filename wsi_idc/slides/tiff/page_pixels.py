@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from typing import Any
 
@@ -11,14 +10,13 @@ import numpy as np
 from wsi_idc.base.raster import cut
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.kept import KeptTiles
+from wsi_idc.slides.tiff.claims import check_claim
 from wsi_idc.slides.tiff.codecs import decoder
 
 _JPEG = (6, 7, 33007)
 _JPEG2000 = (33003, 33004, 33005, 34712)
 # Codecs that give RGB whatever colours they store.
 _GIVE_RGB = (*_JPEG, 34892, 50001, 34927, 50002, 52546, 60001)
-# The header of a frame: length, bits, height and width.
-_JPEG_SIZE = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb]..\x08(..)(..)", re.DOTALL)
 # Rows of what YCbCr is, full range, as JPEG has it.
 _TO_RGB = np.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]], np.float32)
 
@@ -52,7 +50,7 @@ class PagePixels:
         self._tables = page.jpegtables
         self._kept = KeptTiles()
         # Made here: tifffile makes it on the first use, and that in one thread only.
-        self._decode = decoder(page, self._first())
+        self._decode, self._codec = decoder(page, self._first())
 
     def _first(self) -> bytes:
         """Return the beginning of the codes of the first tile that is there."""
@@ -96,7 +94,7 @@ class PagePixels:
         data = self._bytes_at(offset, size)
         if len(data) < size:
             raise ValueError("the file ends before it")
-        self._refuse_lies(data)
+        check_claim(self._codec, data, self._side[0] * self._side[1])
         decoded, _, _ = self._decode(data, index, jpegtables=self._tables)
         if decoded is None:
             return full
@@ -108,21 +106,6 @@ class PagePixels:
         # The decoder leaves off what tiles have beyond the page.
         full[: pixels.shape[0], : pixels.shape[1]] = pixels[: self._side[0], : self._side[1], :samples]
         return full
-
-    def _refuse_lies(self, data: bytes) -> None:
-        """Raise ValueError where the codes claim far more pixels than the tile has: a decoder would make them."""
-        at = data.find(b"\xff\x51") if self._page.compression in _JPEG2000 else -1
-        if at >= 0:
-            # Marker, length, capabilities, then the width and height of the image.
-            wide, high = (int.from_bytes(data[at + i : at + i + 4], "big") for i in (6, 10))
-        elif self._page.compression in _JPEG and (found := _JPEG_SIZE.search(data)):
-            high, wide = int.from_bytes(found[1], "big"), int.from_bytes(found[2], "big")
-        elif data[:8] == b"\x89PNG\r\n\x1a\n":
-            wide, high = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
-        else:
-            return
-        if wide * high > 4 * max(self._side[0] * self._side[1], 1 << 16):
-            raise ValueError(f"its codes claim {wide} x {high} px")
 
     def _to_rgb(self, tile: np.ndarray) -> np.ndarray:
         """Return (h, w, 3), transparent pixels made white, or the single plane (h, w)."""
