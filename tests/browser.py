@@ -86,7 +86,7 @@ class Tab:
         host = f"127.0.0.1:{port.read_text().splitlines()[0]}"
         with urllib.request.urlopen(f"http://{host}/json/list") as answer:
             tab = next(one for one in json.load(answer) if one["type"] == "page")
-        self._open = connect(tab["webSocketDebuggerUrl"], max_size=None)
+        self._open = connect(tab["webSocketDebuggerUrl"], max_size=None, ping_interval=None)
         self._socket = self._open.__enter__()
         self.requests: list[str] = []
         self.faults: list[str] = []

@@ -19,6 +19,8 @@ from wsi_idc.runs.executors.executor import Listener
 _log = logging.getLogger(__name__)
 
 NAME = "log.jsonl"
+# Seconds between lines that say how far a slide is.
+_EVERY_S = 5.0
 
 
 @dataclass(slots=True)
@@ -60,6 +62,8 @@ class Logged(Listener):
         # Names of files need not be valid UTF-8.
         self._slides = [os.fsencode(slide).decode("utf-8", "replace") for slide in slides]
         self._states: Counter[str] = Counter()
+        self._patches: Counter[int] = Counter()
+        self._next: dict[int, float] = {}
         self._log.write("run begun", slides=len(slides), version=version("wsi-idc"), process=os.getpid())
 
     def started(self, number: int) -> None:
@@ -70,10 +74,16 @@ class Logged(Listener):
     def planned(self, number: int, patches: int) -> None:
         """See `Listener`."""
         self._log.write("tissue found", self._slides[number], patches=patches)
+        # A slide that is begun again is counted from the start.
+        self._patches[number], self._next[number] = 0, time.monotonic() + _EVERY_S
         self._listener.planned(number, patches)
 
     def advanced(self, number: int, patches: int) -> None:
         """See `Listener`."""
+        self._patches[number] += patches
+        if (now := time.monotonic()) >= self._next.get(number, now):
+            self._log.write("computing", self._slides[number], patches=self._patches[number])
+            self._next[number] = now + _EVERY_S
         self._listener.advanced(number, patches)
 
     def delayed(self, number: int, reason: str) -> None:

@@ -12,10 +12,10 @@ from fastapi.responses import FileResponse, HTMLResponse
 from wsi_idc.errors import SettingsError, WsiIdcError
 from wsi_idc.viewer.live import LiveRun
 from wsi_idc.viewer.opened import OpenedRun
-from wsi_idc.viewer.shelf import Shelf
+from wsi_idc.viewer.shelf import Pool, Shelf
 
 
-def answers(shelf: Shelf) -> APIRouter:
+def answers(shelf: Pool) -> APIRouter:
     """Return the routes below `/of/KEY`, and of a folder of runs its list; each says in words what there is not."""
     router = APIRouter()
     _answer_for_runs(router, shelf)
@@ -37,7 +37,7 @@ def answers(shelf: Shelf) -> APIRouter:
             return _not_there(error)
         return FileResponse(path) if path else Response(status_code=404)
 
-    if shelf.manifest:
+    if isinstance(shelf, Shelf) and shelf.manifest:
 
         @router.get("/")
         def listed() -> Response:
@@ -51,7 +51,7 @@ def answers(shelf: Shelf) -> APIRouter:
     return router
 
 
-def _answer_for_runs(router: APIRouter, shelf: Shelf) -> None:
+def _answer_for_runs(router: APIRouter, shelf: Pool) -> None:
     @router.get("/of/{key}/heat")
     def heat(key: str) -> Response:
         return _of_heat(shelf, key, lambda run: Response(run.heat(), media_type="image/png"))
@@ -73,7 +73,7 @@ def _answer_for_runs(router: APIRouter, shelf: Shelf) -> None:
         return _of_heat(shelf, key, lambda run: _json({"probability": run.probability(x, y)}))
 
 
-def _of_run(shelf: Shelf, key: str, answer: Callable[[OpenedRun], Response]) -> Response:
+def _of_run(shelf: Pool, key: str, answer: Callable[[OpenedRun], Response]) -> Response:
     """Return what `answer` makes of a run, or in words why there is none."""
     try:
         with shelf.using(key) as found:
@@ -84,7 +84,7 @@ def _of_run(shelf: Shelf, key: str, answer: Callable[[OpenedRun], Response]) -> 
         return _not_there(error)
 
 
-def _of_heat(shelf: Shelf, key: str, answer: Callable[[OpenedRun | LiveRun], Response]) -> Response:
+def _of_heat(shelf: Pool, key: str, answer: Callable[[OpenedRun | LiveRun], Response]) -> Response:
     """Return what `answer` makes of a run, done or not, or in words why there is none."""
     try:
         with shelf.using(key) as found:

@@ -16,7 +16,7 @@ from wsi_idc.viewer.desk import Desk
 from wsi_idc.viewer.editor import Editor
 from wsi_idc.viewer.live import LiveRun, Progress
 from wsi_idc.viewer.opened import OpenedRun
-from wsi_idc.viewer.shelf import ALONE, Shelf
+from wsi_idc.viewer.shelf import ALONE, Pool, Shelf
 from wsi_idc.viewer.slide_map import SlideMap
 from wsi_idc.viewer.tiles import OpenedSlide
 
@@ -37,17 +37,15 @@ def serve(shelf: Shelf, port: int, show: bool) -> None:
 
     Only this machine may ask, and by its own name: no page of another site reaches it by a name that leads here.
     """
-    # While regions are outlined exactly in one thread, the others answer a threshold that moves on: they wait for it as
-    # long as this at each step of theirs, ten or so.
-    sys.setswitchinterval(0.0005)
+    answer_at_once()
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
 
     desk = Desk()
     app.on_shutdown(desk.close)
     if shelf.manifest:
-        ui.page("/of/{key}/view")(lambda key: _page(shelf, desk, key))
+        ui.page("/of/{key}/view")(lambda key: page_of(shelf, desk, key))
     else:
-        ui.page("/")(lambda: _page(shelf, desk, ALONE))
+        ui.page("/")(lambda: page_of(shelf, desk, ALONE))
     app.include_router(answers(shelf))
     ui.run(
         host=HOST,
@@ -61,13 +59,22 @@ def serve(shelf: Shelf, port: int, show: bool) -> None:
     )
 
 
-def _page(shelf: Shelf, desk: Desk, key: str) -> None:
-    """Build the page of one visitor."""
+def answer_at_once() -> None:
+    """Have threads take turns more often.
+
+    While regions are outlined exactly in one, the others answer a threshold that moves on: they wait for it as long as
+    this at each step of theirs, ten or so.
+    """
+    sys.setswitchinterval(0.0005)
+
+
+def page_of(shelf: Pool, desk: Desk, key: str) -> None:
+    """Build the page of one visitor, of what a key is that of."""
     ui.colors(primary="#1565c0")
     ui.add_css(_CSS)
     ui.query(".nicegui-content").classes("p-2 gap-1 w-full").style("height: 100dvh")
-    if shelf.manifest:
-        ui.link("All slides", "/").classes("text-sm")
+    if shelf.home:
+        ui.link("All slides", shelf.home).classes("text-sm")
     try:
         with shelf.using(key) as found:
             ui.page_title(f"{found.slide.name}: wsi-idc")

@@ -40,26 +40,18 @@ def opened(run: Path, slide: Path | None = None) -> OpenedRun:
         raise
 
 
-class Shelf:
-    """What `given` holds, by keys: the folder of a run, a slide without a run, an output folder. Threads share it."""
+class Pool:
+    """Runs and slides by keys, opened when they are used; some stay open. Threads share it."""
 
-    def __init__(self, given: Path, slide: Path | None = None, mpp: float | None = None) -> None:
-        """Look at what was given; `slide` is where that of a run is, `mpp` the scale of a slide without a run.
+    # Where they are listed, on the pages of each; what lists them, where they are of one output folder.
+    home: str | None = None
+    manifest: Manifest | None = None
 
-        Opens what is alone, and raises what opening it does: DataError, SlideError.
-        """
-        self.given, self._slide, self._mpp = given, slide, mpp
+    def __init__(self) -> None:
+        """Begin with none open."""
         self._lock = threading.RLock()
         self._open: OrderedDict[str, OpenedSlide] = OrderedDict()
         self._users: Counter[str] = Counter()
-        is_run = (given / OUTPUTS[-1]).is_file() or is_live(given)
-        listed = (given / "manifest.csv").is_file() and not is_run
-        self.manifest = Manifest(given / "manifest.csv") if listed else None
-        if self.manifest:
-            self.rows()
-        else:
-            with self.using(ALONE):
-                pass
 
     def close(self) -> None:
         """Close all that is open."""
@@ -67,17 +59,15 @@ class Shelf:
             while self._open:
                 self._open.popitem()[1].slide.close()
 
-    def rows(self) -> dict[str, Row]:
-        """Return the rows of the manifest by key; none where something is shown alone. Raises OutputError."""
-        return {key_of(row): row for row in self.manifest.read().values()} if self.manifest else {}
-
-    def page(self) -> str:
-        """Return the page that lists the slides of the folder."""
-        return folder_page(self.given, self.manifest.read() if self.manifest else {}, "view", addresses=True)
+    def drop(self, key: str) -> None:
+        """Close what is open of a key, unless it is in use."""
+        with self._lock:
+            if key in self._open and not self._users[key]:
+                self._open.pop(key).slide.close()
 
     def file(self, key: str, name: str) -> Path | None:
         """Return the file of that name among the outputs of a run; None where there is none."""
-        folder = self.given if key == ALONE else self._folder(key)
+        folder = self._folder(key)
         return folder / name if name in OUTPUTS and (folder / name).is_file() else None
 
     @contextmanager
@@ -104,8 +94,47 @@ class Shelf:
                 unused = [k for k in self._open if not self._users[k]]
                 for old in unused[: max(0, len(self._open) - _OPEN)]:
                     self._open.pop(old).slide.close()
+                self._users = +self._users
 
     def _folder(self, key: str) -> Path:
+        """Return the folder of the run of a key; raises DataError where there is none."""
+        raise NotImplementedError
+
+    def _opened(self, key: str) -> OpenedSlide:
+        """Open what a key is that of; raises DataError, SlideError."""
+        raise NotImplementedError
+
+
+class Shelf(Pool):
+    """What `given` holds, by keys: the folder of a run, a slide without a run, an output folder."""
+
+    def __init__(self, given: Path, slide: Path | None = None, mpp: float | None = None) -> None:
+        """Look at what was given; `slide` is where that of a run is, `mpp` the scale of a slide without a run.
+
+        Opens what is alone, and raises what opening it does: DataError, SlideError.
+        """
+        super().__init__()
+        self.given, self._slide, self._mpp = given, slide, mpp
+        is_run = (given / OUTPUTS[-1]).is_file() or is_live(given)
+        listed = (given / "manifest.csv").is_file() and not is_run
+        if listed:
+            self.manifest, self.home = Manifest(given / "manifest.csv"), "/"
+            self.rows()
+        else:
+            with self.using(ALONE):
+                pass
+
+    def rows(self) -> dict[str, Row]:
+        """Return the rows of the manifest by key; none where something is shown alone. Raises OutputError."""
+        return {key_of(row): row for row in self.manifest.read().values()} if self.manifest else {}
+
+    def page(self) -> str:
+        """Return the page that lists the slides of the folder."""
+        return folder_page(self.given, self.manifest.read() if self.manifest else {}, "view", addresses=True)
+
+    def _folder(self, key: str) -> Path:
+        if key == ALONE:
+            return self.given
         row = self.rows().get(key)
         if row is None:
             raise DataError(f"{self.given}: holds no such slide; go back to its list")

@@ -1,0 +1,115 @@
+"""Jobs from the upload to the results: good and bad, with the server killed in the middle, none twice."""
+
+import io
+import json
+import os
+import signal
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from browser import wait_for
+from served import Served
+
+import wsi_idc
+
+
+def begun(server, key):
+    """How often segment was begun for a job."""
+    log = server.data / "jobs" / key / "out" / "log.jsonl"
+    lines = log.read_text().splitlines() if log.is_file() else []
+    return sum(json.loads(line)["stage"] == "run begun" for line in lines)
+
+
+def process_of(server, key):
+    return int((server.data / "jobs" / key / "process").read_text())
+
+
+def test_a_slide_is_sent_computed_looked_at_fetched_and_removed(server, small):
+    junk = server.send("junk.svs", b"junk" * 100)
+    key = server.send("Case 7.svs", small.read_bytes())
+    assert server.ended(junk)["reason"].startswith("it is no slide that can be read, or a damaged one")
+    job = server.ended(key)
+    assert job["state"] == "done" and "mm²" in job["result"]["conclusion"], job
+    with zipfile.ZipFile(io.BytesIO(server.ask("GET", f"/api/jobs/{key}/heatmap.zarr.zip")[2])) as archive:
+        assert archive.testzip() is None and "heatmap.zarr/zarr.json" in archive.namelist()
+        run = server.data / "jobs" / key / "out" / "Case-7"
+        held = {f"heatmap.zarr/{p.relative_to(run / 'heatmap.zarr')}" for p in (run / "heatmap.zarr").rglob("*")}
+        assert {n for n in held if not (run / n).is_dir()} == set(archive.namelist())
+    status, headers, report = server.ask("GET", f"/api/jobs/{key}/report.html")
+    assert status == 200 and b"Case-7.svs" in report and headers["content-disposition"].startswith("inline")
+    assert "attachment" in server.ask("GET", f"/api/jobs/{key}/regions.geojson")[1]["content-disposition"]
+    for name in ("log.jsonl", "manifest.csv", "..%2fout%2flog.jsonl", "upload"):
+        assert server.ask("GET", f"/api/jobs/{key}/{name}")[0] == 404
+    # The very result that the command gives.
+    expected = wsi_idc.segment(small, server.data.parent / "expected").summary
+    assert job["result"]["idc_mm2"] == expected["idc_mm2"]
+    assert server.ask("GET", f"/of/{key}/tile/0/0/0")[0] == 200
+    assert server.ask("GET", f"/of/{key}/regions?threshold=0.5")[0] == 200
+    assert server.ask("POST", f"/api/jobs/{key}/again")[0] == 409
+    # What failed is begun again by hand, and says again why.
+    assert server.ask("POST", f"/api/jobs/{junk}/again")[0] == 200
+    assert server.ended(junk)["state"] == "failed"
+    assert server.ask("DELETE", f"/api/jobs/{key}")[0] == 204
+    assert server.job(key)["state"] == "expired" and not (server.data / "jobs" / key).exists()
+    assert server.ask("GET", f"/of/{key}/tile/0/0/0")[0] == 404
+    assert server.ask("GET", f"/api/jobs/{key}/report.html")[0] == 404
+
+
+@pytest.mark.parametrize("with_it", [False, True], ids=["the job lives on", "the job dies too"])
+def test_a_job_is_done_once_though_the_server_is_killed(server, small, with_it):
+    key = server.send("slide.svs", small.read_bytes())
+    waiting = server.send("next.svs", small.read_bytes())
+    wait_for(lambda: begun(server, key) == 1)
+    server.kill()
+    if with_it:
+        os.killpg(process_of(server, key), signal.SIGKILL)
+    server.start()
+    assert server.ended(key)["state"] == "done"
+    assert server.ended(waiting)["state"] == "done"
+    assert (begun(server, key), begun(server, waiting)) == (1 + with_it, 1)
+    for one in (key, waiting):
+        assert server.ask("DELETE", f"/api/jobs/{one}")[0] == 204
+
+
+def test_a_job_that_crashes_says_so_and_one_that_is_removed_ends(server, small):
+    key = server.send("slide.svs", small.read_bytes())
+    wait_for(lambda: begun(server, key) == 1)
+    os.killpg(process_of(server, key), signal.SIGKILL)
+    assert "SIGKILL" in server.ended(key)["reason"]
+    assert server.ask("POST", f"/api/jobs/{key}/again")[0] == 200
+    wait_for(lambda: begun(server, key) == 2)
+    process = process_of(server, key)
+    assert server.ask("DELETE", f"/api/jobs/{key}")[0] == 204
+    wait_for(lambda: not Path(f"/proc/{process}").exists())
+    wait_for(lambda: not (server.data / "jobs" / key).exists())
+
+
+def test_a_picture_gets_its_scale_afterwards(server, small):
+    from PIL import Image
+
+    stream = io.BytesIO()
+    with Image.open(small) as image:
+        image.convert("RGB").save(stream, "PNG")
+    key = server.send("field.png", stream.getvalue())
+    assert "states no scale" in server.ended(key)["reason"]
+    assert server.ask("POST", f"/api/jobs/{key}/again?mpp=1e9")[0] == 400
+    assert server.ask("POST", f"/api/jobs/{key}/again?mpp=4.0")[0] == 200
+    assert server.ended(key)["state"] == "done" and server.job(key)["mpp"] == 4.0
+
+
+def test_a_second_server_is_refused_and_what_was_kept_long_enough_goes(tmp_path, small):
+    with Served(tmp_path / "data", "--keep-days", "0.00005") as first:
+        key = first.send("junk.svs", b"junk")
+        first.ended(key)
+        second = Served(first.data)
+        assert second.process.wait(30) == 1
+        assert "another wsi-idc" in (tmp_path / "server.txt").read_text()
+        time.sleep(5)
+        first.stop()
+        (first.data / "jobs" / ("0" * 32)).mkdir()
+        first.start()
+        job = first.job(key)
+        assert job["state"] == "expired" and "was kept for 5e-05 days" in job["reason"]
+        assert list((first.data / "jobs").iterdir()) == []

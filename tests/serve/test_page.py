@@ -1,0 +1,88 @@
+"""The page in a browser: files are chosen, sent in parts with the server killed in the middle, and looked at."""
+
+import json
+
+import pytest
+from browser import HARD_TO_USE, Tab, needs_browser, wait_for
+from served import Served
+
+LIST = "document.querySelector('#jobs')?.innerText ?? ''"
+
+
+def choose(tab, *files):
+    found = tab._send("Runtime.evaluate", expression="document.querySelector('#files')")
+    tab._send("DOM.setFileInputFiles", files=[str(file) for file in files], objectId=found["result"]["objectId"])
+
+
+def press(tab, name):
+    """Press the button, or follow the link, whose name begins so."""
+    tab.run(f"document.querySelector({json.dumps(f'[aria-label^={name!r}]')}).click()")
+
+
+@needs_browser
+def test_an_upload_survives_the_server_and_its_result_is_looked_at(tmp_path, small):
+    slide, junk, picture = tmp_path / "Case 7.tif", tmp_path / "<i>junk.svs", tmp_path / "field.png"
+    # More than two parts; what follows a TIFF is not looked at.
+    slide.write_bytes(small.read_bytes() + bytes(20_000_000))
+    junk.write_bytes(b"junk" * 1000)
+    picture.write_bytes(b"\x89PNG")
+    with Served(tmp_path / "data") as server:
+        tab = Tab(tmp_path / "profile", server.address)
+        try:
+            wait_for(lambda: "None yet" in (tab.run("document.body?.innerText") or ""))
+            # What the page sends is slowed down, so that there is a middle.
+            slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 5_000_000}
+            tab._send("Network.emulateNetworkConditions", **slow)
+            choose(tab, slide, picture)
+            assert "does not state its scale" in tab.run("document.querySelector('[role=alert]').innerText")
+            wait_for(lambda: any(j["received"] >= 8 * 2**20 for j in jobs(server)))
+            server.kill()
+            wait_for(lambda: "goes on by itself" in tab.run(LIST) and "server does not answer" in tab.run(all_text()))
+            tab._send("Network.emulateNetworkConditions", **slow | {"uploadThroughput": -1})
+            server.start()
+            choose(tab, junk)
+            wait_for(lambda: {j["state"] for j in jobs(server)} == {"done", "failed"}, 120)
+            wait_for(lambda: "is no slide" in tab.run(LIST) and "mm²" in tab.run(LIST))
+            # One upload of each, though it was broken off; and a name is text.
+            assert [j["name"] for j in jobs(server)] == ["Case 7.tif", "<i>junk.svs"]
+            assert "<i>junk.svs" in tab.run(LIST)
+            assert jobs(server)[0]["size"] == slide.stat().st_size
+            for width, dark in ((1280, False), (1920, True), (400, False)):
+                tab.look(width, 900, dark)
+                assert tab.run(HARD_TO_USE) == []
+                assert tab.run("document.documentElement.scrollWidth") <= width
+            tab.look(1280, 900, False)
+            press(tab, "Look at it: Case 7.tif")
+            wait_for(lambda: "foc" in (tab.run("document.querySelector('[aria-live]')?.textContent") or ""))
+            wait_for(lambda: tab.run("document.querySelectorAll('img.leaflet-tile-loaded').length") > 0)
+            hosts = {r.split("/")[2] for r in tab.requests if r.startswith(("http", "ws"))}
+            assert hosts == {server.address.removeprefix("http://")}
+            # What failed while the server was away is what the browser says of it.
+            assert [f for f in tab.faults if "ERR_CONNECTION" not in f] == []
+        finally:
+            tab.close()
+
+
+@needs_browser
+@pytest.mark.parametrize("page", ["about", "api"])
+def test_everybody_can_read_the_other_pages(server, tmp_path, page):
+    tab = Tab(tmp_path / "profile", f"{server.address}/{page}")
+    try:
+        wait_for(lambda: "wsi-idc" in (tab.run("document.title") or ""))
+        for width, dark in ((1280, False), (1920, True), (400, False)):
+            tab.look(width, 900, dark)
+            assert tab.run(HARD_TO_USE) == []
+            assert tab.run("document.documentElement.scrollWidth") <= width
+        hosts = {r.split("/")[2] for r in tab.requests if r.startswith("http")}
+        assert hosts == {server.address.removeprefix("http://")} and tab.faults == []
+    finally:
+        tab.close()
+
+
+def jobs(server):
+    status, _, body = server.ask("GET", "/api/jobs")
+    return json.loads(body) if status == 200 else []
+
+
+def all_text():
+    return "document.body.innerText"
