@@ -15,7 +15,8 @@ from wsi_idc.errors import WsiIdcError
 _COMMANDS = {
     "segment": "segment",
     "delineate": "delineate",
-    "fields": "fields",
+    "fields": "grading.fields",
+    "observers": "grading.observers",
     "compare": "compare",
     "convert": "convert",
     "status": "upkeep.status",

@@ -13,23 +13,27 @@ PRINTED = tuple(sorted(file.name.removesuffix(".schema.json") for file in _SCHEM
 
 @click.command()
 @click.argument(
-    "name", metavar="NAME", type=click.Choice(["summary", "manifest", "heatmap", "regions", "model", *PRINTED])
+    "name",
+    metavar="NAME",
+    type=click.Choice(["summary", "manifest", "heatmap", "regions", "model", "worksheet", *PRINTED]),
 )
 def schema(name: str) -> None:
     """Print the JSON Schema of what a run or a command writes.
 
     NAME is summary, manifest, heatmap or regions, for the files of a run; model, for model.json of a model package;
-    log, for a line of log.jsonl; or a command, as segment or data-audit, for what it prints with --json, with dry-run
-    for that of segment and info-folder for a folder. Keys that a schema does not know may be there: later versions add
-    some.
+    worksheet, for that of an observer; log, for a line of log.jsonl; or a command, as segment or data-audit, for what it
+    prints with --json, with dry-run for that of segment and info-folder for a folder. Keys that a schema does not know
+    may be there: later versions add some.
     """
     if name in PRINTED:
         click.echo(printed(name).read_text(encoding="utf-8"), nl=False)
         return
-    from wsi_idc.models.package import SCHEMA
+    from wsi_idc.grading import record
+    from wsi_idc.models import package
     from wsi_idc.runs.results import outputs
 
-    file = SCHEMA if name == "model" else outputs.schema_file(name)
+    others = {"model": package.SCHEMA, "worksheet": record.SCHEMA}
+    file = others.get(name) or outputs.schema_file(name)
     click.echo(file.read_text(encoding="utf-8"), nl=False)
 
 

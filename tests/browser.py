@@ -1,11 +1,17 @@
 """A page as a browser shows it, where the machine has one: Chromium without a window."""
 
 import json
+import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
+import sys
 import time
+import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -158,3 +164,40 @@ def wait_for(is_so, seconds: float = 30.0) -> None:
     while not is_so():
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+@contextmanager
+def serving(*arguments: object):
+    """Serve as `wsi-idc view` does, at a free port; gives the address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "wsi_idc", "view", *map(str, arguments), "--port", str(port), "--no-open"]
+    # NiceGUI does otherwise where it believes that it is tested.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        there = f"http://127.0.0.1:{port}"
+        try:
+            assert there in server.stdout.readline()
+            wait_for(lambda: status(there) == 200, 60)
+            yield there
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait(20)
+
+
+def status(address, **headers):
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+def assert_at_home(tab, address):
+    """Fail where a page asked anything of another host, or brought up an error."""
+    hosts = {re.match(r"(?:https?|wss?)://([^/]+)", r)[1] for r in tab.requests if r.startswith(("http", "ws"))}
+    assert hosts == {address.removeprefix("http://")}
+    assert tab.faults == []

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from wsi_idc.cli.schema import PRINTED, printed
+from wsi_idc.grading import record
 from wsi_idc.models.package import SCHEMA
 from wsi_idc.runs.results.outputs import NAMES, schema_file
 
@@ -86,9 +87,10 @@ def test_the_recipe_asks_for_what_the_project_asks_for():
     assert f'version: "{project["version"]}"' in recipe
 
 
-@pytest.mark.parametrize("name", [*NAMES, "model", *PRINTED])
+@pytest.mark.parametrize("name", [*NAMES, "model", "worksheet", *PRINTED])
 def test_the_published_schemas_are_those_of_the_package(name):
     """Made by `wsi-idc schema NAME > docs/schemas/NAME.schema.json`."""
-    file = SCHEMA if name == "model" else printed(name) if name in PRINTED else schema_file(name)
+    others = {"model": SCHEMA, "worksheet": record.SCHEMA}
+    file = others.get(name) or (printed(name) if name in PRINTED else schema_file(name))
     published = ROOT / "docs" / "schemas" / f"{name}.schema.json"
     assert published.read_text(encoding="utf-8") == file.read_text(encoding="utf-8")

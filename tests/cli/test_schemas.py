@@ -14,6 +14,9 @@ from PIL import Image
 
 from wsi_idc.cli.group import main
 from wsi_idc.cli.schema import PRINTED, printed
+from wsi_idc.grading.record import Record, write_record
+from wsi_idc.grading.worksheet import Basis, SheetField, Worksheet
+from wsi_idc.slides.scale import Mpp
 
 from helpers import write_patches
 
@@ -43,6 +46,11 @@ def place(painted, section, tmp_path_factory):
         run("segment", place / "a.tif", place / "bad.svs", "-o", place / "out", "--json").stdout
     )
     shutil.copy(place / "out" / "a" / "regions.geojson", place / "truth.geojson")
+    basis = Basis("a.tif", "a", (4000, 4000), Mpp(0.25, 0.25, "tiff"), "idc-context", "0" * 64)
+    field = SheetField(1, 0, 0, 2000, 2000, 0.25, "counted", marks=((5, 5),))
+    for name in ("ada", "bob"):
+        record = Record(Worksheet(basis, (field,)), name, "2026-01-01T00:00:00+00:00")
+        write_record(record, place / "worksheets" / name)
     return place
 
 
@@ -59,6 +67,7 @@ CASES = {
     "info-folder": "info {place} --json",
     "models-list": "models list --json",
     "models-show": "models show idc-context --json",
+    "observers": "observers {place}/worksheets --json",
     "predict": "predict {place}/patch.png --model idc-patch --json",
     "status": "status {out} --clean --json",
     "verify": "verify {out} --json",

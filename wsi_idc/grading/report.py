@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ from wsi_idc.base.polygons import polygons_of
 from wsi_idc.errors import SlideError
 from wsi_idc.grading.fields import WEIGHTS, FoundFields, GradingField, Segmentation, Wish, find_fields
 from wsi_idc.grading.page import add_to_report
-from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label
+from wsi_idc.heatmap.store import read_grid, read_heatmap, read_label, read_provenance
 from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.runs.results.folder import outline_files, read_summary
-from wsi_idc.runs.results.origin import find_slide
+from wsi_idc.runs.results.origin import find_slide, origin_of
 from wsi_idc.runs.results.overview import read_plain
 from wsi_idc.runs.results.summary import RESEARCH_USE
 from wsi_idc.slides.slide import Slide
@@ -67,12 +68,17 @@ def write_fields(run: Path, output: Path, wish: Wish, slide: Path | None = None)
     with new_folder(output) as place, Slide(where, given["mpp"], icc=given.get("icc", "ignore")) as opened:
         if opened.fingerprint != summary["identity"]["slide_fingerprint"]:
             raise SlideError(f"{opened.path}: is not the slide that {run} was made from; give that one with --slide")
-        found = _read_segmentation(run)
+        found = read_segmentation(run)
         chosen = find_fields(opened, found, wish)
         thumbnails = _write_crops(place, opened, chosen.fields)
         _write_table(place / "fields.csv", opened, chosen.fields)
         (place / "fields.geojson").write_text(
-            fields_geojson(chosen, json.dumps(summary["identity"], sort_keys=True)), encoding="utf-8"
+            fields_geojson(
+                chosen,
+                json.dumps(summary["identity"], sort_keys=True),
+                origin_of(read_provenance(run / "heatmap.zarr")) | {"fields": asdict(wish)},
+            ),
+            encoding="utf-8",
         )
         _draw_sheet(place / "contact-sheet.png", opened, _plain(run, found), found, chosen, thumbnails)
         notes = _notes(opened, summary, chosen, wish)
@@ -86,8 +92,8 @@ def write_fields(run: Path, output: Path, wish: Wish, slide: Path | None = None)
     return chosen, notes
 
 
-def fields_geojson(chosen: FoundFields, key: str) -> str:
-    """Write the fields, and the invasive edge where there is one, as locked QuPath annotations.
+def fields_geojson(chosen: FoundFields, key: str, origin: Mapping[str, Any]) -> str:
+    """Write the fields, and the invasive edge where there is one, as locked QuPath annotations, and their origin.
 
     Coordinates are whole pixels of the full-resolution image as QuPath opens it. Same fields and `key`, same bytes.
     """
@@ -103,7 +109,7 @@ def fields_geojson(chosen: FoundFields, key: str) -> str:
         }
         identity = str(uuid.uuid5(_NAMESPACE, f"{key}{annotation.classification}{wkb}"))
         features.append(feature(identity, annotation.geometry, properties))
-    return collection(features)
+    return collection(features, origin)
 
 
 def crop_mpp(slide: Slide) -> float:
@@ -133,7 +139,7 @@ def _box(field: GradingField) -> shapely.Polygon:
     return shapely.box(field.x, field.y, field.x + field.width, field.y + field.height)
 
 
-def _read_segmentation(run: Path) -> Segmentation:
+def read_segmentation(run: Path) -> Segmentation:
     """Read the heatmap and the regions as they are now: they may have been corrected in QuPath."""
     path = run / "heatmap.zarr"
     heatmap, _ = read_heatmap(path)

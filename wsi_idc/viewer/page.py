@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from nicegui import app, run, ui
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from wsi_idc.errors import WsiIdcError
+from wsi_idc.errors import DataError, WsiIdcError
 from wsi_idc.runs.results.summary import RESEARCH_USE
 from wsi_idc.runs.results.words import conclusion
 from wsi_idc.viewer.answers import answers
@@ -19,6 +20,8 @@ from wsi_idc.viewer.opened import OpenedRun
 from wsi_idc.viewer.shelf import ALONE, Pool, Shelf
 from wsi_idc.viewer.slide_map import SlideMap
 from wsi_idc.viewer.tiles import OpenedSlide
+from wsi_idc.viewer.worksheet.page import Page as Worksheet
+from wsi_idc.viewer.worksheet.sitting import Bench
 
 HOST = "127.0.0.1"
 # Text that is told apart from a light page and from a dark one: a contrast of 4.5 at least.
@@ -40,12 +43,14 @@ def serve(shelf: Shelf, port: int, show: bool) -> None:
     answer_at_once()
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
 
-    desk = Desk()
+    desk, bench = Desk(), Bench()
     app.on_shutdown(desk.close)
+    app.on_shutdown(bench.close)
     if shelf.manifest:
-        ui.page("/of/{key}/view")(lambda key: page_of(shelf, desk, key))
+        ui.page("/of/{key}/view")(lambda key: page_of(shelf, desk, key, graded=True))
     else:
-        ui.page("/")(lambda: page_of(shelf, desk, ALONE))
+        ui.page("/")(lambda: page_of(shelf, desk, ALONE, graded=True))
+    ui.page("/of/{key}/worksheet")(lambda key: _worksheet(shelf, bench, key))
     app.include_router(answers(shelf))
     ui.run(
         host=HOST,
@@ -68,23 +73,55 @@ def answer_at_once() -> None:
     sys.setswitchinterval(0.0005)
 
 
-def page_of(shelf: Pool, desk: Desk, key: str) -> None:
-    """Build the page of one visitor, of what a key is that of."""
+def page_of(shelf: Pool, desk: Desk, key: str, graded: bool = False) -> None:
+    """Build the page of one visitor, of what a key is that of; `graded` leads to its worksheet, where that is served."""
+
+    def show(found: OpenedSlide) -> None:
+        if isinstance(found, OpenedRun):
+            _of_run(key, found, desk, graded)
+        elif isinstance(found, LiveRun):
+            _of_live(key, found)
+        else:
+            _of_slide(key, found)
+
+    _frame(shelf)
+    _shown(shelf, key, "", show)
+
+
+def _worksheet(shelf: Shelf, bench: Bench, key: str) -> None:
+    """Build the grading worksheet of one visitor."""
+
+    def show(found: OpenedSlide) -> None:
+        if not isinstance(found, OpenedRun):
+            raise DataError(f"{found.slide.path}: is not segmented yet, so that there are no fields to grade")
+        client = ui.context.client
+        Worksheet(shelf, key, found, bench, client.id)
+        client.on_delete(lambda: bench.leave(client.id))
+
+    with _frame(shelf):
+        ui.link("The slide", f"/of/{key}/view" if shelf.manifest else "/").classes("text-sm")
+    _shown(shelf, key, "Grading worksheet of ", show)
+
+
+def _frame(shelf: Pool) -> ui.row:
+    """Prepare a page; what leads away from it goes into the row that is given back."""
     ui.colors(primary="#1565c0")
     ui.add_css(_CSS)
     ui.query(".nicegui-content").classes("p-2 gap-1 w-full").style("height: 100dvh")
+    row = ui.row().classes("gap-4")
     if shelf.home:
-        ui.link("All slides", shelf.home).classes("text-sm")
+        with row:
+            ui.link("All slides", shelf.home).classes("text-sm")
+    return row
+
+
+def _shown(shelf: Pool, key: str, title: str, show: Callable[[OpenedSlide], None]) -> None:
+    """Show what a key is that of, or why it cannot be."""
     try:
         with shelf.using(key) as found:
-            ui.page_title(f"{found.slide.name}: wsi-idc")
-            ui.label(found.slide.name).classes("text-lg font-bold").props("role=heading aria-level=1")
-            if isinstance(found, OpenedRun):
-                _of_run(key, found, desk)
-            elif isinstance(found, LiveRun):
-                _of_live(key, found)
-            else:
-                _of_slide(key, found)
+            ui.page_title(f"{title}{found.slide.name}: wsi-idc")
+            ui.label(f"{title}{found.slide.name}").classes("text-lg font-bold").props("role=heading aria-level=1")
+            show(found)
     except WsiIdcError as error:
         ui.page_title("wsi-idc: cannot be shown")
         ui.label(f"This cannot be shown. {error}").props("role=alert")
@@ -128,11 +165,13 @@ def _progress(now: Progress) -> str:
     return f"This slide is being computed: {so_far}.{left} {RESEARCH_USE}"
 
 
-def _of_run(key: str, found: OpenedRun, desk: Desk) -> None:
+def _of_run(key: str, found: OpenedRun, desk: Desk, graded: bool) -> None:
     """Show a run on its slide."""
     with ui.row().classes("text-sm gap-2"):
         ui.label(f"The run: {conclusion(found.summary)} {RESEARCH_USE}")
         ui.link("Report", f"/of/{key}/report.html", new_tab=True)
+        if graded:
+            ui.link("Grading worksheet", f"/of/{key}/worksheet")
     controls = Controls(found)
     shown = SlideMap(key, found.facts(), found.outlining.peak)
     controls.bind(shown)

@@ -1,20 +1,15 @@
 """The viewer as a process of its own, asked as a browser asks it, and by a browser where there is one."""
 
 import json
-import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import urllib.error
 import urllib.request
-from contextlib import contextmanager
 
 import pytest
 import shapely
-from browser import HARD_TO_USE, Tab, needs_browser, wait_for
+from browser import HARD_TO_USE, Tab, assert_at_home, needs_browser, serving, status, wait_for
 
 import wsi_idc
 from wsi_idc.annotations.read import read_annotations
@@ -34,26 +29,6 @@ def address(run):
         yield there
 
 
-@contextmanager
-def serving(*arguments: object):
-    """Serve as `wsi-idc view` does, at a free port; gives the address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "wsi_idc", "view", *map(str, arguments), "--port", str(port), "--no-open"]
-    # NiceGUI does otherwise where it believes that it is tested.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
-        there = f"http://127.0.0.1:{port}"
-        try:
-            assert there in server.stdout.readline()
-            wait_for(lambda: status(there) == 200, 60)
-            yield there
-        finally:
-            server.send_signal(signal.SIGINT)
-            server.wait(20)
-
-
 # Whether a click on the map draws.
 DRAWS = "document.querySelector('.leaflet-container').style.cursor === 'crosshair'"
 # How many pixels of the outlines are red.
@@ -64,16 +39,6 @@ RED = """(() => {
   for (let i = 0; i < data.length; i += 4) if (data[i] > 150 && data[i + 1] < 60 && data[i + 3] > 150) count += 1;
   return count;
 })()"""
-
-
-def status(address, **headers):
-    try:
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as answer:
-            return answer.status
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
-        return None
 
 
 def test_it_answers_what_there_is_and_refuses_what_there_is_not(run, address):
@@ -118,13 +83,6 @@ def test_moving_the_threshold_redraws_the_regions_and_their_area(run, address, t
         assert_at_home(tab, address)
     finally:
         tab.close()
-
-
-def assert_at_home(tab, address):
-    """Fail where a page asked anything of another host, or brought up an error."""
-    hosts = {re.match(r"(?:https?|wss?)://([^/]+)", r)[1] for r in tab.requests if r.startswith(("http", "ws"))}
-    assert hosts == {address.removeprefix("http://")}
-    assert tab.faults == []
 
 
 @needs_browser

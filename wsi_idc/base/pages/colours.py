@@ -11,6 +11,8 @@ IDC: Colour = (200, 0, 0)
 # Squares chosen for grading, and the border of IDC that they may lie on.
 FIELD: Colour = (0, 90, 200)
 INVASIVE_EDGE: Colour = (255, 150, 0)
+# A mitosis that an observer marked: green, told from red and blue outlines and from what is stained.
+MITOSIS: Colour = (0, 150, 60)
 TISSUE: Colour = (60, 60, 60)
 NOT_COMPUTED: Colour = (20, 20, 20)
 # Two sides of a comparison. Paul Tol's "high contrast": told apart by the colour-blind, and in grey.

@@ -1,5 +1,6 @@
 import { leaflet as L } from "nicegui-leaflet";
 import { loadResource } from "../../static/utils/resources.js";
+import { baseMap, zoomOf } from "wsi-idc-viewer/base_map.js";
 import { Sketch } from "wsi-idc-viewer/sketch.js";
 
 const RED = "#c80000", BLUE = "#005ac8";
@@ -8,25 +9,16 @@ const REST = 200;
 // Corners that can be dragged, in view, at most.
 const HANDLES = 250;
 
-// The map: level-0 pixels at its highest zoom, from the top-left corner of the slide down.
+// The map of a run, or of a slide alone.
 export default {
   template: "<div></div>",
   props: { address: String, facts: Object, threshold: Number, resourcePath: String },
   async mounted() {
     await this.$nextTick();
     await loadResource(window.path_prefix + `${this.resourcePath}/leaflet/leaflet.css`);
-    this.$el.style.background = "#fff";
-    this.$el.setAttribute("role", "application");
-    this.$el.setAttribute("aria-label", "Slide: arrows move it, plus and minus change the magnification");
-    const { size, tile, levels, heat } = this.facts;
+    const { heat } = this.facts;
     this.from = window.path_prefix + this.address;
-    this.map = L.map(this.$el, { crs: L.CRS.Simple, minZoom: -1, maxZoom: levels + 2, zoomSnap: 0.5, attributionControl: false, fadeAnimation: false, doubleClickZoom: false });
-    this.at = (x, y) => this.map.unproject([x, y], levels);
-    this.place = latlng => this.map.project(latlng, levels);
-    this.whole = L.latLngBounds(this.at(0, 0), this.at(...size));
-    // First: without a view nothing is drawn.
-    this.map.fitBounds(this.whole).setMaxBounds(this.whole.pad(0.5));
-    L.tileLayer(this.from + "/tile/{z}/{x}/{y}", { tileSize: tile, minNativeZoom: 0, maxNativeZoom: levels, minZoom: -1, maxZoom: levels + 2, bounds: this.whole, noWrap: true, keepBuffer: 4 }).addTo(this.map);
+    Object.assign(this, baseMap(L, this.$el, this.from, this.facts, 0.5));
     if (heat) {
       this.heat = L.imageOverlay(this.from + "/heat", L.latLngBounds(this.at(0, 0), this.at(...heat)), { opacity: 0, alt: "" }).addTo(this.map);
       this.heat.getElement().style.imageRendering = "pixelated";
@@ -36,7 +28,6 @@ export default {
     this.outlines = L.layerGroup().addTo(this.map);
     this.handles = L.layerGroup().addTo(this.map);
     this.regions = [];
-    this.scale();
     this.sketch = new Sketch(L, this.map, this.place, (tool, points) => this.sketched(tool, points));
     this.map.on("mousemove", event => this.pointed(event));
     this.map.on("click", event => {
@@ -46,7 +37,6 @@ export default {
     this.map.on("moveend", () => this.showHandles());
     this.pressed = event => this.key(event);
     document.addEventListener("keydown", this.pressed);
-    new ResizeObserver(() => this.map.invalidateSize()).observe(this.$el);
     this.$emit("ready", {});
     if (heat && this.threshold !== null) await this.outline(this.threshold);
   },
@@ -54,27 +44,6 @@ export default {
     document.removeEventListener("keydown", this.pressed);
   },
   methods: {
-    scale() {
-      const { levels, um } = this.facts, map = this.map;
-      new (L.Control.extend({
-        options: { position: "bottomleft" },
-        onAdd: () => {
-          const box = L.DomUtil.create("div");
-          box.style.cssText = "background: #fffe; color: #111; padding: 2px 6px; font: 13px system-ui";
-          const draw = () => {
-            const perPixel = um * 2 ** (levels - map.getZoom()), rough = 120 * perPixel;
-            const power = 10 ** Math.floor(Math.log10(rough)), length = power * (rough / power >= 5 ? 5 : rough / power >= 2 ? 2 : 1);
-            // A scanner calls 0.25 um to a pixel 40x.
-            const times = 10 / perPixel;
-            box.innerHTML = `<div style="height: 5px; background: #111; width: ${length / perPixel}px"></div>`;
-            box.append(`${length >= 1000 ? length / 1000 + " mm" : length + " µm"} · ${Number(times.toPrecision(2))}x`);
-          };
-          map.on("zoomend", draw);
-          draw();
-          return box;
-        },
-      }))().addTo(map);
-    },
     pointed(event) {
       const { x, y } = this.place(event.latlng), um = this.facts.um;
       clearTimeout(this.pointing);
@@ -206,7 +175,7 @@ export default {
       this.map.fitBounds(L.latLngBounds(rings[0].map(([x, y]) => this.at(x, y))).pad(0.2));
     },
     setMagnification(times) {
-      this.map.setZoom(this.facts.levels - Math.log2(10 / times / this.facts.um));
+      this.map.setZoom(zoomOf(times, this.facts));
     },
     setHeat(value) {
       this.heat?.setOpacity(value);

@@ -13,7 +13,7 @@ import shapely
 from click.testing import CliRunner
 from PIL import Image
 
-from wsi_idc.cli.fields import fields
+from wsi_idc.cli.grading.fields import fields
 from wsi_idc.cli.group import main
 from wsi_idc.errors import DataError, OutputError, SlideError
 from wsi_idc.grading.fields import Wish
@@ -206,7 +206,7 @@ def test_a_folder_that_is_no_run_is_refused(run, tmp_path):
 
 
 def test_the_command_imports_nothing_heavy_before_it_runs():
-    code = "import sys, wsi_idc.cli.fields; print(*sys.modules)"
+    code = "import sys, wsi_idc.cli.grading.fields; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parent
     )

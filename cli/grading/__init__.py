@@ -1,0 +1,1 @@
+"""Commands for grading: fields, and what observers judged of them."""

@@ -1,0 +1,1 @@
+"""The grading worksheet as a page of the viewer."""
