@@ -99,8 +99,11 @@ def test_crops_are_at_40x(tmp_path, mpp, crop_um):
 
 def test_every_rule_of_qupath_holds(written):
     folder, chosen, _ = written
-    text = (folder / "fields.geojson").read_text()
-    features = json.loads(text)["features"]
+    document = json.loads((folder / "fields.geojson").read_text())
+    features, said = document["features"], document["wsi_idc"]
+    text = json.dumps(features)
+    assert said["slide"] == "painted.tif" and said["slide_fingerprint"]
+    assert said["fields"] == {"number": 4, "area_mm2": 0.05, "edge_um": 1000.0}
     names = ["Field 1", "Field 2", "Field 3", "Field 4", "Invasive edge"]
     assert [f["properties"]["name"] for f in features] == names
     assert len({f["id"] for f in features}) == len(names)
@@ -178,7 +181,7 @@ def test_without_idc_there_are_no_fields(run, tmp_path):
     assert "no invasive edge" in result.output
     assert rows_of(tmp_path / "f") == []
     assert {p.name for p in (tmp_path / "f").iterdir()} == {"fields.geojson", "fields.csv", "contact-sheet.png"}
-    assert json.loads((tmp_path / "f/fields.geojson").read_text()) == {"type": "FeatureCollection", "features": []}
+    assert json.loads((tmp_path / "f/fields.geojson").read_text())["features"] == []
 
 
 def test_the_slide_is_found_where_it_was_beside_the_run_or_as_told(run, painted, tmp_path):
