@@ -21,9 +21,9 @@ def schema(name: str) -> None:
     """Print the JSON Schema of what a run or a command writes.
 
     NAME is summary, manifest, heatmap or regions, for the files of a run; model, for model.json of a model package;
-    worksheet, for that of an observer; log, for a line of log.jsonl; or a command, as segment or data-audit, for what it
-    prints with --json, with dry-run for that of segment and info-folder for a folder. Keys that a schema does not know
-    may be there: later versions add some.
+    worksheet, for that of an observer; log, for a line of log.jsonl; or a command, as segment or data-audit, for what
+    it prints with --json, with dry-run for that of segment and info-folder for a folder. Keys that a schema does not
+    know may be there: later versions add some.
     """
     if name in PRINTED:
         click.echo(printed(name).read_text(encoding="utf-8"), nl=False)
