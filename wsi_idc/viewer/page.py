@@ -74,7 +74,7 @@ def answer_at_once() -> None:
 
 
 def page_of(shelf: Pool, desk: Desk, key: str, graded: bool = False) -> None:
-    """Build the page of one visitor, of what a key is that of; `graded` leads to its worksheet, where that is served."""
+    """Build the page of one visitor, of what a key is that of; `graded` leads to a worksheet, where that is served."""
 
     def show(found: OpenedSlide) -> None:
         if isinstance(found, OpenedRun):
