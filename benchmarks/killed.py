@@ -85,6 +85,8 @@ def killed(command: Sequence[str | Path], kills: Kills, longest_s: float, after:
     `after` each that was killed the state that it left is looked at. Once no kills are left it is let alone.
     """
     ended = 0
+    # What is started in the background of a shell would hand on that it heeds none.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     while True:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             hit = False
@@ -107,7 +109,8 @@ def killed(command: Sequence[str | Path], kills: Kills, longest_s: float, after:
         elif (ended := ended + 1) > _TRIES:
             kills.faults.append(f"exit status {process.returncode}: {said.decode(errors='replace')[-300:]}")
             return
-        if b"Traceback" in said:
+        # Python's own are not meant, as of a worker that finds its parent gone before anything of this tool is run.
+        if b"/wsi_idc/" in said.partition(b"Traceback")[2]:
             kills.faults.append(f"a traceback: {said.decode(errors='replace')[-300:]}")
 
 

@@ -16,6 +16,11 @@ def main() -> None:
         with open(os.path.join(os.path.dirname(__file__), "help.txt"), encoding="utf-8") as page:  # noqa: PTH118,PTH120,PTH123
             sys.stdout.write(page.read())
         return
-    from wsi_idc.cli.group import main as group
+    try:
+        from wsi_idc.cli.group import main as group
 
-    group(prog_name="wsi-idc")
+        group(prog_name="wsi-idc")
+    except KeyboardInterrupt:
+        # Before a command runs: what is said of it then is the group's.
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)

@@ -419,3 +419,17 @@ def test_of_a_folder_only_slides_without_a_scale_get_the_one_that_is_given(paint
     assert (stated["slide"]["mpp"]["source"], stated["parameters"]["mpp"]) == ("TIFF resolution tags", None)
     again = run("segment", folder / "bare.tif", "-o", out, "--mpp", "4")
     assert again.exit_code == 0 and "(as before)" in again.stdout, "it is the same run, however the scale came"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_an_interrupt_before_a_command_is_loaded_is_no_traceback():
+    code = (
+        "import os, sys, signal, wsi_idc.cli as cli\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'wsi_idc.cli.group': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder()); sys.argv = ['wsi-idc', 'segment']\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")

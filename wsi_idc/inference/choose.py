@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import re
 import time
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from wsi_idc.base.extras import missing
 from wsi_idc.base.inputs.documents import read_json
 from wsi_idc.errors import ModelError
 from wsi_idc.inference.apart import run_apart
-from wsi_idc.inference.engines import ENGINES, Engine, onnx_providers
+from wsi_idc.inference.bounded import LONGEST_S, ROOM, memory_for, time_for
+from wsi_idc.inference.engines import ENGINES, Engine, OnnxEngine, onnx_providers
 from wsi_idc.inference.gpu import computes_on_gpu, has_gpu
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.inference.probe import probe
@@ -32,6 +34,8 @@ _log = logging.getLogger(__name__)
 WORTH_MEASURING = 20_000
 # Importing TensorFlow from a slow drive takes half a minute; what takes far longer hangs.
 _LIMIT_S = 150.0
+# How ONNX Runtime says that it got no memory, or was stopped.
+_NO_ROOM, _STOPPED = re.compile("allocate|bad_alloc"), "terminate flag"
 # Bytes of what was measured of all models.
 _LARGEST = 1 << 22
 # An engine that could not be run may have been mended: a day later it is tried again.
@@ -49,8 +53,7 @@ def make_engine(name: str, package: ModelPackage, threads: int = CPU_COUNT) -> E
     if name not in package.formats():
         raise ModelError(f"{package.folder}: the model has no {name} weights; use --engine auto")
     try:
-        engine = ENGINES[name](package, threads)
-        probe(engine, package)
+        return _probed(name, package, threads)
     except ModelError:
         raise
     except ImportError as error:
@@ -58,10 +61,28 @@ def make_engine(name: str, package: ModelPackage, threads: int = CPU_COUNT) -> E
         raise ModelError(f"the engine {name}: {missing(error, extra)}, or take --engine auto") from error
     except Exception as error:  # What an engine raises for weights that do not fit is its own affair.
         reason = str(error).splitlines()[0] if str(error) else ""
-        raise ModelError(
-            f"{package.folder}: the engine {name} cannot run its weights ({type(error).__name__}: {reason})"
-        ) from error
-    return engine
+        if isinstance(error, MemoryError) or _NO_ROOM.search(reason):
+            reason = f"they take more than {ROOM >> 30} GiB of memory for one patch; is it a model of patches?"
+        elif _STOPPED in reason:
+            reason = f"they take longer than {LONGEST_S:.0f} s for a few patches; is it a model of patches?"
+        else:
+            reason = f"{type(error).__name__}: {reason}"
+        raise ModelError(f"{package.folder}: the engine {name} cannot run its weights ({reason})") from error
+
+
+def _probed(name: str, package: ModelPackage, threads: int) -> Engine:
+    """Make an engine and try it on a few patches, within bounds where that is ONNX Runtime's on a CPU."""
+    # CUDA has addresses for far more than it takes.
+    if name != "onnx" or has_gpu():
+        engine = ENGINES[name](package, threads)
+        probe(engine, package)
+        return engine
+    files = [package.folder / network["onnx"]["file"] for network in package.networks.values()]
+    with memory_for(sum(file.stat().st_size for file in files if file.is_file())):
+        bounded = OnnxEngine(package, threads)
+        with time_for(bounded.stop):
+            probe(bounded, package)
+    return bounded
 
 
 def choose_engine(wanted: str, package: ModelPackage, n_patches: int) -> str:

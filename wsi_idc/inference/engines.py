@@ -70,7 +70,8 @@ class OnnxEngine:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        # What is wrong is raised; it need not be written to the terminal too.
+        options.log_severity_level = 4
         options.add_session_config_entry("session.load_model_format", "ONNX")
         # A batch on each core is a sixth faster than each batch on all, and the same to the last bit on any machine.
         options.intra_op_num_threads = 1
@@ -81,7 +82,7 @@ class OnnxEngine:
         # What the neighbourhoods of a whole block took is not kept from one to the next.
         frugal = onnxruntime.RunOptions()
         frugal.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self._run_options = {"context": frugal}
+        self._run_options = {"encoder": onnxruntime.RunOptions(), "context": frugal}
         for network in package.networks:
             # From memory, not by path: the bytes that run are the bytes whose checksum was verified.
             data = package.read_weights(network, "onnx")
@@ -99,7 +100,12 @@ class OnnxEngine:
         # By name: an exporter need not keep the order of the inputs, nor one that the network makes no use of.
         given = zip(CONTEXT_INPUTS if network == "context" else taken, inputs, strict=True)
         feeds = {name: value for name, value in given if name in taken}
-        return session.run(None, feeds, self._run_options.get(network))[0]
+        return session.run(None, feeds, self._run_options[network])[0]
+
+    def stop(self) -> None:
+        """End what is being computed in another thread, with an error there, and whatever is computed later."""
+        for options in self._run_options.values():
+            options.terminate = True
 
 
 class KerasEngine:

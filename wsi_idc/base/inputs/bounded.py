@@ -40,9 +40,13 @@ def open_regular(path: Path) -> BufferedReader:
 def read_bytes(path: Path, most: int) -> bytes:
     """Read a regular file of at most so many bytes; raises OSError where it cannot be read, is none or is larger."""
     with open_regular(path) as stream:
-        if os.fstat(stream.fileno()).st_size > most:
+        size = os.fstat(stream.fileno()).st_size
+        if size > most:
             raise _too_large(path, most)
-        content = stream.read(most + 1)
+        # Room is made for what is asked for, however small the file is.
+        content = stream.read(size + 1)
+        if len(content) > size:
+            content += stream.read(most + 1 - len(content))
     if len(content) > most:
         raise _too_large(path, most)
     return content
