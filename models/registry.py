@@ -34,7 +34,13 @@ def _folders() -> dict[str, Path]:
 
 
 def list_models() -> tuple[list[ModelPackage], list[ModelError]]:
-    """Load every shipped and user package, in order of name; also returns what is wrong with those that do not load."""
+    """Load every shipped and user package, in order of name; also returns what is wrong with those that do not load.
+
+    >>> import wsi_idc
+    >>> packages, errors = wsi_idc.list_models()
+    >>> {"idc-context", "idc-patch"} <= {package.name for package in packages}
+    True
+    """
     packages, errors = [], []
     for folder in _folders().values():
         try:
@@ -45,7 +51,15 @@ def list_models() -> tuple[list[ModelPackage], list[ModelError]]:
 
 
 def find_model(name: str | Path = DEFAULT_MODEL) -> ModelPackage:
-    """Load a package by name, or by the path of its folder; raises UnknownModelError where there is none."""
+    """Load a package by name, or by the path of its folder, without its weights.
+
+    Raises UnknownModelError where there is none, ModelError where it is damaged or of another version.
+
+    >>> import wsi_idc
+    >>> package = wsi_idc.find_model("idc-patch")
+    >>> package.mpp, package.patch_size
+    (4.0, 50)
+    """
     folders = _folders()
     if str(name) in folders:
         return load_package(folders[str(name)])

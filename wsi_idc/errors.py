@@ -4,7 +4,15 @@ from __future__ import annotations
 
 
 class WsiIdcError(Exception):
-    """Base of every error that the command line prints without a traceback."""
+    """Base of every error that the command line prints without a traceback: one line with the file and the way out.
+
+    >>> import wsi_idc
+    >>> try:
+    ...     wsi_idc.Slide("gone.svs")
+    ... except wsi_idc.WsiIdcError as error:
+    ...     print(type(error).__name__)
+    SlideError
+    """
 
 
 class SlideError(WsiIdcError, OSError):

@@ -1,6 +1,7 @@
 """What is promised to Python is there, light to import, and its examples run."""
 
 import doctest
+import importlib
 import inspect
 import re
 import shutil
@@ -18,7 +19,7 @@ from wsi_idc.errors import DataError, ScaleError, SettingsError, SlideError
 from helpers import HEAVY, write_patches
 
 PROMISED = ["segment", "segment_slides", "Slide", "read_heatmap", "delineate", "compare", "fields", "convert"]
-PROMISED += ["train", "evaluate", "predict", "load_model"]
+PROMISED += ["train", "evaluate", "predict", "load_model", "show"]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def folder(tmp_path_factory, painted, section, few_resamples):
         yield folder
 
 
-@pytest.mark.parametrize("name", PROMISED)
+@pytest.mark.parametrize("name", [name for name in wsi_idc.__all__ if name != "__version__"])
 def test_examples_run(folder, name):
     thing = getattr(wsi_idc, name)
     (example,) = doctest.DocTestFinder(recurse=False).find(thing, name, globs={})
@@ -45,6 +46,32 @@ def test_examples_run(folder, name):
     said = []
     runner.run(example, out=said.append)
     assert not runner.failures, "".join(said)
+
+
+def test_every_name_is_typed_and_stands_in_the_reference_with_what_it_raises():
+    """Those of the methods of classes too, and what else the reference shows."""
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^::: ([\w.]+)$", page, re.MULTILINE)
+    modules = {home for home in shown if home == "wsi_idc.errors"}
+    things = {}
+    for home in set(shown) - modules:
+        module, _, name = home.rpartition(".")
+        things[name] = getattr(importlib.import_module(module), name)
+    errors = {n: e for n, e in vars(importlib.import_module("wsi_idc.errors")).items() if inspect.isclass(e)}
+    assert {*things, *errors, "__version__"} >= set(wsi_idc.__all__)
+    for name, thing in (things | errors).items():
+        assert inspect.getdoc(thing), name
+        functions = [(name, thing)] if inspect.isfunction(thing) else inspect.getmembers(thing, inspect.isfunction)
+        for called, function in functions:
+            own = function.__module__.startswith("wsi_idc") and not called.startswith("_")
+            if own:
+                assert inspect.getdoc(function), (name, called)
+                typed = inspect.signature(function)
+                parameters = [p for p in typed.parameters.values() if p.name not in ("self", "cls")]
+                assert all(p.annotation is not p.empty for p in parameters), (name, called)
+                assert typed.return_annotation is not typed.empty, (name, called)
+        if inspect.isfunction(thing) and name != "list_models":
+            assert "aises" in thing.__doc__, name
 
 
 def test_all_is_what_is_promised_and_dir_shows_it():

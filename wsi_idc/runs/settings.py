@@ -22,6 +22,10 @@ class Settings(Outlining):
 
     Options of the command line, the signature of `segment`, the check, the record in summary.json and the file of
     settings are made of these fields; see `base.setting`. Raises SettingsError for what cannot be meant.
+
+    >>> import wsi_idc
+    >>> wsi_idc.Settings(threshold=0.4).min_area_mm2, wsi_idc.Settings().stride
+    (None, None)
     """
 
     min_tissue: float = setting(0.1, "Share of a patch that must be tissue.", low=0, high=1, open_low=True)
@@ -128,7 +132,13 @@ def read_settings(file: Path | None = None, **given: Any) -> Settings:
 
 @dataclass(frozen=True, slots=True)
 class SegmentResult:
-    """What a run left in `folder`; `summary` is the content of summary.json, `reused` says that it was there before."""
+    """What a run left in `folder`; `summary` is the content of summary.json, `reused` says that it was there before.
+
+    >>> import wsi_idc
+    >>> result = wsi_idc.segment("slide.tif", "results")
+    >>> result.reused, result.regions.name, result.summary["state"]
+    (True, 'regions.geojson', 'done')
+    """
 
     folder: Path
     summary: dict[str, Any]

@@ -50,6 +50,10 @@ def find_slides(
     entered: one that holds a single DICOM slide and no other is that slide, and of others with slides in them `on_left`
     is told. A folder that cannot be looked into counts as a slide, which then fails by itself. Files and Zarr
     stores given by name are taken as slides whatever they are. Raises DataError for an input without any.
+
+    >>> import wsi_idc
+    >>> [path.name for path in wsi_idc.find_slides([".", "slide.*"])]
+    ['slide.tif']
     """
     left: list[Path] = []
     in_folder = _in_tree if recursive else partial(_in_folder, left=left)
