@@ -68,7 +68,7 @@ def told(page: Path, code: str, folder: Path, width: int = 1280) -> object:
     made.write_text(text.replace("<style>", f"{_FAULTS}<style>", 1).replace("</body>", end), encoding="utf-8")
     command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
     command += [f"--window-size={width},900", "--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom"]
-    done = subprocess.run([*command, made.as_uri()], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([*command, made.as_uri()], capture_output=True, text=True, timeout=300, check=False)
     made.unlink()
     assert not re.findall(r"CONSOLE.*", done.stderr), done.stderr
     title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)
@@ -141,7 +141,7 @@ class Tab:
     def close(self) -> None:
         self._open.__exit__(None, None, None)
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(60)
 
     def _send(self, method: str, **parameters: object) -> dict:
         self._count += 1
@@ -158,7 +158,7 @@ class Tab:
                 self.faults.append(str(told["params"]["entry"]))
 
 
-def wait_for(is_so, seconds: float = 30.0) -> None:
+def wait_for(is_so, seconds: float = 120.0) -> None:
     """Wait until something is so; fails where it takes longer."""
     end = time.monotonic() + seconds
     while not is_so():

@@ -18,6 +18,16 @@ settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_lines_of_progress() -> Iterator[None]:
+    """On a busy machine what ends in a moment takes half a minute, and stderr would say how far it is."""
+    from wsi_idc.cli import progress
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(progress, "_EVERY_S", float("inf"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     folder = Path(os.environ.get("WSI_IDC_DATA") or Path(__file__).parents[2] / "shared")

@@ -30,13 +30,15 @@ def impatient(monkeypatch):
 
 
 def test_a_task_that_takes_long_says_how_far_it_is(impatient, capsys):
+    begun = time.monotonic()
     with progress_bar("reading", "patches") as bar:
         task = bar.add_task("", total=40)
         for _ in range(10):
             time.sleep(0.1)
             bar.advance(task, 4)
     lines = capsys.readouterr().err.splitlines()
-    assert 2 <= len(lines) <= 8
+    # A line every 0.3 s, or for a tenth 0.1 s after the last: a busy machine takes longer, and has more of them.
+    assert 2 <= len(lines) <= (time.monotonic() - begun) / 0.1 - 1
     assert all(" reading: " in line and " of 40 patches (" in line for line in lines)
     done = [int(line.split(": ")[1].split()[0]) for line in lines]
     assert done == sorted(set(done))
@@ -44,12 +46,16 @@ def test_a_task_that_takes_long_says_how_far_it_is(impatient, capsys):
 
 
 def test_a_task_that_is_stuck_says_so_and_a_hidden_one_nothing(impatient, capsys):
+    begun, said = time.monotonic(), ""
     with progress_bar() as bar:
         bar.add_task("hidden", visible=False)
         bar.add_task("finding tissue")
-        time.sleep(1)
-    lines = capsys.readouterr().err.splitlines()
-    assert 2 <= len(lines) <= 4
+        while said.count("\n") < 2:
+            assert time.monotonic() < begun + 120
+            time.sleep(0.1)
+            said += capsys.readouterr().err
+    lines = (said + capsys.readouterr().err).splitlines()
+    assert 2 <= len(lines) <= (time.monotonic() - begun) / 0.3 + 1
     assert all(line.split(" ", 1)[1].startswith("finding tissue: ") and line.endswith(" so far") for line in lines)
 
 

@@ -94,7 +94,7 @@ def test_what_the_other_has_done_meanwhile_is_taken(slides, tmp_path):
     def hold():
         with locked(out / "0"):
             holding.set()
-            go.wait(60)
+            go.wait(300)
 
     class Lets(Listener):
         def ended(self, number, outcome):
@@ -103,7 +103,7 @@ def test_what_the_other_has_done_meanwhile_is_taken(slides, tmp_path):
 
     other = threading.Thread(target=hold)
     other.start()
-    holding.wait(10)
+    assert holding.wait(60)
     outcomes = segment_slides(slides[:2], out, wsi_idc.find_model(MODEL), wsi_idc.Settings(), Lets())
     assert [o.summary["state"] for o in outcomes.values()] == ["done", "done"]
 
@@ -164,7 +164,9 @@ def test_a_manifest_that_is_kept_for_ever(slides, tmp_path):
         done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert (done.returncode, "3 of 3 slides done" in done.stdout) == (0, True), done.stderr
         lines = [line for line in done.stderr.splitlines() if "another process keeps it" in line]
-        assert len(lines) == len(done.stderr.splitlines()) == 2, done.stderr
+        assert len(lines) == 2, done.stderr
+        # A busy machine has time to say how far it is.
+        assert all(line in lines or " of " in line for line in done.stderr.splitlines())
         assert not (out / "manifest.csv").exists()
         assert verify(out).whole
     segment_slides(slides[:3], out, wsi_idc.find_model(MODEL), wsi_idc.Settings())

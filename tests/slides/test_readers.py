@@ -296,3 +296,18 @@ def test_a_large_single_strip_reads_like_any_other(tmp_path: Path) -> None:
         for n in range(20):
             assert np.array_equal(slide.read(n, n, 8, 8, 0.5), image[n : n + 8, n : n + 8])
     assert np.array_equal(whole, image)
+
+
+@pytest.mark.parametrize("layout", [{}, TILED, TILED | {"compression": "jpeg"}], ids=["flat", "tiled", "jpeg"])
+def test_a_tiff_that_is_named_as_hamamatsus_is_read_by_what_it_holds(tmp_path: Path, layout: dict[str, Any]) -> None:
+    """It was refused: "holds no image; is the file whole?"."""
+    named, plain = (write(tmp_path / f"a.{suffix}", **layout) for suffix in ("ndpi", "tif"))
+    with Slide(named) as one, Slide(plain) as other:
+        assert one.mpp == other.mpp and one.size == other.size
+        assert np.array_equal(one.read(0, 0, 208, 160, 0.5), other.read(0, 0, 208, 160, 0.5))
+
+
+@pytest.mark.realdata
+def test_a_slide_of_hamamatsu_is_read_as_ever(shared: Path) -> None:
+    with Slide(shared / "slides" / "test3-DAPI-2_387.ndpi") as slide:
+        assert slide.describe()["vendor"] == "hamamatsu"

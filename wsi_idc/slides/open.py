@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
+import struct
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.content import FASTSLIDE
@@ -24,6 +26,11 @@ from wsi_idc.slides.tiff.pages import Page, Place, check_table, is_tiff, read_pa
 from wsi_idc.slides.tiff.reader import TiffReader
 from wsi_idc.slides.tiff.scn import joined, overlapping, scn_images
 
+if TYPE_CHECKING:
+    import tifffile
+
+# The tag that every image of theirs has.
+_OF_HAMAMATSU = 65420
 # Vendors whose levels OpenSlide takes from any tiled page; of others it knows what is a level.
 _PLAIN = ("aperio", "generic-tiff")
 # How OpenSlide and libtiff say that a file is whole, but of a kind that they do not read.
@@ -113,12 +120,10 @@ def open_file(path: Path, series: int | None = None) -> Opened:
 
 
 def _open_tiff(path: Path, series: int | None) -> Opened:
-    import tifffile
-
     # What it makes of a damaged header it writes to the terminal else; where the slide is refused, that is said.
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
     try:
-        file = tifffile.TiffFile(path)
+        file = _tiff_of(path)
     except Exception as error:
         raise SlideError(f"{path}: not a slide that OpenSlide or tifffile can read ({error})") from error
     reader: OpenSlideReader | str = ""
@@ -147,6 +152,21 @@ def _open_tiff(path: Path, series: int | None) -> Opened:
             file.close()
             # File and pages hold each other: else the offsets, as Python's numbers, would stay for long.
             del file.pages, raw
+
+
+def _tiff_of(path: Path) -> tifffile.TiffFile:
+    """Open a TIFF by what it holds: tifffile takes one for Hamamatsu's, whose offsets are longer, by its name alone."""
+    import tifffile
+
+    file = tifffile.TiffFile(path)
+    if path.suffix.lower() != ".ndpi":
+        return file
+    # Read with longer offsets than it has, another TIFF may be anything.
+    with suppress(tifffile.TiffFileError, ValueError, LookupError, struct.error, OSError):
+        if _OF_HAMAMATSU in file.pages.first.tags:
+            return file
+    file.close()
+    return tifffile.TiffFile(path, is_ndpi=False)
 
 
 def _open_store(path: Path, series: int | None) -> Opened:

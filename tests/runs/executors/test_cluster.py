@@ -129,8 +129,8 @@ class Notes(Listener):
 def test_a_time_limit_and_an_error_cost_their_own_task(client, tmp_path):
     notes = Notes()
     tasks = [("sleep", tmp_path / "pid"), ("wrong", None), ("fine", None), ("fine", None)]
-    Cluster(client, Limits(minutes=0.05)).run(tasks, do, notes)
-    assert str(notes.outcomes[0]) == "took longer than 0.05 minutes; give more with --time-limit"
+    Cluster(client, Limits(minutes=0.2)).run(tasks, do, notes)
+    assert str(notes.outcomes[0]) == "took longer than 0.2 minutes; give more with --time-limit"
     assert isinstance(notes.outcomes[0], LostError)
     assert isinstance(notes.outcomes[1], ScaleError)
     assert notes.outcomes[2] not in client.run(os.getpid).values(), "a process of its own, not the worker"
