@@ -179,11 +179,11 @@ def serving(*arguments: object):
         there = f"http://127.0.0.1:{port}"
         try:
             assert there in server.stdout.readline()
-            wait_for(lambda: status(there) == 200, 60)
+            wait_for(lambda: status(there) == 200)
             yield there
         finally:
             server.send_signal(signal.SIGINT)
-            server.wait(20)
+            server.wait(60)
 
 
 def status(address, **headers):
