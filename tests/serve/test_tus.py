@@ -21,7 +21,8 @@ def test_it_says_what_it_knows(server):
     status, headers, _ = server.ask("OPTIONS", "/api/uploads")
     assert status == 204 and headers["tus-version"] == "1.0.0" and headers["tus-max-size"] == "10000000"
     assert headers["tus-extension"] == "creation,termination,checksum"
-    assert code(server.ask("POST", "/api/uploads", Upload_Length="10")) == 412
+    assert code(server.ask("POST", "/api/uploads", Upload_Length="10")) == 400
+    assert code(server.ask("POST", "/api/uploads", Upload_Length="10", Tus_Resumable="0.2.2")) == 412
 
 
 def test_an_upload_goes_on_after_a_break(server):

@@ -73,7 +73,8 @@ class Place:
 
     def run(self) -> Path:
         """Return the folder of the run, done or being computed; raises DataError where there is none yet."""
-        folders = [p for p in self.output.iterdir() if p.is_dir()] if self.output.is_dir() else []
+        entries = sorted(self.output.iterdir()) if self.output.is_dir() else []
+        folders = [p for p in entries if p.is_dir() and not p.name.startswith(".")]
         if not folders:
             raise DataError("there is nothing to see of it yet")
         return folders[0]

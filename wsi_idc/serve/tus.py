@@ -46,7 +46,9 @@ def uploads(store: Store) -> APIRouter:
 
 
 def _answer_to_senders(router: APIRouter, store: Store) -> None:
-    @router.options(PATH, status_code=204, summary="What of tus is known here", operation_id="tus")
+    @router.options(
+        PATH, status_code=204, summary="What of tus is known here", operation_id="tus", response_class=Response
+    )
     def options() -> Response:
         known = {"Tus-Version": VERSION, "Tus-Extension": "creation,termination,checksum"}
         known |= {"Tus-Max-Size": str(store.bounds.most_bytes), "Tus-Checksum-Algorithm": ",".join(_CHECKSUMS)}
@@ -57,6 +59,7 @@ def _answer_to_senders(router: APIRouter, store: Store) -> None:
         status_code=201,
         summary="Begin an upload; Location says where its parts go",
         operation_id="begin_upload",
+        response_class=Response,
         responses=_ANSWERS | {413: MESSAGE, 503: MESSAGE, 507: MESSAGE},
         openapi_extra=_headers(
             ("Tus-Resumable", VERSION),
@@ -81,6 +84,7 @@ def _answer_to_senders(router: APIRouter, store: Store) -> None:
         f"{PATH}/{{key}}",
         summary="How much of an upload is there",
         operation_id="look_at_upload",
+        response_class=Response,
         responses=_ANSWERS,
         openapi_extra=_headers(("Tus-Resumable", VERSION)),
     )
@@ -106,6 +110,7 @@ def _answer_to_parts(router: APIRouter, store: Store) -> None:
         status_code=204,
         summary="Send a part of an upload, from the offset on that is there",
         operation_id="send_part",
+        response_class=Response,
         responses=_ANSWERS
         | dict.fromkeys((408, 409, 410, 413, 415, 423, _MISMATCH, 507), MESSAGE)
         | {204: {"description": "The part is there"}},
@@ -136,6 +141,7 @@ def _answer_to_parts(router: APIRouter, store: Store) -> None:
         status_code=204,
         summary="Remove an upload, with all that was made of it",
         operation_id="remove_upload",
+        response_class=Response,
         responses=_ANSWERS | {204: {"description": "It is removed"}},
         openapi_extra=_headers(("Tus-Resumable", VERSION)),
     )
@@ -232,9 +238,13 @@ def _checksum(header: str) -> tuple[Any, bytes]:
 
 
 def _other_version(request: Request) -> Response | None:
-    if request.headers.get("Tus-Resumable") == VERSION:
+    asked = request.headers.get("Tus-Resumable")
+    if asked == VERSION:
         return None
-    return _answer(412, {"Tus-Version": VERSION}, f"tus {VERSION} is spoken here; say so by the header Tus-Resumable")
+    status = 400 if asked is None else 412
+    return _answer(
+        status, {"Tus-Version": VERSION}, f"tus {VERSION} is spoken here; say so by the header Tus-Resumable"
+    )
 
 
 def _number(request: Request, name: str) -> int:
@@ -266,12 +276,14 @@ def _shown(name: str) -> str:
 
 def _headers(*named: tuple[str, str]) -> dict[str, Any]:
     """Describe headers of a request, with an example each."""
+    kinds: dict[str, dict[str, Any]] = {"Tus-Resumable": {"enum": [VERSION]}, "Upload-Metadata": {}}
+    number = {"pattern": "^[0-9]{1,15}$"}
     parameters = [
         {
             "name": name,
             "in": "header",
             "required": name != "Upload-Metadata",
-            "schema": {"type": "string"},
+            "schema": {"type": "string"} | kinds.get(name, number),
             "example": example,
         }
         for name, example in named

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -14,14 +15,18 @@ from contextlib import suppress
 from typing import Any
 
 from wsi_idc.base.inputs.documents import read_json
-from wsi_idc.errors import DataError
+from wsi_idc.errors import DataError, WsiIdcError
 from wsi_idc.runs.results.folder import read_summary
 from wsi_idc.serve.place import Place
 from wsi_idc.serve.queue import Job
 from wsi_idc.serve.store import Store
 
+_log = logging.getLogger(__name__)
+
 # Seconds between looks at a process; until it is killed when it was asked to end; between looks at what expires.
 _LOOK_S, _GRACE_S, _SWEEP_S = 0.2, 10.0, 300.0
+# Seconds before what could not be done is tried again.
+_SULK_S = 5.0
 # A slide that takes longer hangs.
 _LONGEST_S = 24 * 3600
 _SAID = {"type": "object", "required": ["slides"], "properties": {"slides": {"type": "array"}}}
@@ -36,7 +41,7 @@ class Worker:
 
     def __init__(self, store: Store) -> None:
         """Make one, which begins when it is started."""
-        self._store, self._ends = store, threading.Event()
+        self._store, self._ends, self._swept = store, threading.Event(), time.monotonic()
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
 
     def start(self) -> None:
@@ -51,18 +56,25 @@ class Worker:
         self._thread.join(_GRACE_S + 5)
 
     def _work(self) -> None:
-        swept = time.monotonic()
         while not self._ends.is_set():
-            if time.monotonic() - swept > _SWEEP_S:
-                self._store.sweep()
-                swept = time.monotonic()
-            waiting = self._store.queue.all("running") or self._store.queue.all("queued")
-            if waiting:
-                self._do(waiting[0])
-                continue
-            with self._store.changed:
-                if not self._store.queue.all("queued") and not self._ends.is_set():
-                    self._store.changed.wait(_SWEEP_S)
+            try:
+                self._work_once()
+            except (WsiIdcError, OSError) as error:
+                # A disk that is full, or no process to be had: what waits is tried again.
+                _log.warning("jobs wait for a moment: %s", error)
+                self._ends.wait(_SULK_S)
+
+    def _work_once(self) -> None:
+        """Do the next job, or wait for one."""
+        if time.monotonic() - self._swept > _SWEEP_S:
+            self._swept = time.monotonic()
+            self._store.sweep()
+        if waiting := self._store.queue.all("running") or self._store.queue.all("queued"):
+            self._do(waiting[0])
+            return
+        with self._store.changed:
+            if not self._store.queue.all("queued") and not self._ends.is_set():
+                self._store.changed.wait(_SWEEP_S)
 
     def _do(self, job: Job) -> None:
         place = self._store.place(job)
