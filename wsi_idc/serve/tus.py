@@ -41,7 +41,9 @@ def uploads(store: Store) -> APIRouter:
     """Return the routes of uploads; what is whole is queued."""
     router = APIRouter(tags=["uploads"])
     _answer_to_senders(router, store)
+    _answer_to_looks(router, store)
     _answer_to_parts(router, store)
+    _answer_to_removals(router, store)
     return router
 
 
@@ -80,6 +82,8 @@ def _answer_to_senders(router: APIRouter, store: Store) -> None:
             return _refused(store, error)
         return _answer(201, {"Location": f"{request.scope.get('root_path', '')}{PATH}/{job.id}"})
 
+
+def _answer_to_looks(router: APIRouter, store: Store) -> None:
     @router.head(
         f"{PATH}/{{key}}",
         summary="How much of an upload is there",
@@ -136,6 +140,8 @@ def _answer_to_parts(router: APIRouter, store: Store) -> None:
         finally:
             busy.discard(key)
 
+
+def _answer_to_removals(router: APIRouter, store: Store) -> None:
     @router.delete(
         f"{PATH}/{{key}}",
         status_code=204,
