@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
 from wsi_idc.api import doctor
 from wsi_idc.cli.group import main
+from wsi_idc.inference.engines import OnnxEngine
 
 
 @pytest.fixture
 def quick(monkeypatch):
     """Leave out the engine that takes half a minute to load."""
-    monkeypatch.setattr(doctor, "_ENGINES", {"onnx": "onnxruntime", "none": "no_such_package"})
+    none = SimpleNamespace(needs="no_such_package")
+    monkeypatch.setattr(doctor, "ENGINES", {"onnx": OnnxEngine, "none": none})
 
 
 def ask(*arguments):

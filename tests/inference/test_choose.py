@@ -15,6 +15,8 @@ from helpers import numpy_package, write_unchecked_package
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
+    """Where rates are kept; of the engines those that ship with the core and with [train]."""
+    monkeypatch.setattr(autotune, "ENGINES", {name: autotune.ENGINES[name] for name in ("onnx", "keras")})
     monkeypatch.setattr(autotune.platformdirs, "user_cache_dir", lambda *a, **k: str(tmp_path))
     monkeypatch.setattr(autotune, "_measured_here", {})
     return tmp_path / "engines.json"
@@ -49,6 +51,16 @@ def test_a_long_job_takes_what_is_done_first_start_included(cache, monkeypatch, 
     assert autotune.choose_engine("auto", find_model(), patches) == choice
     assert autotune.choose_engine("auto", find_model(), patches) == choice
     assert calls == ["onnx", "keras"], "measured once, then kept"
+
+
+def test_of_all_engines_that_may_be_chosen_the_first_to_end_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(autotune.platformdirs, "user_cache_dir", lambda *a, **k: str(tmp_path))
+    monkeypatch.setattr(autotune, "_measured_here", {})
+    found = {"onnx": (0.1, 1000), "keras": (4, 900), "openvino": (1, 1500), "openvino-bf16": (1, 3000)}
+    calls = rates(monkeypatch, **found)
+    assert autotune.choose_engine("auto", find_model(), 10**6) == "openvino-bf16"
+    assert calls == list(found)
+    assert autotune.choose_engine("auto", find_model(), 500) == "onnx"
 
 
 def test_a_damaged_cache_is_measured_again(cache, monkeypatch):

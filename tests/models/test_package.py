@@ -112,11 +112,12 @@ def test_damaged_json_and_missing_file(copy):
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_exchanged_weights_are_not_loaded(copy, name):
-    weights = copy / f"encoder.{name}"
+    form = ENGINES[name].weights
+    weights = copy / f"encoder.{form}"
     data = bytearray(weights.read_bytes())
     data[len(data) // 2] ^= 1
     weights.write_bytes(data)
-    with pytest.raises(ModelError, match=f"encoder.{name}: its sha256"):
+    with pytest.raises(ModelError, match=f"encoder.{form}: its sha256"):
         ENGINES[name](load_package(copy))
     weights.unlink()
     with pytest.raises(ModelError, match="cannot be read"):

@@ -253,8 +253,8 @@ def test_with_context_the_package_computes_what_was_measured(patches, with_conte
     assert {"val_lone_patches", "val_patch_network"} <= set(package.metrics)
     expected = logits_of(run)
     val = val_patches(patches)
-    for name, engine in ENGINES.items():
-        predictor = Predictor(package, engine(package))
+    for name in ("onnx", "keras", "openvino"):
+        predictor = Predictor(package, ENGINES[name](package))
         for patient, grid in place_patches(val, 16).items():
             pixels = np.concatenate([np.concatenate([read_patch(val[n].path) for n in row], 1) for row in grid])
             logits = predictor.logits(predictor.features(pixels, grid >= 0))

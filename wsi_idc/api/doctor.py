@@ -21,6 +21,7 @@ from wsi_idc.base.files import is_held, locked
 from wsi_idc.data.cache import cache_folder
 from wsi_idc.errors import WsiIdcError
 from wsi_idc.inference.apart import run_apart
+from wsi_idc.inference.engines import ENGINES
 from wsi_idc.inference.gpu import computes_on_gpu, has_gpu
 from wsi_idc.models.registry import DEFAULT_MODEL, list_models, user_models
 from wsi_idc.slides.slide import Slide
@@ -36,13 +37,14 @@ _TRY_ENGINE = """
 import sys
 from wsi_idc.errors import WsiIdcError
 from wsi_idc.inference.choose import make_engine
+from wsi_idc.inference.engines import ENGINES, engine_versions
 from wsi_idc.models.registry import find_model
 try:
     make_engine(sys.argv[1], find_model())
+    print(engine_versions(sys.argv[1])[ENGINES[sys.argv[1]].needs])
 except WsiIdcError as error:
     sys.exit(str(error))
 """
-_ENGINES = {"onnx": "onnxruntime", "keras": "keras"}
 # Codecs of whole-slide images beside JPEG, as tifffile names them.
 _CODECS = {
     "deflate": "zlib",
@@ -153,17 +155,18 @@ def _models() -> Iterator[Finding]:
 
 
 def _engines() -> Iterator[Finding]:
-    for name, needs in _ENGINES.items():
-        if importlib.util.find_spec(needs) is None:
-            yield Finding("engines", name, MISSING, f"{needs} is not installed")
+    for name, kind in ENGINES.items():
+        if importlib.util.find_spec(kind.needs) is None:
+            yield Finding("engines", name, MISSING, f"{kind.needs} is not installed")
             continue
         done = run_apart(_TRY_ENGINE, name, limit_s=_LONGEST_S)
         if done is None:
             yield Finding("engines", name, FAULT, f"does not load within {_LONGEST_S} s")
             continue
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        detail = f"{importlib.metadata.version(needs)} computes {DEFAULT_MODEL}"
-        yield Finding("engines", name, FAULT if done.returncode else OK, reason if done.returncode else detail)
+        if done.returncode:
+            yield Finding("engines", name, FAULT, (done.stderr.strip().splitlines() or ["no reason given"])[-1])
+        else:
+            yield Finding("engines", name, OK, f"{done.stdout.split()[-1]} computes {DEFAULT_MODEL}")
 
 
 def _readers() -> Iterator[Finding]:

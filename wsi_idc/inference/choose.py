@@ -43,21 +43,22 @@ _TRY_AGAIN_S = 24 * 3600.0
 
 
 def make_engine(name: str, package: ModelPackage, threads: int = CPU_COUNT) -> Engine:
-    """Make the engine `name` ("onnx" or "keras") for a package, to compute on `threads` cores.
+    """Make the engine `name` (one of `ENGINES`) for a package, to compute on `threads` cores.
 
     Raises ModelError where the package has no weights for it, what runs it is not installed, or what it gives for a few
     patches is of another form or no number.
     """
     if name not in ENGINES:
         raise ModelError(f"no engine {name!r}; known: auto, {', '.join(ENGINES)}")
-    if name not in package.formats():
-        raise ModelError(f"{package.folder}: the model has no {name} weights; use --engine auto")
+    kind = ENGINES[name]
+    if kind.weights not in package.formats():
+        raise ModelError(f"{package.folder}: the model has no {kind.weights} weights; use --engine auto")
     try:
         return _probed(name, package, threads)
     except ModelError:
         raise
     except ImportError as error:
-        extra = "gpu" if name == "keras" and has_gpu() else "train"
+        extra = "gpu" if name == "keras" and has_gpu() else kind.extra
         raise ModelError(f"the engine {name}: {missing(error, extra)}, or take --engine auto") from error
     except Exception as error:  # What an engine raises for weights that do not fit is its own affair.
         reason = str(error).splitlines()[0] if str(error) else ""
@@ -71,7 +72,10 @@ def make_engine(name: str, package: ModelPackage, threads: int = CPU_COUNT) -> E
 
 
 def _probed(name: str, package: ModelPackage, threads: int) -> Engine:
-    """Make an engine and try it on a few patches, within bounds where that is ONNX Runtime's on a CPU."""
+    """Make an engine and try it on a few patches, within bounds where it computes ONNX on a CPU."""
+    # OpenVINO cannot be stopped: what it is given, ONNX Runtime has computed before.
+    if name != "onnx" and ENGINES[name].weights == "onnx":
+        _probed("onnx", package, 1)
     # CUDA has addresses for far more than it takes.
     if name != "onnx" or has_gpu():
         engine = ENGINES[name](package, threads)
@@ -95,7 +99,7 @@ def choose_engine(wanted: str, package: ModelPackage, n_patches: int) -> str:
     if wanted != "auto":
         return wanted
     forms = package.formats()
-    usable = [e for e in ENGINES if e in forms and importlib.util.find_spec(_NEEDS[e])]
+    usable = [name for name, e in ENGINES.items() if e.weights in forms and importlib.util.find_spec(e.needs)]
     if not usable:
         raise ModelError(f"{package.folder}: no engine for its weights ({', '.join(sorted(forms))}) is installed")
     if len(usable) == 1:
@@ -171,7 +175,6 @@ def _checked(rates: Rates) -> Rates:
     return found
 
 
-_NEEDS = {"onnx": "onnxruntime", "keras": "keras"}
 # Run with the folder of a package and the name of an engine.
 _MEASURE = """
 import json, pathlib, sys

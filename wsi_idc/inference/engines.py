@@ -1,4 +1,4 @@
-"""What computes the networks of a model: ONNX Runtime and Keras behind one small protocol."""
+"""What computes the networks of a model: ONNX Runtime, Keras and OpenVINO behind one small protocol."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from wsi_idc.base.extras import quiet_tensorflow
 from wsi_idc.base.inputs.documents import parse_json
 from wsi_idc.base.inputs.packed import check_zip
 from wsi_idc.errors import ModelError
-from wsi_idc.inference.onnx_file import faults
+from wsi_idc.inference.onnx_file import CONTEXT_INPUTS, read_onnx
+from wsi_idc.inference.openvino_engine import OpenVinoBf16Engine, OpenVinoEngine
 from wsi_idc.models.package import ModelPackage
 
 # Builds of ONNX Runtime send telemetry unless told not to before they are loaded; slides stay where they are.
@@ -39,14 +40,17 @@ _LARGEST, _LARGEST_CONFIG, _LONGEST_SIDE = 1 << 31, 1 << 24, 1 << 15
 _CONFIG = "config.json"
 
 
-# The inputs of a context network, by name and in this order; it need not take the last one.
-CONTEXT_INPUTS = ("features", "present", "slide")
-
-
 class Engine(Protocol):
-    """Runs the networks of one package. Calls come from at most `lanes` threads at a time."""
+    """Runs the networks of one package. Calls come from at most `lanes` threads at a time.
+
+    `name` stands for all that the numbers depend on, the precision too. `weights` is the form that it takes; `needs`
+    the package that it computes with, which `pip install .` brings or the `extra`.
+    """
 
     name: str
+    weights: str
+    needs: str
+    extra: str
     batch_size: int
     lanes: int
 
@@ -59,6 +63,7 @@ class OnnxEngine:
     """ONNX Runtime, on its CPU provider or on CUDA where the installed build has it."""
 
     name = "onnx"
+    weights, needs, extra = "onnx", "onnxruntime", ""
     # Measured by benchmarks/engines.py: on a CPU small batches stay in the cache.
     batch_size = 8
 
@@ -84,11 +89,7 @@ class OnnxEngine:
         frugal.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self._run_options = {"encoder": onnxruntime.RunOptions(), "context": frugal}
         for network in package.networks:
-            # From memory, not by path: the bytes that run are the bytes whose checksum was verified.
-            data = package.read_weights(network, "onnx")
-            if fault := next(faults(data), None):
-                raise ModelError(f"{package.folder / package.networks[network]['onnx']['file']}: {fault}")
-            session = onnxruntime.InferenceSession(data, options, providers=providers)
+            session = onnxruntime.InferenceSession(read_onnx(package, network), options, providers=providers)
             self._sessions[network] = session, [v.name for v in session.get_inputs()]
         # A build for CUDA falls back to the CPU where there is no GPU, or no CUDA that it can load.
         if all(_CUDA in session.get_providers() for session, _ in self._sessions.values()):
@@ -112,6 +113,7 @@ class KerasEngine:
     """Keras on whatever backend it is configured for (TensorFlow, torch or JAX)."""
 
     name = "keras"
+    weights, needs, extra = "keras", "keras", "train"
     batch_size, lanes = 64, 1
 
     def __init__(self, package: ModelPackage, threads: int = CPU_COUNT) -> None:
@@ -191,7 +193,9 @@ def _check_sides(config: Any) -> None:
             waiting += one
 
 
-ENGINES: dict[str, type[OnnxEngine] | type[KerasEngine]] = {"onnx": OnnxEngine, "keras": KerasEngine}
+ENGINES: dict[str, type[OnnxEngine] | type[KerasEngine] | type[OpenVinoEngine]] = {
+    engine.name: engine for engine in (OnnxEngine, KerasEngine, OpenVinoEngine, OpenVinoBf16Engine)
+}
 
 
 def onnx_providers() -> list[str]:
@@ -210,6 +214,8 @@ def engine_versions(name: str | None) -> dict[str, str]:
         import onnxruntime
 
         return {"onnxruntime": onnxruntime.__version__}
+    if name and name.startswith("openvino"):
+        return {"openvino": importlib.import_module("openvino").__version__}
     if name == "keras":
         import keras
 

@@ -41,10 +41,12 @@ def has_gpu() -> bool:
 
 @cache
 def computes_on_gpu(engine: str) -> bool:
-    """Say whether an engine ("onnx" or "keras") that is installed would compute on the GPU that is there."""
+    """Say whether an engine that is installed, by its name, would compute on the GPU that is there."""
     if engine == "onnx":
         import onnxruntime
 
         return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if engine != "keras":
+        return False
     done = run_apart(_KERAS_GPUS, limit_s=_LONGEST_S)
     return done is not None and done.returncode == 0 and done.stdout.split()[-1:] not in ([], ["0"])

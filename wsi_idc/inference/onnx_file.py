@@ -8,6 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from wsi_idc.errors import ModelError
+from wsi_idc.models.package import ModelPackage
+
+# The inputs of a context network, by name and in this order; it need not take the last one.
+CONTEXT_INPUTS = ("features", "present", "slide")
 # Messages in which tensors and operators lie, each with those of its fields that are such messages, by number.
 _INSIDE = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -23,6 +28,17 @@ _NODE_OPERATOR = 4
 _LOOPS = frozenset({b"Loop", b"Scan", b"SequenceMap"})
 # Graphs within operators of graphs.
 _DEEPEST = 32
+
+
+def read_onnx(package: ModelPackage, network: str) -> bytes:
+    """Read the ONNX file of a network ("encoder", "context") of a package, verified; raises ModelError for its faults.
+
+    To be computed from memory, not by path: the bytes that run are the bytes whose checksum was verified.
+    """
+    data = package.read_weights(network, "onnx")
+    if fault := next(faults(data), None):
+        raise ModelError(f"{package.folder / package.networks[network]['onnx']['file']}: {fault}")
+    return data
 
 
 def faults(data: bytes) -> Iterator[str]:

@@ -55,7 +55,9 @@ class Settings(Outlining):
         choices=CHOICES,
     )
     engine: str = setting(
-        "auto", "What computes; auto takes what is done first on this machine.", choices=("auto", "onnx", "keras")
+        "auto",
+        "What computes; auto takes what is done first on this machine.",
+        choices=("auto", "onnx", "keras", "openvino", "openvino-bf16"),
     )
     tta: bool = setting(False, "See patches turned and flipped in all eight ways; eight times as long.")
     stride: int | None = setting(
