@@ -209,3 +209,20 @@ def test_a_folder_in_its_place(tmp_path):
     (tmp_path / "manifest.csv").mkdir()
     with pytest.raises(OutputError, match="cannot be read"):
         Manifest(tmp_path / "manifest.csv")
+
+
+def test_rows_one_by_one_are_those_of_the_whole_table(large):
+    manifest = Manifest(large)
+    manifest.update({"slide": slides(8)[7], "state": "running"}, {"slide": "/new.svs", "state": "done"})
+    assert list(manifest.rows()) == list(Manifest(large).read().values())
+    assert [r["state"] for r in manifest.rows()][5:9] == ["pending", "pending", "running", "pending"]
+    large.unlink()
+    assert list(manifest.rows()) == []
+
+
+def test_rows_of_a_table_that_was_changed_by_hand_are_looked_at(large, caplog):
+    """One that is as it was written is not: a million rows are counted in seconds."""
+    assert len(list(Manifest(large).rows())) == 1000
+    large.write_text(large.read_text().replace("pending,", "pensive,", 1))
+    assert len(list(Manifest(large).rows())) == 999
+    assert "1 of its 1000 rows are damaged" in caplog.text

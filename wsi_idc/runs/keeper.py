@@ -13,11 +13,12 @@ from typing import Any
 
 from wsi_idc.base.disk.left import remove_left
 from wsi_idc.base.files import is_held
+from wsi_idc.base.inputs.bounded import signature
 from wsi_idc.errors import DataError, DiskError, HeldError, LostError, ModelError, OutputError, SlideError, WsiIdcError
 from wsi_idc.runs.executors.executor import Listener
 from wsi_idc.runs.folder_page import FolderPage
-from wsi_idc.runs.manifest import Manifest, Row, numbers_of, signature, took_s
-from wsi_idc.runs.results.folder import OUTPUTS, read_summary
+from wsi_idc.runs.manifest import Manifest, Row
+from wsi_idc.runs.results.folder import OUTPUTS, numbers_of, read_summary, took_s
 from wsi_idc.runs.settings import SegmentResult
 
 _log = logging.getLogger(__name__)

@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from wsi_idc.base.disk.trouble import output_error
 from wsi_idc.base.files import replacing, sha256_of, take
-from wsi_idc.base.inputs.bounded import check_regular, read_bytes, read_text
+from wsi_idc.base.inputs.bounded import check_regular, open_regular, read_bytes, read_text, signature
+from wsi_idc.base.inputs.rows import rows_of, sum_of
 from wsi_idc.base.shown import is_number, no_formula, with_formula
 from wsi_idc.errors import OutputError
+from wsi_idc.runs.results.folder import NUMBERS
 
 _log = logging.getLogger(__name__)
 
-NUMBERS = ["tissue_mm2", "idc_mm2", "idc_share", "foci", "largest_extent_mm", "patches"]
+_WAY_OUT = "choose another -o or move it away"
 COLUMNS = ["slide", "state", "reason", "output", "seconds", *NUMBERS, "failed_chunks", "warnings"]
 STATES = ("pending", "running", "done", "incomplete", "failed")
 
 Row = Mapping[str, object]
 
-# Bytes: the rows of some hundred thousand slides.
-_LARGEST = 1 << 26
+# Bytes of the changes beside a table: those of some hundred thousand slides.
+_LARGEST = 1 << 28
 # A table of so many bytes, of some hundred slides, is written in a millisecond: at every change.
 _SMALL = 64 * 1024
-# A larger one when the changes beside it have come to this share of it: each row written is then rewritten a few times
-# in all, however many there are.
-_SHARE = 0.5
+# A larger one when the changes beside it have come to this share of it: for each change a few rows are written,
+# however many there are, and few changes have to be held in memory to read the table.
+_SHARE = 0.4
 # Another process has the table for the time of one writing of it. Who keeps it for longer is stuck.
 _PATIENCE_S = 20.0
 
@@ -57,7 +58,7 @@ class Manifest:
         self._damage_said = False
         # What the table said when it was read last; a large one is seldom written.
         self._read_before: tuple[object, dict[str, Row]] = (None, {})
-        self.read()
+        next(self.rows(), None)
 
     def add(self, rows: Iterable[Row]) -> None:
         """Add rows for slides that have none yet."""
@@ -93,6 +94,19 @@ class Manifest:
                 break
             # Changes were just brought into the table: what was read of them may be older than what it says.
         return held | self._late
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows as `read` returns them, one at a time: in the memory of the changes beside the table only."""
+        for _ in range(5):
+            before, changes = signature(self._path), self._read_changes()
+            stream = self._open_table()
+            if signature(self._path) == before:
+                break
+        # Without a table what stands beside it says nothing.
+        changes = changes | self._late if stream else dict(self._late)
+        for row in self._table_rows(stream) if stream else ():
+            yield changes.pop(str(row["slide"]), row)
+        yield from changes.values()
 
     def _write(
         self,
@@ -145,14 +159,12 @@ class Manifest:
 
     def _fold(self, added: Mapping[str, Row], changed: Mapping[str, Row]) -> None:
         """Write the table anew, with all changes. Old rows keep their places, new ones follow."""
-        rows = self._read_held()
-        rows |= {slide: row for slide, row in added.items() if slide not in rows}
-        rows |= changed
         with replacing(self._path) as temporary:
             with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
                 writer = csv.writer(stream, lineterminator="\n")
                 writer.writerow(COLUMNS)
-                writer.writerows([no_formula(str(row[name])) for name in COLUMNS] for row in rows.values())
+                for row in _merged(self.rows(), dict(added), dict(changed)):
+                    writer.writerow([no_formula(str(row[name])) for name in COLUMNS])
             # Before the name is given to it: killed in between, the table is the one before.
             self._note(sha256_of(temporary))
         # Killed before this, the changes are brought in once more: they say the same.
@@ -189,27 +201,45 @@ class Manifest:
         return self._read_before[1] | changes
 
     def _read_table(self) -> dict[str, Row]:
+        stream = self._open_table()
+        return {str(row["slide"]): row for row in self._table_rows(stream)} if stream else {}
+
+    def _open_table(self) -> BufferedReader | None:
         try:
-            # Names of files need not be valid UTF-8.
-            text = read_bytes(self._path, _LARGEST).decode("utf-8", "surrogateescape")
-            header, *lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line] or [[]]
+            return open_regular(self._path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> OutputError:
+        return OutputError(f"{self._path}: cannot be read ({error}); {_WAY_OUT}")
+
+    def _table_rows(self, stream: BufferedReader) -> Iterator[Row]:
+        """Yield the rows of a table, which is closed then, and say how many are damaged once all were seen."""
+        lines, whole = 0, 0
+        try:
+            with stream:
+                # As it was written to the last bit, each row of a large one need not be looked at for itself.
+                sound = os.fstat(stream.fileno()).st_size > _SMALL and sum_of(stream) in self._sums()
+                read = rows_of(stream)
+                if next(read, []) != COLUMNS:
+                    raise OutputError(f"{self._path}: is not a manifest of this version; {_WAY_OUT}")
+                for line in read:
+                    lines += 1
+                    if (row := _as_row(line)) and (sound or _is_whole(row)):
+                        whole += 1
+                        yield row
         except (OSError, csv.Error) as error:
-            raise OutputError(f"{self._path}: cannot be read ({error}); choose another -o or move it away") from error
-        if header != COLUMNS:
-            raise OutputError(f"{self._path}: is not a manifest of this version; choose another -o or move it away")
-        # Without its end the last line was cut short.
-        complete = lines if text.endswith("\n") else lines[:-1]
-        rows = [row for line in complete if _is_whole(row := _as_row(line))]
-        if lines and not rows:
-            raise OutputError(f"{self._path}: is not a manifest, no row of it is; choose another -o or move it away")
-        damaged = len(lines) - len(rows)
-        if damaged and not self._damage_said:
+            raise self._unreadable(error) from error
+        if lines and not whole:
+            raise OutputError(f"{self._path}: is not a manifest, no row of it is; {_WAY_OUT}")
+        if (damaged := lines - whole) and not self._damage_said:
             self._damage_said = True
             _log.warning(
                 "%s: %d of its %d rows are damaged and left out; run the same command again to have them back",
-                *(self._path, damaged, len(lines)),
+                *(self._path, damaged, lines),
             )
-        return {row["slide"]: row for row in rows}
 
     def _read_changes(self) -> dict[str, Row]:
         """Read the changes beside the table; a line cut short, by a kill in the middle of it, never came to be."""
@@ -230,22 +260,6 @@ class Manifest:
         return rows
 
 
-def numbers_of(summary: dict[str, Any]) -> dict[str, object]:
-    """Return what the manifest has of summary.json, but for the state."""
-    return {key: summary[key] for key in NUMBERS} | {
-        "reason": summary["message"],
-        "failed_chunks": len(summary["failed_chunks"]),
-        # Told apart by what none of them holds.
-        "warnings": "; ".join(warning.replace("; ", ", ") for warning in summary["warnings"]),
-    }
-
-
-def took_s(summary: Mapping[str, Any]) -> float:
-    """Return the seconds that computing the run of a summary took."""
-    stages = (s for stage, s in summary["timings"].items() if stage != "wall_s" and not stage.endswith("_threads_s"))
-    return float(sum(stages))
-
-
 def _as_text(row: Row) -> dict[str, str]:
     """Return a row as it is read again: text in all columns."""
     return {name: "" if row.get(name) is None else str(row[name]) for name in COLUMNS}
@@ -257,18 +271,20 @@ def _decided(
     return {str(row["slide"]): _as_text(row) for row in decide(held())} if decide else {}
 
 
+def _merged(rows: Iterable[Row], added: dict[str, Row], changed: dict[str, Row]) -> Iterator[Row]:
+    """Yield rows with those `changed` in their places, then new ones of those `added` and `changed`."""
+    for row in rows:
+        slide = str(row["slide"])
+        added.pop(slide, None)
+        yield changed.pop(slide, row)
+    for slide, row in added.items():
+        yield changed.pop(slide, row)
+    yield from changed.values()
+
+
 def _as_row(cells: list[str]) -> dict[str, str]:
     """Return the cells of a line by column, nothing where they are not as many."""
     return dict(zip(COLUMNS, map(with_formula, cells), strict=True)) if len(cells) == len(COLUMNS) else {}
-
-
-def signature(path: Path) -> tuple[int, int, int] | None:
-    """Return what tells one state of a file from another; None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _is_whole(row: Mapping[str, object]) -> bool:

@@ -15,6 +15,15 @@ from pathlib import Path
 _MOST_LINES, _LONGEST_LINE = 1_000_000, 1 << 16
 
 
+def signature(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells one state of a file from another; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 def check_regular(path: Path) -> int:
     """Return the size of a regular file in bytes, without opening it; raises OSError for whatever else is there."""
     status = path.stat()

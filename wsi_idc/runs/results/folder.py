@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ _IDENTIFIED = {
     "required": ["identity"],
     "properties": {"identity": {"type": "object", "properties": {"parameters": {"type": "object"}}}},
 }
+# What manifest.csv has of it.
+NUMBERS = ["tissue_mm2", "idc_mm2", "idc_share", "foci", "largest_extent_mm", "patches"]
 # What a run that is killed leaves for the next one to go on with.
 UNFINISHED = ".unfinished"
 
@@ -115,6 +117,22 @@ def _readable() -> dict[str, Any]:
 def outline_files(outlines: Path) -> list[Path]:
     """Return what is read of outlines: a file itself, of a run its numbers, regions and heatmap."""
     return [outlines / name for name in _READ] if outlines.is_dir() else [outlines]
+
+
+def numbers_of(summary: dict[str, Any]) -> dict[str, object]:
+    """Return what the manifest has of summary.json, but for the state."""
+    return {key: summary[key] for key in NUMBERS} | {
+        "reason": summary["message"],
+        "failed_chunks": len(summary["failed_chunks"]),
+        # Told apart by what none of them holds.
+        "warnings": "; ".join(warning.replace("; ", ", ") for warning in summary["warnings"]),
+    }
+
+
+def took_s(summary: Mapping[str, Any]) -> float:
+    """Return the seconds that computing the run of a summary took."""
+    stages = (s for stage, s in summary["timings"].items() if stage != "wall_s" and not stage.endswith("_threads_s"))
+    return float(sum(stages))
 
 
 def read_summary(run: Path) -> dict[str, Any]:

@@ -54,10 +54,9 @@ def clean(output: Path) -> tuple[list[Removed], list[Path]]:
         removed += [_remove(path, "written by a process that was killed") for path in left_behind(output)]
     except OSError as error:
         raise output_error(output, error) from error
-    rows = manifest.read()
-    if behind := [row for slide, row in up_to_date(output, manifest).items() if row != rows[slide]]:
+    if behind := [now for held, now in up_to_date(output, manifest) if now != held]:
         manifest.update(*behind)
-    if rows:
+    if manifest.written_s():
         manifest.settle()
     return removed, held
 

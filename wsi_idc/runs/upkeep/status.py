@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from wsi_idc.base.files import is_held
 from wsi_idc.errors import DataError, OutputError
-from wsi_idc.runs.manifest import Manifest, Row, numbers_of, took_s
+from wsi_idc.runs.manifest import Manifest, Row
 from wsi_idc.runs.overwriting import begun_in
-from wsi_idc.runs.results.folder import OUTPUTS, read_summary
+from wsi_idc.runs.results.folder import OUTPUTS, numbers_of, read_summary, took_s
 
 # A slide that seems to be left may be just being opened, or just done: that is seen when one looks again so much later.
 LOOK_AGAIN_S = 3.0
@@ -39,62 +42,84 @@ class Status:
 
 
 def read_status(output: Path) -> Status:
-    """Read how far the runs on the folder `output` are; raises OutputError where it has no manifest.csv."""
+    """Read how far the runs on the folder `output` are; raises OutputError where it has no manifest.csv.
+
+    Rows are looked at one by one: a million slides take no more memory than those that failed or have warnings.
+    """
     manifest = Manifest(output / "manifest.csv")
-    rows = up_to_date(output, manifest)
-    if not rows:
-        raise OutputError(f"{output}: no manifest.csv with slides there; give the output folder of wsi-idc segment")
-    if _left(output, rows):
+    if (found := _count(output, manifest)).interrupted:
         time.sleep(LOOK_AGAIN_S)
-        rows = up_to_date(output, manifest)
-    left = len(_left(output, rows))
-    by_state: dict[str, list[Row]] = {}
-    for row in rows.values():
-        by_state.setdefault(str(row["state"]), []).append(row)
-    done, incomplete, failed = (by_state.get(state, []) for state in ("done", "incomplete", "failed"))
-    remaining = len(rows) - len(done) - len(incomplete) - len(failed)
-    running = len(by_state.get("running", [])) - left
-    seconds, patches = (sum(float(str(row[key]) or 0) for row in done) for key in ("seconds", "patches"))
+        found = _count(output, manifest)
+    if not found.done + found.incomplete + len(found.failed) + found.remaining:
+        raise OutputError(f"{output}: no manifest.csv with slides there; give the output folder of wsi-idc segment")
+    return found
+
+
+def _count(output: Path, manifest: Manifest) -> Status:
+    states: Counter[str] = Counter()
+    warned: list[dict[str, str]] = []
+    failed: list[dict[str, str]] = []
+    left, seconds, patches = 0, 0.0, 0.0
+    for _, row in up_to_date(output, manifest):
+        state = str(row["state"])
+        states[state] += 1
+        if state == "done":
+            seconds += float(str(row["seconds"]) or 0)
+            patches += float(str(row["patches"]) or 0)
+        if state in ("done", "incomplete") and row["warnings"]:
+            warned.append({name: str(row[name]) for name in ("slide", "warnings")})
+        elif state == "failed":
+            failed.append({name: str(row[name]) for name in ("slide", "reason")})
+        elif state == "running" and not is_held(output / str(row["output"])):
+            left += 1
+    done, running = states["done"], states["running"] - left
+    remaining = states.total() - done - states["incomplete"] - states["failed"]
     known = seconds > 0
     return Status(
-        done=len(done),
-        incomplete=len(incomplete),
-        warned=[
-            {name: str(row[name]) for name in ("slide", "warnings")} for row in done + incomplete if row["warnings"]
-        ],
-        failed=[{"slide": str(row["slide"]), "reason": str(row["reason"])} for row in failed],
+        done=done,
+        incomplete=states["incomplete"],
+        warned=warned,
+        failed=failed,
         running=running,
         interrupted=left,
         remaining=remaining,
-        slides_per_hour=round(3600 * len(done) / seconds, 2) if known else None,
+        slides_per_hour=round(3600 * done / seconds, 2) if known else None,
         patches_per_s=round(patches / seconds, 1) if known else None,
-        seconds_left=round(remaining * seconds / len(done) / max(1, running), 1) if known else None,
+        seconds_left=round(remaining * seconds / done / max(1, running), 1) if known else None,
     )
 
 
-def up_to_date(output: Path, manifest: Manifest) -> dict[str, Row]:
-    """Return the rows of the manifest with what the results of slides say where it lags behind them.
+def up_to_date(output: Path, manifest: Manifest) -> Iterator[tuple[Row, Row]]:
+    """Yield each row of the manifest, and the same with what the results of its slide say where it lags behind them.
 
     It does where a run was killed between the two, or could not write it. Slides that are to be overwritten have
     results, and are still to be done; so are those that are incomplete.
     """
-    rows, written, overwritten = manifest.read(), manifest.written_s(), begun_in(output)
-    for slide, row in rows.items():
-        run = output / str(row["output"])
-        if row["state"] in ("done", "incomplete") or slide in overwritten or is_held(run):
-            continue
-        try:
-            if row["state"] == "failed" and (run / OUTPUTS[-1]).stat().st_mtime <= written:
-                continue
-            if (summary := read_summary(run))["state"] != "done":
-                continue
-            found = {"state": summary["state"], "seconds": f"{took_s(summary):.2f}"} | numbers_of(summary)
-        except (OSError, DataError, KeyError, TypeError, AttributeError):
-            continue
-        rows[slide] = dict(row) | {name: "" if value is None else str(value) for name, value in found.items()}
-    return rows
+    written, overwritten = manifest.written_s(), begun_in(output)
+    try:
+        # To ask for each of a million folders takes as long as to list them takes for all.
+        there = set(os.listdir(output))  # noqa: PTH208
+    except OSError:
+        there = None
+    for row in manifest.rows():
+        name = str(row["output"])
+        ended = row["state"] in ("done", "incomplete") or row["slide"] in overwritten
+        if ended or not (there is None or name in there):
+            yield row, row
+        else:
+            yield row, _as_its_results_say(row, output / name, written)
 
 
-def _left(output: Path, rows: dict[str, Row]) -> list[str]:
-    """Return the slides that are said to be running, but whose folder no process holds."""
-    return [s for s, row in rows.items() if row["state"] == "running" and not is_held(output / str(row["output"]))]
+def _as_its_results_say(row: Row, run: Path, written: float) -> Row:
+    """Return a row with what `run` holds; itself where that is not done, or is older than the row."""
+    if is_held(run):
+        return row
+    try:
+        if row["state"] == "failed" and (run / OUTPUTS[-1]).stat().st_mtime <= written:
+            return row
+        if (summary := read_summary(run))["state"] != "done":
+            return row
+        found = {"state": summary["state"], "seconds": f"{took_s(summary):.2f}"} | numbers_of(summary)
+    except (OSError, DataError, KeyError, TypeError, AttributeError):
+        return row
+    return dict(row) | {name: "" if value is None else str(value) for name, value in found.items()}

@@ -12,8 +12,8 @@ from wsi_idc.base.inputs.bounded import read_bytes
 from wsi_idc.base.inputs.documents import parse_json
 from wsi_idc.errors import OutputError
 from wsi_idc.runs import folder_page
-from wsi_idc.runs.manifest import Manifest, Row, numbers_of
-from wsi_idc.runs.results.folder import LARGEST, OUTPUTS, PARTIAL, SUMMED
+from wsi_idc.runs.manifest import Manifest, Row
+from wsi_idc.runs.results.folder import LARGEST, OUTPUTS, PARTIAL, SUMMED, numbers_of
 from wsi_idc.runs.results.sums import NOT_AS_WRITTEN, has_sums, is_sealed, sums_of
 
 WHOLE, DAMAGED, NO_SUMS, BUSY = "whole", "damaged", "no sums", "being written"
