@@ -8,14 +8,13 @@ slides there are, so they are made on a table of a hundredth of it too.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import click
+from bench import measured
 
 from wsi_idc.runs.manifest import Manifest
 
@@ -54,13 +53,8 @@ def main(slides: int, folder: Path | None) -> None:
             path = Path(place) / str(count) / "manifest.csv"
             click.echo(f"{count:9,} slides: {change(path, count):.3f} ms a change")
         command = [sys.executable, "-m", "wsi_idc", "status", str(path.parent), "--json"]
-        start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        click.echo(
-            f"status: {seconds:.1f} s, {used.ru_maxrss / 1024:.0f} MiB at most, exit {os.waitstatus_to_exitcode(status)}"
-        )
+        seconds, mib, _ = measured(command)
+        click.echo(f"status: {seconds:.1f} s, {mib:.0f} MiB at most")
 
 
 if __name__ == "__main__":
