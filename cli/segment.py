@@ -200,7 +200,7 @@ def _client(scheduler: str | None, cluster: str | None, workers: int) -> Iterato
 
 def _facts(slide: Path, outcome: SegmentResult | WsiIdcError) -> dict[str, Any]:
     """Return what --json says of a slide: of one that failed only why."""
-    from wsi_idc.runs.results.folder import NUMBERS
+    from wsi_idc.runs.manifest import NUMBERS
 
     if isinstance(outcome, WsiIdcError):
         return {"slide": _text(slide), "state": "failed", "folder": None, "reason": str(outcome)}

@@ -13,8 +13,7 @@ from browser import needs_browser, told
 from wsi_idc.models.registry import find_model
 from wsi_idc.runs.batch import segment_slides
 from wsi_idc.runs.folder_page import FolderPage, folder_page
-from wsi_idc.runs.manifest import Manifest
-from wsi_idc.runs.results.folder import NUMBERS
+from wsi_idc.runs.manifest import NUMBERS, Manifest
 from wsi_idc.runs.settings import Settings
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&\udcff.svs"

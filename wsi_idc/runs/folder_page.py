@@ -19,8 +19,7 @@ from urllib.parse import quote
 from wsi_idc.base.files import replacing
 from wsi_idc.base.inputs.bounded import read_bytes
 from wsi_idc.errors import OutputError
-from wsi_idc.runs.manifest import Manifest, Row
-from wsi_idc.runs.results.folder import NUMBERS
+from wsi_idc.runs.manifest import NUMBERS, Manifest, Row
 
 _log = logging.getLogger(__name__)
 

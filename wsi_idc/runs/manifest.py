@@ -18,11 +18,11 @@ from wsi_idc.base.inputs.bounded import check_regular, open_regular, read_bytes,
 from wsi_idc.base.inputs.rows import rows_of, sum_of
 from wsi_idc.base.shown import is_number, no_formula, with_formula
 from wsi_idc.errors import OutputError
-from wsi_idc.runs.results.folder import NUMBERS
 
 _log = logging.getLogger(__name__)
 
 _WAY_OUT = "choose another -o or move it away"
+NUMBERS = ["tissue_mm2", "idc_mm2", "idc_share", "foci", "largest_extent_mm", "patches"]
 COLUMNS = ["slide", "state", "reason", "output", "seconds", *NUMBERS, "failed_chunks", "warnings"]
 STATES = ("pending", "running", "done", "incomplete", "failed")
 

@@ -16,6 +16,7 @@ from wsi_idc.base.files import HOLDER, LOCK, locked, replacing, sha256_of, sync
 from wsi_idc.base.inputs.bounded import read_bytes
 from wsi_idc.base.inputs.documents import checked, parse_json, read_json
 from wsi_idc.errors import DataError, DiskError, OutputError, UnreachableError
+from wsi_idc.runs.manifest import NUMBERS
 from wsi_idc.runs.results.identity import differences
 from wsi_idc.runs.results.outputs import schema
 from wsi_idc.runs.results.sums import NOT_AS_WRITTEN, has_sums, is_sealed, sealed
@@ -37,8 +38,6 @@ _IDENTIFIED = {
     "required": ["identity"],
     "properties": {"identity": {"type": "object", "properties": {"parameters": {"type": "object"}}}},
 }
-# What manifest.csv has of it.
-NUMBERS = ["tissue_mm2", "idc_mm2", "idc_share", "foci", "largest_extent_mm", "patches"]
 # What a run that is killed leaves for the next one to go on with.
 UNFINISHED = ".unfinished"
 
