@@ -39,6 +39,7 @@ def test_what_is_known_of_a_setting_comes_from_its_field():
         ({"share": float("nan")}, "share = nan: give a number, above 0 and at most 1"),
         ({"share": "much"}, "share = 'much': give a number, above 0 and at most 1"),
         ({"share": None}, "share = None: give a number, above 0 and at most 1"),
+        ({"share": 10**400}, f"share = {10**400}: give a number, above 0 and at most 1"),
         ({"size": 0}, "size = 0: give a whole number, at least 1 (px)"),
         ({"size": 1.5}, "size = 1.5: give a whole number, at least 1 (px)"),
         ({"size": True}, "size = True: give a whole number, at least 1 (px)"),

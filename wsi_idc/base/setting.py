@@ -87,10 +87,14 @@ class Setting:
         # A bool is an Integral; nobody who writes True means one.
         if isinstance(value, bool) or not isinstance(value, Integral if self.kind is int else Real):
             return None
-        number = int(value) if isinstance(value, Integral) and self.kind is int else float(value)
+        try:
+            number = int(value) if isinstance(value, Integral) and self.kind is int else float(value)
+        except OverflowError:
+            return None
         above = number > self.low if self.open_low else number >= self.low
         below = number < self.high if self.open_high else number <= self.high
-        return number if above and below and math.isfinite(number) else None
+        # A whole number is finite, and may have too many digits to be asked.
+        return number if above and below and (isinstance(number, int) or math.isfinite(number)) else None
 
 
 def setting(default: Any, help: str, **facts: Any) -> Any:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import wsi_idc
 from wsi_idc.cli.info import info
 from wsi_idc.errors import DataError, SlideError
+from wsi_idc.slides.ngff.multiscales import _along as along
 from wsi_idc.slides.paths.address import SlideAddress
 from wsi_idc.slides.paths.find import find_slides
 from wsi_idc.slides.paths.series import with_series
@@ -171,3 +172,9 @@ def test_what_is_packed_or_elsewhere_has_a_way_out(tmp_path: Path) -> None:
         with pytest.raises(SlideError, match="is an address, not a file: copy the slide to this machine"):
             Slide(address)
         assert find_slides([address]) == [Path(address)], "fails by itself"
+
+
+@pytest.mark.parametrize("huge", [10**400, "many", None, float("inf")])
+def test_a_scale_that_is_no_number_is_none(huge):
+    assert along([1, 0.25, 0.5], ["c", "y", "x"]) == (0.5, 0.25)
+    assert along([1, huge, 0.5], ["c", "y", "x"]) is None

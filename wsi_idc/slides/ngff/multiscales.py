@@ -118,9 +118,12 @@ def _transformed(
 def _along(values: Any, axes: Sequence[str]) -> tuple[float, float] | None:
     if not isinstance(values, list) or len(values) != len(axes):
         return None
-    found = [values[axes.index(axis)] for axis in "xy"]
-    numbers = all(isinstance(v, int | float) and math.isfinite(v) for v in found)
-    return (float(found[0]), float(found[1])) if numbers else None
+    try:
+        x, y = (float(values[axes.index(axis)]) for axis in "xy")
+    except (TypeError, ValueError, OverflowError):
+        # Of hundreds of digits it is whole, and no number of pixels.
+        return None
+    return (x, y) if math.isfinite(x) and math.isfinite(y) else None
 
 
 def channels_of(group: Group) -> list[dict[str, Any]]:
