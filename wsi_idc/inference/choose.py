@@ -99,7 +99,8 @@ def choose_engine(wanted: str, package: ModelPackage, n_patches: int) -> str:
     if wanted != "auto":
         return wanted
     forms = package.formats()
-    usable = [name for name, e in ENGINES.items() if e.weights in forms and importlib.util.find_spec(e.needs)]
+    fitting = [name for name, e in ENGINES.items() if e.automatic and e.weights in forms]
+    usable = [name for name in fitting if importlib.util.find_spec(ENGINES[name].needs)]
     if not usable:
         raise ModelError(f"{package.folder}: no engine for its weights ({', '.join(sorted(forms))}) is installed")
     if len(usable) == 1:

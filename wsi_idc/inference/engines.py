@@ -44,13 +44,15 @@ class Engine(Protocol):
     """Runs the networks of one package. Calls come from at most `lanes` threads at a time.
 
     `name` stands for all that the numbers depend on, the precision too. `weights` is the form that it takes; `needs`
-    the package that it computes with, which `pip install .` brings or the `extra`.
+    the package that it computes with, which `pip install .` brings or the `extra`. What is not `automatic` changes
+    more than 0.2 % of patches beside the others, and is only taken by name.
     """
 
     name: str
     weights: str
     needs: str
     extra: str
+    automatic: bool
     batch_size: int
     lanes: int
 
@@ -63,7 +65,7 @@ class OnnxEngine:
     """ONNX Runtime, on its CPU provider or on CUDA where the installed build has it."""
 
     name = "onnx"
-    weights, needs, extra = "onnx", "onnxruntime", ""
+    weights, needs, extra, automatic = "onnx", "onnxruntime", "", True
     # Measured by benchmarks/engines.py: on a CPU small batches stay in the cache.
     batch_size = 8
 
@@ -113,7 +115,7 @@ class KerasEngine:
     """Keras on whatever backend it is configured for (TensorFlow, torch or JAX)."""
 
     name = "keras"
-    weights, needs, extra = "keras", "keras", "train"
+    weights, needs, extra, automatic = "keras", "keras", "train", True
     batch_size, lanes = 64, 1
 
     def __init__(self, package: ModelPackage, threads: int = CPU_COUNT) -> None:
