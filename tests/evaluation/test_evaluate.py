@@ -263,7 +263,9 @@ def test_all_patients_that_are_there_are_measured_when_that_is_said(data, tmp_pa
     for path in [*(tmp_path / "own" / "8865").glob("*/*.png")]:
         path.rename(path.with_name(path.name.replace("100_", "8865_")))
     metrics = evaluate_model(tmp_path / "own", [find_model("idc-patch")], tmp_path / "p", "all")
-    assert any(note.startswith("1 patient is of the training part") for note in metrics["notes"])
+    assert any(
+        note.startswith("1 patient is of the official parts train, on which idc-patch") for note in metrics["notes"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def evaluate_model(
             "tta": tta,
             **measure(predictions, ensemble.threshold),
         }
-        metrics["notes"] += _trained_on(predictions, who)
+        metrics["notes"] += _seen(predictions, packages)
         if perturb:
             metrics["robustness"] = measure_robustness(patches, ensemble, predictions, on_change)
         figures = draw_figures(place / "figures", predictions, ensemble.threshold)
@@ -173,13 +173,21 @@ def _counting(on_change: Callable[[str, int, int], None], total: int) -> Callabl
     return tell
 
 
-def _trained_on(predictions: Predictions, who: str | Path) -> list[str]:
-    """Say of a whole folder how many of its patients the models that ship, and many others, were trained on."""
-    known = official_split(set(predictions.patients.tolist()))["train"] if who == ALL else []
-    if not known:
-        return []
-    count = "1 patient is" if len(known) == 1 else f"{len(known)} patients are"
-    return [f"{count} of the training part of the official split: numbers of a model trained on them are flattered"]
+def _seen(predictions: Predictions, packages: Sequence[ModelPackage]) -> list[str]:
+    """Say how many of the patients were seen when the models were trained, or their thresholds chosen."""
+    patients = set(predictions.patients.tolist())
+    split, notes = official_split(patients), []
+    for package in packages:
+        # Whoever is in no list may be of another set of patches altogether.
+        seen = set(package.training_data.get("official_parts", ())) - {"unlisted"}
+        parts = [part for part in split if part in seen and split[part]]
+        if count := sum(len(split[part]) for part in parts):
+            model, one = f"{package.name} {package.version}", "1 patient is" if count == 1 else f"{count} patients are"
+            notes.append(
+                f"{one} of the official parts {', '.join(parts)}, on which {model} was trained "
+                "or its threshold chosen: its numbers on them are flattered"
+            )
+    return notes
 
 
 def _index(data: Path, who: str | Path) -> list[LabelledPatch]:

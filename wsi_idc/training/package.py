@@ -155,7 +155,9 @@ def package_run(
             "description": f"patches of the {' and '.join(config.data.train)} patients of the split "
             f"{Path(config.data.split).name}; temperature and threshold fitted on its "
             f"{' and '.join(config.data.val)} patients, metrics with both cross-validated over these patients",
-        },
+        }
+        # Whoever measures the model on one of them is told.
+        | ({"official_parts": [*config.data.train, *config.data.val]} if config.data.split == "official" else {}),
         "metrics": {group: _defined(values) for group, values in result["metrics"].items()},
     }
     familiar = read_familiar(run)
