@@ -18,6 +18,7 @@ from wsi_idc.inference.engines import ENGINES, read_network
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import ModelPackage, load_package
 from wsi_idc.training.card import model_card
+from wsi_idc.training.config import TrainConfig
 from wsi_idc.training.left.reading import FAMILIAR, RESULT, read_config_of, read_familiar, read_measured, read_result
 
 CARD = "MODEL_CARD.md"
@@ -150,19 +151,23 @@ def package_run(
         "mpp": mpp,
         **{key: result[key] for key in ("patch_size", "halo", "threshold", "temperature")},
         "classes": ["non-IDC", "IDC"],
-        "training_data": result["training_data"]
-        | {
-            "description": f"patches of the {' and '.join(config.data.train)} patients of the split "
-            f"{Path(config.data.split).name}; temperature and threshold fitted on its "
-            f"{' and '.join(config.data.val)} patients, metrics with both cross-validated over these patients",
-        }
-        # Whoever measures the model on one of them is told.
-        | ({"official_parts": [*config.data.train, *config.data.val]} if config.data.split == "official" else {}),
+        "training_data": result["training_data"] | _training_data(config),
         "metrics": {group: _defined(values) for group, values in result["metrics"].items()},
     }
     familiar = read_familiar(run)
     card = model_card(facts, result, text, _robustness(evaluation, facts) if evaluation else None)
     return write_package(folder, facts, networks, card, familiar, on_stage)
+
+
+def _training_data(config: TrainConfig) -> dict[str, Any]:
+    """Say on whom a model was trained and chosen, so that whoever measures it on one of them is told."""
+    train, val = config.data.train, config.data.val
+    found: dict[str, Any] = {
+        "description": f"patches of the {' and '.join(train)} patients of the split {Path(config.data.split).name}; "
+        f"temperature and threshold fitted on its {' and '.join(val)} patients, metrics with both cross-validated over "
+        "these patients"
+    }
+    return found | ({"official_parts": [*train, *val]} if config.data.split == "official" else {})
 
 
 def _robustness(evaluation: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
