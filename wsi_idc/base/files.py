@@ -8,6 +8,7 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,7 +56,7 @@ def locked(folder: Path) -> Iterator[None]:
         except OSError as error:
             lock.release()
             # Who had it before may just have removed it, empty.
-            going = isinstance(error, (FileNotFoundError, FileExistsError)) and (folder.is_dir() or not folder.exists())
+            going = isinstance(error, (FileNotFoundError, FileExistsError)) and not _is_something_else(folder)
             if not going:
                 raise output_error(folder, error) from error
             if time.monotonic() > end:
@@ -68,6 +69,14 @@ def locked(folder: Path) -> Iterator[None]:
         if [p.name for p in folder.iterdir()] == [LOCK]:
             shutil.rmtree(folder, ignore_errors=True)
         lock.release()
+
+
+def _is_something_else(folder: Path) -> bool:
+    """Say whether what is there is no folder, by one look: between two it may be removed, or made again."""
+    try:
+        return not stat.S_ISDIR(folder.stat().st_mode)
+    except OSError:
+        return False
 
 
 def take(lock: BaseFileLock, patience_s: float) -> None:
