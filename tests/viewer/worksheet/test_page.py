@@ -50,9 +50,10 @@ def click(tab, name):
 
 
 def begun(tab):
-    wait_for(lambda: "Who judges?" in tab.run(TEXT))
+    wait_for(lambda: "Who judges?" in tab.run(TEXT) and tab.run("window.socket?.connected === true"))
     tab.run("document.querySelector('input').focus(); document.querySelector('input').select()")
     tab._send("Input.insertText", text="ada")
+    wait_for(lambda: tab.run("document.querySelector('input').value") == "ada")
     click(tab, "Begin")
     wait_for(lambda: re.search(r"view 1 of \d+ at 40x", tab.run(TEXT)))
 
