@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nicegui import ui
 from nicegui.events import GenericEventArguments
 
@@ -27,6 +29,17 @@ KEYS = (
 BUTTON = "flat dense no-caps"
 
 
+def keys_button(keys: Sequence[tuple[str, str]]) -> None:
+    """Build a button that says what each key does: pairs of keys and what they do."""
+    with (
+        ui.button("Keys").props(BUTTON),
+        ui.menu().props('aria-label="Keys"'),
+        ui.column().classes("p-3 gap-1"),
+    ):
+        for names, text in keys:
+            ui.label(f"{names}: {text}").classes("text-sm")
+
+
 class Controls:
     """The controls of a slide, and of its run where there is one; made before their map, which is then `bound`."""
 
@@ -40,13 +53,7 @@ class Controls:
                 button = ui.button(text, on_click=lambda _, t=times: self._map.run_method("setMagnification", t))
                 button.props(f'{BUTTON} aria-label="Magnification {text}, key {number}"').classes("px-1")
             self.measure = ui.switch("Measure", on_change=lambda e: self._set_tool("measure" if e.value else None))
-            with (
-                ui.button("Keys").props(BUTTON),
-                ui.menu().props('aria-label="Keys"'),
-                ui.column().classes("p-3 gap-1"),
-            ):
-                for keys, text in KEYS:
-                    ui.label(f"{keys}: {text}").classes("text-sm")
+            keys_button(KEYS)
             self.extra = ui.row().classes("items-center gap-2")
         self.below = ui.row().classes("w-full")
         # One line whatever is told: the slide would else move below the hand that draws.

@@ -11,7 +11,7 @@ from wsi_idc.grading.nottingham import PLEOMORPHISM, SOURCE, TUBULES
 from wsi_idc.grading.nuclei import METHOD
 from wsi_idc.grading.worksheet import SheetField, Step, Worksheet
 from wsi_idc.runs.results.summary import RESEARCH_USE
-from wsi_idc.viewer.controls import BUTTON
+from wsi_idc.viewer.controls import BUTTON, keys_button
 
 KEYS = (
     ("click", "mark a mitosis; on a mark, take it away"),
@@ -67,13 +67,7 @@ class Panel:
             ui.button("Save", on_click=page.save).props("dense no-caps").classes("px-3")
             ui.button("Undo", on_click=lambda: page.undo()).props(BUTTON)
             ui.button("Redo", on_click=lambda: page.undo(1)).props(BUTTON)
-            with (
-                ui.button("Keys").props(BUTTON),
-                ui.menu().props('aria-label="Keys"'),
-                ui.column().classes("p-3 gap-1"),
-            ):
-                for keys, text in KEYS:
-                    ui.label(f"{keys}: {text}").classes("text-sm")
+            keys_button(KEYS)
         # One line or two, whatever is told: what is below it would else move away from under the hand.
         self._told = ui.label("").props("aria-live=polite").classes("text-sm").style("min-height: 2.6rem")
 
