@@ -68,15 +68,16 @@ class Page:
         self._map.on("viewed", lambda e: self._panel.views(e.args["view"], e.args["views"]))
         self._map.on("key", lambda e: self._key_pressed(e.args["key"]))
 
-    async def go(self, number: int) -> None:
-        """Show a field at 40x, and measure its nuclei where that is not done."""
+    async def go(self, number: int, told: str = "") -> None:
+        """Show a field at 40x with what there is to tell, and measure its nuclei where that is not done."""
         self.current = number
         self._take(False)
+        self._panel.say(told)
         self._show()
         self._map.run_method("goTo", number)
         sitting = self._sitting
         if sitting:
-            await self._try(lambda found: sitting.measure(found.slide, number))
+            await self._try(lambda found: sitting.measure(found.slide, number), tells=False)
 
     async def go_by(self, way: int) -> None:
         """Show the next field, or the one before, of those that are not refused."""
@@ -106,9 +107,7 @@ class Page:
         sitting, number = self._sitting, self.current
         self._panel.say("Looking for the next best field: this reads much of the slide ...")
         if sitting and await self._try(lambda found: sitting.replace(self._owner, found.slide, number)):
-            note = self.sheet.note
-            await self.go(self.sheet.fields[-1].number)
-            self._panel.say(note)
+            await self.go(self.sheet.fields[-1].number, self.sheet.note)
 
     async def undo(self, way: int = -1) -> None:
         """Take a step back, or again."""
@@ -144,9 +143,7 @@ class Page:
         x, y = float(event.args["x"]), float(event.args["y"]) / self._stretch
         if self._moving:
             if await self.do(lambda s: steps.move(s, self.current, x, y)):
-                note = self.sheet.note
-                await self.go(self.current)
-                self._panel.say(note)
+                await self.go(self.current, self.sheet.note)
         else:
             await self.do(lambda s: steps.mark(s, self.current, x, y))
 
@@ -165,8 +162,11 @@ class Page:
         if key in acts and (done := acts[key]()) is not None:
             await done
 
-    async def _try(self, act: Callable[[OpenedRun], Any]) -> bool:
-        """Do something in a thread and show what came of it, or why nothing did; say which."""
+    async def _try(self, act: Callable[[OpenedRun], Any], tells: bool = True) -> bool:
+        """Do something in a thread and show what came of it, or why nothing did; say which.
+
+        What nobody asked for tells nothing: it would end after a later act, and take the place of what that said.
+        """
         try:
             await self._with_run(act)
         except WsiIdcError as error:
@@ -174,7 +174,8 @@ class Page:
             self._panel.say(text[:1].upper() + text[1:], alarm=True)
             self._show()
             return False
-        self._panel.say(self.sheet.note)
+        if tells:
+            self._panel.say(self.sheet.note)
         self._show()
         return True
 
