@@ -13,7 +13,7 @@ from wsi_idc.cli.options import echo, engine_option, overwrite_option
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("wsi-idc-demo"), show_default=True, help="Folder."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, another section.")
+@click.option("--seed", type=click.IntRange(0), default=3, show_default=True, help="Another seed, another section.")
 @engine_option
 @overwrite_option
 def demo(output: Path, seed: int, engine: str, overwrite: bool) -> None:

@@ -1,5 +1,6 @@
 """A page as a browser shows it, where the machine has one: Chromium without a window."""
 
+import base64
 import json
 import os
 import re
@@ -132,6 +133,10 @@ class Tab:
         self._send("Emulation.setEmulatedMedia", features=[scheme])
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self._send("Emulation.setDeviceMetricsOverride", **size)
+
+    def shot(self, path: Path) -> None:
+        """Write what is seen to a PNG file."""
+        path.write_bytes(base64.b64decode(self._send("Page.captureScreenshot", format="png")["data"]))
 
     def _mouse(self, kind: str, x: float, y: float, keys: int = 0, held: int = 0) -> None:
         button = "none" if kind == "mouseMoved" and not held else "left"
