@@ -113,3 +113,21 @@ def test_a_second_server_is_refused_and_what_was_kept_long_enough_goes(tmp_path,
         job = first.job(key)
         assert job["state"] == "expired" and "was kept for 5e-05 days" in job["reason"]
         assert list((first.data / "jobs").iterdir()) == []
+
+
+@pytest.mark.realdata
+def test_slides_of_scanners_are_sent_as_they_are(shared, tmp_path):
+    slides, packed = shared / "slides", io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in sorted((slides / "dicom" / "cmu-1-small-region").iterdir()):
+            archive.write(file, f"case/{file.name}")
+    names = ("CMU-1-Small-Region.svs", "test3-DAPI-2_387.ndpi", "TCGA-CR-7395-01A-01-TS1.svs")
+    with Served(tmp_path / "data") as server:
+        sent = [server.send(name, (slides / name).read_bytes()) for name in names]
+        aperio, fluorescence, no_scale, dicom = [
+            server.ended(key, 300) for key in (*sent, server.send("case.zip", packed.getvalue()))
+        ]
+    assert aperio["state"] == dicom["state"] == "done"
+    assert "tissue" in aperio["result"]["conclusion"] and "tissue" in dicom["result"]["conclusion"]
+    assert "not a brightfield" in fluorescence["result"]["warnings"][0]
+    assert no_scale["state"] == "failed" and no_scale["reason"].startswith("it states no scale")
