@@ -25,6 +25,7 @@ _COMMANDS = {
     "schema": "schema",
     "demo": "demo",
     "predict": "predict",
+    "explain": "explain",
     "view": "pages.view",
     "serve": "pages.serve",
     "train": "training.train",

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from wsi_idc.api.explanation import explain, explain_evaluation
     from wsi_idc.api.notebook import show
     from wsi_idc.api.patches import evaluate, load_model, predict, train
     from wsi_idc.api.slides import compare, convert, delineate, fields, segment_slides
@@ -38,6 +39,8 @@ _HOME = {
     "convert": "wsi_idc.api.slides",
     "delineate": "wsi_idc.api.slides",
     "evaluate": "wsi_idc.api.patches",
+    "explain": "wsi_idc.api.explanation",
+    "explain_evaluation": "wsi_idc.api.explanation",
     "fields": "wsi_idc.api.slides",
     "find_model": "wsi_idc.models.registry",
     "find_slides": "wsi_idc.slides.paths.find",
@@ -61,6 +64,8 @@ __all__ = [
     "convert",
     "delineate",
     "evaluate",
+    "explain",
+    "explain_evaluation",
     "fields",
     "find_model",
     "find_slides",

@@ -62,6 +62,7 @@ CASES = {
     "doctor": "doctor {place} --json",
     "dry-run": "segment {place}/a.tif {place}/bad.svs -o {out} --dry-run --json",
     "evaluate": "evaluate {place}/patches --model idc-patch --split all -o {new} --json",
+    "explain": "explain {place}/patch.png --model idc-patch -o {new} --json",
     "fields": "fields {out}/a -n 2 -o {new} --json",
     "info": "info {place}/a.tif --json",
     "info-folder": "info {place} --json",

@@ -29,6 +29,8 @@ _COARSER = 1.1
 # What only slides end in.
 _OF_SLIDES = {".svs", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".svslide", ".bif", ".czi", ".dcm", ".dicom", ".qptiff"}
 _INCH = 25400.0  # um
+# What a slide is for, in place of being taken for a picture.
+_SEGMENT = "wsi-idc segment reads it at the scale of the model"
 
 
 def predict_images(
@@ -57,7 +59,7 @@ def predict_images(
             on_image()
         try:
             mpp = stated_mpp(path)
-            pixels, present = _cut(_at_scale(path, _read(path), mpp, package), package.patch_size)
+            pixels, present = _cut(_at_scale(path, read_image(path), mpp, package), package.patch_size)
         except DataError as error:
             errors.append(error)
             continue
@@ -79,17 +81,34 @@ def predict_images(
     return rows, errors
 
 
-def stated_mpp(path: Path) -> float | None:
+def image_patch(path: Path, package: ModelPackage, for_slides: str) -> np.ndarray:
+    """Read an image that is one patch at the model's scale, as `predict_images` takes it: (s, s, 3) uint8.
+
+    Raises DataError where it cannot be read, is a slide, `for_slides` then being the way out, or is more than a patch.
+    """
+    size = package.patch_size
+    mpp = stated_mpp(path, for_slides)
+    pixels = _at_scale(path, read_image(path), mpp, package)
+    filled, present = _cut(pixels, size)
+    if present.sum() > 1:
+        raise DataError(
+            f"{path}: is {pixels.shape[1]} x {pixels.shape[0]} pixels at the scale of {package.name}, more than one "
+            f"patch; cut one of {size} x {size} out of it"
+        )
+    return np.ascontiguousarray(filled[:size, :size])
+
+
+def stated_mpp(path: Path, for_slides: str = _SEGMENT) -> float | None:
     """Return the um per pixel that an image states, None where it states none or one that cannot be true (72 dpi).
 
-    Raises DataError where it is a slide, or its pixels are not square.
+    Raises DataError where it is a slide, with `for_slides` as the way out, or its pixels are not square.
     """
     if path.is_dir():
         raise DataError(f"{path}: is a folder; give images, or use wsi-idc segment for the slides in it")
     if path.suffix.lower() in _OF_SLIDES:
-        raise _slide(path)
+        raise _slide(path, for_slides)
     try:
-        scale = _of_tiff(path) if path.is_file() and is_tiff(path) else _of_picture(path)
+        scale = _of_tiff(path, for_slides) if path.is_file() and is_tiff(path) else _of_picture(path)
     except (OSError, ValueError, SyntaxError):
         # What cannot be read says so when its pixels are.
         return None
@@ -101,11 +120,11 @@ def stated_mpp(path: Path) -> float | None:
     return float(np.mean(scale))
 
 
-def _slide(path: Path, why: str = "") -> DataError:
-    return DataError(f"{path}: is a slide{why}; wsi-idc segment reads it at the scale of the model")
+def _slide(path: Path, for_slides: str, why: str = "") -> DataError:
+    return DataError(f"{path}: is a slide{why}; {for_slides}")
 
 
-def _of_tiff(path: Path) -> tuple[float, float] | None:
+def _of_tiff(path: Path, for_slides: str) -> tuple[float, float] | None:
     """Return the scale of a TIFF of one image (x, y); raises DataError where it is a slide."""
     # Loaded where there is one: it takes longer than a patch.
     from wsi_idc.slides.open import open_file
@@ -123,9 +142,9 @@ def _of_tiff(path: Path) -> tuple[float, float] | None:
         reader.close()
     if len(opened.images) > 1:
         # Which of them Pillow takes is not said.
-        raise _slide(path, f" of {len(opened.images)} images")
+        raise _slide(path, for_slides, f" of {len(opened.images)} images")
     if levels > 1 or vendor not in ("", "generic-tiff"):
-        raise _slide(path, f" of {levels} levels" if levels > 1 else f" ({vendor})")
+        raise _slide(path, for_slides, f" of {levels} levels" if levels > 1 else f" ({vendor})")
     return (claim.x, claim.y) if claim else None
 
 
@@ -149,8 +168,8 @@ def _at_scale(path: Path, pixels: np.ndarray, mpp: float | None, package: ModelP
     return average(pixels, (0.0, 0.0), (scale, scale), (height, width), (WHITE, WHITE, WHITE))
 
 
-def _read(path: Path) -> np.ndarray:
-    """Read an image as (h, w, 3) uint8, white where it is transparent."""
+def read_image(path: Path) -> np.ndarray:
+    """Read an image as (h, w, 3) uint8, white where it is transparent; raises DataError where it cannot be."""
     try:
         image = read_picture(path, _LARGEST, _MODES)
     except OSError as error:

@@ -17,6 +17,8 @@ TISSUE: Colour = (60, 60, 60)
 NOT_COMPUTED: Colour = (20, 20, 20)
 # Two sides of a comparison. Paul Tol's "high contrast": told apart by the colour-blind, and in grey.
 BOTH, ONLY_FOUND, ONLY_TRUTH = (0, 68, 136), (221, 170, 51), (187, 85, 102)
+# What of a patch speaks against IDC, beside `IDC` for what speaks for it: the colour-blind tell blue from red.
+AGAINST_IDC: Colour = (33, 102, 172)
 # Probabilities, from the lowest that is IDC up to 1: the upper half of "viridis", told apart by the colour-blind, and
 # neither pink nor purple, as tissue is.
 _HEAT = ((33, 145, 140), (53, 183, 121), (143, 215, 68), (253, 231, 37))
