@@ -16,6 +16,7 @@ from wsi_idc.cli.options import (
     engine_option,
     json_option,
     model_option,
+    overwrite_option,
     print_table,
     threshold_option,
 )
@@ -29,6 +30,13 @@ from wsi_idc.cli.progress import progress_bar
 @threshold_option
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option(
+    "--figure",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.png",
+    help="Also draw each image with its prediction.",
+)
+@overwrite_option
 def predict(
     images: tuple[Path, ...],
     model: str | None,
@@ -36,6 +44,8 @@ def predict(
     threshold: float | None,
     as_json: bool,
     as_csv: bool,
+    figure: Path | None,
+    overwrite: bool,
 ) -> None:
     """Print the probability of IDC of patches, or of small images; slides are for wsi-idc segment.
 
@@ -45,12 +55,19 @@ def predict(
     """
     if as_json and as_csv:
         raise click.UsageError("give --json or --csv, not both")
+    if figure:
+        _check_figure(figure, len(images), overwrite)
     from wsi_idc.api.images import predict_images
 
     package = chosen_model(model)
     with progress_bar("predicting", "images") as bar:
         task = bar.add_task("", total=len(images))
         rows, errors = predict_images(images, package, engine, threshold, lambda: bar.advance(task))
+    if figure and rows:
+        from wsi_idc.api.explanation import write_prediction_figure
+
+        write_prediction_figure(figure, rows, package, package.threshold if threshold is None else threshold)
+        echo(figure, err=True)
     if as_json:
         echo(json.dumps(rows, indent=2))
     elif as_csv:
@@ -68,6 +85,18 @@ def predict(
         raise click.exceptions.Exit(1)
 
 
+def _check_figure(figure: Path, images: int, overwrite: bool) -> None:
+    from wsi_idc.base.files import check_free
+
+    if figure.suffix.lower() != ".png":
+        raise click.UsageError(f"--figure {figure}: is drawn as PNG; give a name that ends in .png")
+    if images > _LARGEST_FIGURE:
+        raise click.UsageError(f"--figure shows up to {_LARGEST_FIGURE} images, not {images}; give fewer at a time")
+    check_free(figure, overwrite)
+
+
+# Beyond this a figure is taller than what most programs show.
+_LARGEST_FIGURE = 300
 _HEADS = ("image", "probability", "max_probability", "idc", "patches", "mpp")
 
 
