@@ -128,7 +128,7 @@ def explain(
     for note in document["notes"]:
         echo(f"note: {note}", err=True)
     if as_json:
-        echo(json.dumps(document | {"folder": click.format_filename(output)}, indent=2))
+        echo(json.dumps(document | {"folder": click.format_filename(output)}))
         return
     _print(document)
     echo(output / "explain.json")

@@ -41,6 +41,22 @@ def test_a_place_of_a_slide_is_the_patch_that_a_run_computes(painted, tmp_path, 
     assert top
 
 
+def test_a_place_without_tissue_and_what_is_doubtful_of_a_slide_are_noted(painted, tmp_path, section):
+    at = [(1, 1), (section.pixels.shape[1] - 0.5, 1)]
+    done = run(
+        "explain", painted, "--at", "1,1", "--at", f"{at[1][0]},1", "-o", tmp_path / "out", "--model", "idc-patch"
+    )
+    assert done.exit_code == 0, done.output
+    assert "note: 1,1: 0% of the patch is tissue: a run computes nothing there" in done.stderr
+    first, last = json.loads((tmp_path / "out" / "explain.json").read_text())["patches"]
+    assert (first["tissue"], first["x"], last["x"]) == (0, 0, section.pixels.shape[1] - 50)
+    from wsi_idc.slides.write import write_slide
+
+    faint = write_slide(tmp_path / "grey.tif", section.pixels.mean(2, keepdims=True).repeat(3, 2).astype(np.uint8), 4.0)
+    found = wsi_idc.explain(faint, tmp_path / "grey", at=[(325, 225)], model="idc-patch")
+    assert any("H&E" in note for note in found["notes"]), found["notes"]
+
+
 def test_a_patch_is_what_predict_says_of_it(patch, tmp_path):
     done = run("explain", patch, "-o", tmp_path / "out", "--json")
     assert done.exit_code == 0, done.output

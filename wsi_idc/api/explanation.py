@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wsi_idc.api.images import image_patch
 from wsi_idc.api.patches import load_model
-from wsi_idc.base.grid import Block, Grid
 from wsi_idc.base.shown import printable
 from wsi_idc.errors import DataError, MissingExtraError, ModelError, SettingsError
 from wsi_idc.explanation.folder import explained_folder, write_document
 from wsi_idc.explanation.gradients import Network
 from wsi_idc.explanation.occlusion import STRIDE, WINDOW
 from wsi_idc.explanation.patch import Subject, explain_patch, what_is_explained
-from wsi_idc.explanation.picture import SIDE, draw_explained
+from wsi_idc.explanation.picture import draw_explained
+from wsi_idc.explanation.places import read_places
 from wsi_idc.explanation.sheets import Shown, write_sheet
 from wsi_idc.explanation.surest import draw_surest, is_evaluation, read_evaluation, surest
 from wsi_idc.inference.choose import choose_engine, make_engine
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.models.registry import DEFAULT_MODEL
-from wsi_idc.slides.slide import Slide, check_scale
 
 # Looks at a patch, parts of it covered, by which an engine is chosen.
 _LOOKS = 500
@@ -66,7 +65,7 @@ def explain_evaluation(
 
     The new folder `output` gets a sheet each of true and false positives and negatives, with up to `number` patches,
     the most certain first, and explain.json, which is returned. Raises DataError where the evaluation or the patches
-    are not what they were, OutputError, MissingExtraError without the extra `train`.
+    are not what they were, SettingsError, OutputError, MissingExtraError without the extra `train`.
 
     >>> import wsi_idc
     >>> _ = wsi_idc.evaluate("patches50", "measured", split="val", model="idc-patch")
@@ -77,6 +76,8 @@ def explain_evaluation(
     folder = Path(evaluation)
     if not is_evaluation(folder):
         raise DataError(f"{folder}: is not what wsi-idc evaluate leaves; give the folder of its -o")
+    if number < 1:
+        raise SettingsError(f"number={number}: at least one patch of each kind")
     with explained_folder(Path(output), overwrite) as place:
         read = read_evaluation(folder)
         sheets = draw_surest(place, read, surest(read, Path(patches), number))
@@ -99,8 +100,8 @@ def explain_patches(
     `on_patch` is told as each is done.
     """
     with explained_folder(output, overwrite) as place:
-        subjects = list(_subjects(images, package, at, how[1]))
         network, notes = _network(package, layers)
+        subjects, doubts = _subjects(images, package, at, how[1])
         name = choose_engine(how[0], package, _LOOKS * len(subjects))
         predictor = Predictor(package, make_engine(name, package))
         about = what_is_explained(package)
@@ -126,7 +127,7 @@ def explain_patches(
             "occlusion": {"window_px": WINDOW, "stride_px": STRIDE, "um_per_px": package.mpp},
             "patches": rows,
         }
-        return write_document(place, document | {"notes": notes})
+        return write_document(place, document | {"notes": [*doubts, *notes]})
 
 
 def _network(package: ModelPackage, layers: Sequence[str]) -> tuple[Network | None, list[str]]:
@@ -141,37 +142,22 @@ def _network(package: ModelPackage, layers: Sequence[str]) -> tuple[Network | No
 
 def _subjects(
     images: Sequence[Path], package: ModelPackage, at: Sequence[tuple[float, float]], mpp: float | None
-) -> Iterator[Subject]:
-    if not at:
-        if mpp is not None:
-            raise SettingsError("mpp is of a slide: say which places of it with --at (in Python: at)")
-        for path in images:
-            if path.is_dir():
-                raise DataError(
-                    f"{path}: is a folder that wsi-idc evaluate did not leave; give images, or a slide and --at"
-                )
-            yield Subject(str(path), image_patch(path, package, _WAY_OUT))
-        return
-    if len(images) != 1:
-        raise SettingsError(f"places are those of one slide, and {len(images)} files were given")
-    with Slide(images[0], mpp) as slide:
-        check_scale(slide, package)
-        grid = Grid(slide.size, (slide.mpp.x, slide.mpp.y), package.patch_size, package.mpp)
-        for x, y in at:
-            if not (0 <= x < slide.size[0] and 0 <= y < slide.size[1]):
-                raise DataError(
-                    f"{slide.path}: {x:g},{y:g} is outside of its {slide.size[0]} x {slide.size[1]} pixels; "
-                    "give a place in level-0 pixels, as QuPath and regions.geojson have them"
-                )
-            # The patch that a run looks at there, so that what is said here is of the same pixels.
-            row, column = (int(v // step) for v, step in zip((y, x), reversed(grid.step), strict=True))
-            left, top = grid.origin(Block(row, column, row + 1, column + 1))
-            pixels = slide.read(left, top, package.patch_size, package.patch_size, package.mpp)
-            finer = min(package.mpp, max(grid.patch_um / SIDE, slide.mpp.x, slide.mpp.y))
-            side = max(1, round(grid.patch_um / finer))
-            closer = slide.read(left, top, side, side, grid.patch_um / side)
-            yield Subject(str(images[0]), pixels, (left, top, *grid.step), closer)
-        slide.check_unchanged()
+) -> tuple[list[Subject], list[str]]:
+    """Read the patches that are to be explained, and say what the user should know of them."""
+    if at:
+        if len(images) != 1:
+            raise SettingsError(f"places are those of one slide, and {len(images)} files were given")
+        return read_places(images[0], at, package, mpp)
+    if mpp is not None:
+        raise SettingsError("mpp is of a slide: say which places of it with --at (in Python: at)")
+    subjects = []
+    for path in images:
+        if path.is_dir():
+            raise DataError(
+                f"{path}: is a folder that wsi-idc evaluate did not leave; give images, or a slide and --at"
+            )
+        subjects.append(Subject(str(path), image_patch(path, package, _WAY_OUT)))
+    return subjects, []
 
 
 def _title(subject: Subject) -> str:

@@ -21,7 +21,7 @@ _LARGEST = 1 << 28  # bytes of a document
 
 def write_document(place: Path, document: dict[str, Any]) -> dict[str, Any]:
     """Write what is known beside the pictures, and return it."""
-    (place / DOCUMENT).write_text(json.dumps(document, indent=1), encoding="utf-8")
+    (place / DOCUMENT).write_text(json.dumps(document), encoding="utf-8")
     return document
 
 

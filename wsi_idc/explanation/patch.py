@@ -22,12 +22,14 @@ class Subject:
     """A patch (s, s, 3) uint8 at the scale of the model, of the file `source`.
 
     `place` is where it lies on a slide in level-0 pixels: x, y, width, height; None where it is a picture by itself.
+    `tissue` is the share of it that is tissue, as a run finds it; None where nobody looked.
     `closer` (h, w, 3) uint8 is the same place of the slide in more pixels, for the eye.
     """
 
     source: str
     pixels: np.ndarray
     place: tuple[float, float, float, float] | None = None
+    tissue: float | None = None
     closer: np.ndarray | None = None
 
 
@@ -52,6 +54,7 @@ class Explained:
             "source": self.subject.source,
             "picture": picture,
             **{name: value if value is None else round(value, 2) for name, value in named},
+            "tissue": self.subject.tissue if self.subject.tissue is None else round(self.subject.tissue, 4),
             "probability": round(self.probability, 6),
             "logit": round(self.logit, 5),
             "idc": self.probability >= threshold,

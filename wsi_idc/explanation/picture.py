@@ -95,7 +95,8 @@ def _panel(image: Image.Image, pixels: np.ndarray, panel: _Values, corner: tuple
     draw.text((left + SIDE - int(font.getlength(texts[1])), bar + _BAR + 3), texts[1], INK, font)
     if panel.signed:
         draw.text((left + SIDE // 2 - 4, bar + _BAR + 3), "0", INK, font)
-    draw.text((left, bar + _BAR + 3 + LINE), fitting(panel.unit, font, SIDE), INK, font)
+    unit = panel.unit if most > 0 else "0 everywhere"
+    draw.text((left, bar + _BAR + 3 + LINE), fitting(unit, font, SIDE), INK, font)
 
 
 def _maps(image: Image.Image, one: LayerMaps, top: int) -> None:
