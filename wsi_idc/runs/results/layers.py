@@ -10,13 +10,13 @@ import numpy as np
 import shapely
 import shapely.affinity
 from imagecodecs import png_encode
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from wsi_idc.base.grid import Block
 from wsi_idc.base.pages.colours import NOT_COMPUTED, TISSUE
 from wsi_idc.base.pages.render import data_uri
 from wsi_idc.base.pages.sheet import scale_bar
-from wsi_idc.base.pages.strokes import hatched
+from wsi_idc.base.pages.strokes import hatched, highest
 from wsi_idc.errors import SlideError
 from wsi_idc.regions.interpolate import per_side
 from wsi_idc.runs.results.overview import Pictured, heat_layer, over
@@ -62,7 +62,7 @@ def slide_layers(run: Pictured) -> list[dict[str, Any]]:
     # As coarse as it was found, or nearly.
     half = max(1, size[0] // 2), max(1, size[1] // 2)
     tissue = Image.fromarray(run.tissue.astype(np.uint8) * 255).resize(half, Image.Resampling.NEAREST)
-    edge = Image.fromarray(np.asarray(tissue.filter(ImageFilter.MaxFilter(3))) - np.asarray(tissue))
+    edge = Image.fromarray(np.asarray(highest(tissue)) - np.asarray(tissue))
     failed = _seen(_one(hatched(over(run.failed, run.grid, size)), NOT_COMPUTED), size) if run.failed.any() else []
     paths, labels = _outlines(run, size)
     hatching = "background: repeating-linear-gradient(135deg, #888 0 2px, transparent 2px 5px)"
@@ -116,7 +116,7 @@ def _heat(run: Pictured, size: tuple[int, int]) -> list[dict[str, Any]]:
     heat, colours = heat_layer(run, size)
     if not heat.getbbox():
         return []
-    rim = heat.filter(ImageFilter.MaxFilter(3)).point(lambda v: v * 2 // 3)
+    rim = highest(heat).point(lambda v: v * 2 // 3)
     lines = Image.merge("RGBA", (*Image.new("RGB", size).split(), rim))
     lines.paste(colours, (0, 0), heat)
     return _seen(lines, size)

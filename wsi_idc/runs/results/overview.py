@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 from imagecodecs import PNG, png_encode
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import distance_transform_edt
 
 from wsi_idc.base.grid import Grid
 from wsi_idc.base.inputs.picture import read_picture
 from wsi_idc.base.pages.colours import IDC, NOT_COMPUTED, heat_colours, heat_lines
 from wsi_idc.base.pages.sheet import GAP, INK, LEGEND, Panel, ThreePanels, draw_scale_bar
-from wsi_idc.base.pages.strokes import hatched, number, outlines, stroke
+from wsi_idc.base.pages.strokes import hatched, highest, number, outlines, stroke
 from wsi_idc.errors import DataError
 from wsi_idc.regions.regions import Region
 from wsi_idc.runs.results.folder import read_summary
@@ -29,7 +29,6 @@ _NUMBERED, _LISTED = 60, 12
 _THUMBNAIL = 192
 # Pixels of an overview, which has three panels of at most 1400 a side.
 _LARGEST = 1 << 24
-_HIGHEST = ImageFilter.MaxFilter(3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +177,10 @@ def heat_layer(run: Pictured, size: tuple[int, int]) -> tuple[Image.Image, Image
     for there, changed in ((lines[1:], down), (lines[:-1], down), (lines[:, 1:], across), (lines[:, :-1], across)):
         there |= changed
     corner = left // 2, top // 2
-    mask.paste(Image.fromarray(lines.astype(np.uint8) * 255).filter(_HIGHEST).reduce(2), corner)
+    mask.paste(highest(Image.fromarray(lines.astype(np.uint8) * 255)).reduce(2), corner)
     # Of the colour of the side that is higher: the highest of the pixels around.
     four = (passed[row::2, column::2] for row in (0, 1) for column in (0, 1))
-    inner = np.asarray(Image.fromarray(functools.reduce(np.maximum, four)).filter(_HIGHEST))
+    inner = np.asarray(highest(Image.fromarray(functools.reduce(np.maximum, four))))
     colours.paste(Image.fromarray(heat_colours(np.array([run.lowest, *levels]), run.lowest)[inner]), corner)
     return mask, colours
 
