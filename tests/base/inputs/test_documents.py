@@ -41,3 +41,15 @@ def test_whatever_is_wrong_is_a_value_error_in_a_line(text):
 def test_what_is_wrong_is_named():
     with pytest.raises(ValueError, match=r"^\$\.a: 'x' is not of type 'number'$"):
         parse_json(json.dumps({"a": "x"}), SCHEMA)
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", '{"a": 1}'])
+@pytest.mark.parametrize("kind", [str, str.encode])
+def test_more_values_than_memory_are_not_parsed(value, kind, monkeypatch):
+    monkeypatch.setattr(json, "loads", lambda *_, **__: pytest.fail("it was parsed"))
+    with pytest.raises(ValueError, match=r"holds [\d,]+ values, more than"):
+        parse_json(kind("[" + f"{value}, " * 2_000_000 + "0]"))
+
+
+def test_long_lists_of_numbers_are_parsed():
+    assert len(parse_json("[" + "0.25, " * 1_000_000 + "1]")) == 1_000_001

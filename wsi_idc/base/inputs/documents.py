@@ -14,6 +14,9 @@ from wsi_idc.base.inputs.bounded import read_bytes
 _DIGITS = 19
 # Of what is wrong, as much is said.
 _LONGEST = 200
+# Bytes that a document may take once it is parsed, about, and what takes them: a value, a list, an object.
+_MOST = 192 << 20
+_WEIGHTS = {",": 64, "[": 64, "{": 250}
 
 
 def read_json(path: Path, most: int, schema: Mapping[str, Any] | None = None) -> Any:
@@ -26,11 +29,19 @@ def parse_json(content: bytes | str, schema: Mapping[str, Any] | None = None) ->
 
     Raises ValueError, which says in a phrase where and why it is not.
     """
+    check_weight(content)
     try:
         document = json.loads(content, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
         return document if schema is None else checked(document, schema)
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
+
+
+def check_weight(content: bytes | str) -> None:
+    """Raise ValueError where JSON has so many values that they would take far more memory than its text."""
+    counts = {c: content.count(c) if isinstance(content, str) else content.count(c.encode()) for c in _WEIGHTS}
+    if sum(count * _WEIGHTS[c] for c, count in counts.items()) > _MOST:
+        raise ValueError(f"holds {sum(counts.values()):,} values, more than anything that is read here")
 
 
 def checked(document: Any, schema: Mapping[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,13 @@ from typing import Any
 from wsi_idc.base.inputs.bounded import read_bytes
 
 # Configurations take a few kB.
-_LARGEST = 1 << 20
+_LARGEST = 1 << 18
 # Tables within tables, by a dotted name; a configuration has three.
 _DEEPEST = 32
+# A name of more parts than that: for each of them the parser keeps all those before it.
+_LONG_NAME = re.compile(
+    r"""(?<![\w\\-])(?:(?:[\w-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')[ \t]*\.[ \t]*){%d}""" % _DEEPEST  # noqa: UP031
+)
 # A whole number that no float can hold breaks whatever reckons with it.
 _FARTHEST = 10**300
 
@@ -22,7 +27,11 @@ def read_toml_file(path: Path) -> dict[str, Any]:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Parse TOML; raises ValueError where it is none, nested more deeply than can be read, or has a larger number."""
+    """Parse TOML; raises ValueError where it is none, is far too long, nested too deeply, or has a larger number."""
+    if len(text) > _LARGEST:
+        raise ValueError(f"longer than the {_LARGEST >> 10} KiB that a configuration may have")
+    if _LONG_NAME.search(text):
+        raise ValueError("nested too deeply")
     try:
         found = tomllib.loads(text)
     except RecursionError as error:
