@@ -139,6 +139,8 @@ def _planes(group: Group, image: Multiscale) -> tuple[dict[LevelEntry, Plane], l
 def _opened(group: Group, image: Multiscale, entry: LevelEntry) -> Plane:
     try:
         return Plane(group.folder / entry.path, image.axes, group.zarr_format)
+    except SlideError:
+        raise
     except Exception as error:
         # Whatever damaged metadata make of Zarr, and codecs that are not there: ValueError, KeyError, TypeError, ...
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -14,6 +14,7 @@ import numpy as np
 
 from wsi_idc.base.raster import cut
 from wsi_idc.slides.kept import KeptTiles
+from wsi_idc.slides.ngff.store import check_described
 
 # Values of a chunk that a decoder is given; 32 focal planes of RGB in chunks of 1024 x 1024 are less.
 _LARGEST_CHUNK = 1 << 28
@@ -35,6 +36,9 @@ class Plane:
         """Open the array in `folder`; raises ValueError, OSError and whatever Zarr makes of one that is damaged."""
         import zarr
 
+        from wsi_idc.slides.ngff.unpacked import bounded
+
+        check_described(folder)
         array = zarr.open_array(str(folder), mode="r", zarr_format=3 if zarr_format == 3 else 2)
         if len(array.shape) != len(axes) or min(array.shape) < 1:
             raise ValueError(f"it has the shape {array.shape} for the axes {', '.join(axes)}")
@@ -48,6 +52,7 @@ class Plane:
                 f"it claims {self.width} x {self.height} px in chunks of {' x '.join(map(str, array.chunks))}, more "
                 "than can be decoded; the header is damaged, or convert the slide with chunks of at most 4096 px"
             )
+        array = bounded(array)
         self._metadata = array.metadata
         # What is missing is whatever fill value is set: where the two differ, nothing is there.
         self._black, self._white = (_filled(array, value) for value in (0, _MISSING))

@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from wsi_idc.base.inputs.documents import check_weight
 from wsi_idc.errors import SlideError
 
 # What makes a folder a group or an array: of Zarr v3, then of v2.
@@ -97,6 +98,12 @@ def read_group(folder: Path) -> Group:
     return Group(folder, 2, attributes, attributes, (folder / ".zarray").is_file())
 
 
+def check_described(folder: Path) -> None:
+    """Raise SlideError where the description of an array cannot be read, or is larger than any; Zarr has no bounds."""
+    for name in (_V3, *_V2):
+        _json(folder / name)
+
+
 def files_of_store(folder: Path) -> list[Path]:
     """Return the files of a store but for labels, which others may add without changing the image, in order."""
     found: list[Path] = []
@@ -113,7 +120,8 @@ def _json(path: Path) -> dict[str, Any]:
             return {}
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"more than {_MOST_BYTES >> 20} MiB")
-        found = json.loads(path.read_bytes())
+        check_weight(content := path.read_bytes())
+        found = json.loads(content)
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SlideError(f"{path}: the attributes of the store cannot be read ({reason}); is it whole?") from error
