@@ -33,7 +33,7 @@ def view(given: Path, slide: Path | None, mpp: float | None, port: int, show: bo
         from wsi_idc.viewer.page import HOST, serve
     shelf = Shelf(given, slide, mpp)
     try:
-        echo(f"http://{HOST}:{port}/ shows {click.format_filename(given)}; Ctrl-C ends it")
-        serve(shelf, port, show)
+        said = f"http://{HOST}:{port}/ shows {click.format_filename(given)}; Ctrl-C ends it"
+        serve(shelf, port, show, lambda: echo(said))
     finally:
         shelf.close()

@@ -28,7 +28,7 @@ from wsi_idc.serve.worker import Worker
 from wsi_idc.viewer.answers import answers
 from wsi_idc.viewer.desk import Desk
 from wsi_idc.viewer.live import LiveRun, is_live
-from wsi_idc.viewer.page import answer_at_once, page_of
+from wsi_idc.viewer.page import answer_at_once, check_port, listen, page_of
 from wsi_idc.viewer.shelf import Pool, opened
 from wsi_idc.viewer.tiles import OpenedSlide
 
@@ -72,8 +72,10 @@ class Submitted(Pool):
 def serve(folder: Path, bounds: Bounds, address: Address, show: bool, ready: Callable[[], None]) -> None:
     """Serve what is in a folder until it is interrupted; `show` opens a browser, `ready` is called once it is open.
 
-    Raises HeldError where another server has the folder, OutputError where it cannot be written.
+    Raises SettingsError where another program listens there, HeldError where another server has the folder,
+    OutputError where it cannot be written.
     """
+    check_port(address.host, address.port)
     answer_at_once()
     with locked(folder):
         store = Store(folder, bounds)
@@ -87,19 +89,8 @@ def serve(folder: Path, bounds: Bounds, address: Address, show: bool, ready: Cal
         app.on_shutdown(desk.close)
         ready()
         try:
-            ui.run(
-                host=address.host,
-                port=address.port,
-                title="wsi-idc",
-                show=show,
-                reload=False,
-                dark=None,
-                language="en-US",
-                show_welcome_message=False,
-                server_header=False,
-                # Uploads that never end do not keep it from ending.
-                timeout_graceful_shutdown=3,
-            )
+            # Uploads that never end do not keep it from ending.
+            listen(address.host, address.port, show, server_header=False, timeout_graceful_shutdown=3)
         finally:
             worker.stop()
             shelf.close()

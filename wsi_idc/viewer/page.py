@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from nicegui import app, run, ui
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from wsi_idc.errors import DataError, WsiIdcError
+from wsi_idc.errors import DataError, SettingsError, WsiIdcError
 from wsi_idc.runs.results.summary import RESEARCH_USE
 from wsi_idc.runs.results.words import conclusion
 from wsi_idc.viewer.answers import answers
@@ -35,11 +38,13 @@ _CSS = """
 _LOOK_S = 1.0
 
 
-def serve(shelf: Shelf, port: int, show: bool) -> None:
+def serve(shelf: Shelf, port: int, show: bool, ready: Callable[[], None]) -> None:
     """Show what is on the shelf at `port` of this machine until it is interrupted; `show` opens a browser.
 
     Only this machine may ask, and by its own name: no page of another site reaches it by a name that leads here.
+    `ready` is called before it listens. Raises SettingsError where another program listens there.
     """
+    check_port(HOST, port)
     answer_at_once()
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
 
@@ -52,16 +57,29 @@ def serve(shelf: Shelf, port: int, show: bool) -> None:
         ui.page("/")(lambda: page_of(shelf, desk, ALONE, graded=True))
     ui.page("/of/{key}/worksheet")(lambda key: _worksheet(shelf, bench, key))
     app.include_router(answers(shelf))
-    ui.run(
-        host=HOST,
-        port=port,
-        title="wsi-idc",
-        show=show,
-        reload=False,
-        dark=None,
-        language="en-US",
-        show_welcome_message=False,
-    )
+    ready()
+    listen(HOST, port, show)
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise SettingsError where nothing can listen at a port: the pages of what listens there would be seen instead."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as tried:
+            if os.name != "nt":
+                # Else a port is taken for a while after who had it has ended. On Windows it would never be taken.
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+    except OSError as error:
+        raise SettingsError(
+            f"port {port} of {host} cannot be listened at ({error.strerror}); end what does, or give another --port"
+        ) from None
+
+
+def listen(host: str, port: int, show: bool, **more: Any) -> None:
+    """Answer until it is interrupted; `show` opens a browser, `more` goes to uvicorn."""
+    look = {"title": "wsi-idc", "dark": None, "language": "en-US", "show_welcome_message": False}
+    ui.run(host=host, port=port, show=show, reload=False, **look, **more)
 
 
 def answer_at_once() -> None:

@@ -61,6 +61,17 @@ def test_without_the_extra_it_is_said_how_to_get_it(run):
     assert re.fullmatch(r"error: this needs .*: pip install \"\.\[view\]\"\n", done.stderr), done.stderr
 
 
+@pytest.mark.parametrize("command", ["view", "serve"])
+def test_a_port_that_is_taken_is_refused(run, address, tmp_path, command):
+    """Else the address that it says shows what another one serves."""
+    what = ["view", str(run)] if command == "view" else ["serve", "--data", str(tmp_path / "served")]
+    port = address.rpartition(":")[2]
+    arguments = [sys.executable, "-m", "wsi_idc", *what, "--port", port, "--no-open"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1 and done.stdout == ""
+    assert re.fullmatch(rf"error: port {port} of 127\.0\.0\.1 cannot be listened at \(.*\); .* --port\n", done.stderr)
+
+
 @needs_browser
 def test_moving_the_threshold_redraws_the_regions_and_their_area(run, address, tmp_path):
     tab = Tab(tmp_path, address)

@@ -1,6 +1,7 @@
 """The jobs are functions of this module, which the child processes import by name."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -185,6 +186,16 @@ def test_here_all_is_done_in_this_process(tmp_path):
 def test_errors_keep_their_class_and_text(kind):
     error = kind("a.svs: what is wrong")
     assert _portable(error) is error
+
+
+def test_an_error_keeps_its_class_whatever_it_came_from():
+    """Where tblib is loaded, causes are pickled too: one in a circle never ended, and was "not foreseen"."""
+    pytest.importorskip("tblib.pickling_support").install()
+    first, error = ValueError("first"), SlideError("slide.svs: is damaged")
+    first.__context__, error.__cause__ = error, first
+    kept = pickle.loads(pickle.dumps(_portable(error)))
+    assert type(kept) is SlideError and str(kept) == "slide.svs: is damaged"
+    assert "ValueError: first" in kept.__notes__[0]
 
 
 @pytest.mark.parametrize("wrong", [{"processes": 0}, {"minutes": 0}, {"minutes": float("nan")}, {"retries": -1}])

@@ -259,11 +259,13 @@ def _die_with_parent() -> None:
 
 def _portable(error: Exception) -> Exception:
     """Return an error that survives the pipe, itself where it does, with the traceback, which does not, as a note."""
-    sent = error
+    told, sent = "".join(traceback.format_exception(error)), error
+    # What it came from is in the note; where Dask's cluster is loaded it would be pickled too, which may never end.
+    error.__cause__ = error.__context__ = error.__traceback__ = None
     try:
         if type(pickle.loads(pickle.dumps(error))) is not type(error):
             raise TypeError(error)
     except Exception:  # noqa: BLE001
         sent = RuntimeError(f"{type(error).__name__}: {error}")
-    sent.add_note("".join(traceback.format_exception(error)))
+    sent.add_note(told)
     return sent
