@@ -5,6 +5,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from wsi_idc.heatmap.store import read_heatmap
 from wsi_idc.runs.batch import segment
 from wsi_idc.runs.manifest import COLUMNS
 from wsi_idc.runs.results.outputs import NAMES, faults, page, schema
@@ -19,6 +20,25 @@ def run(painted, tmp_path_factory):
 
 def test_a_real_run_is_as_described(run):
     assert faults(run) == []
+
+
+def _unnamed(value, described, place="$"):
+    """Keys of what was written that a schema does not name, where it has names for keys at all."""
+    if isinstance(value, list):
+        return [k for v in value for k in _unnamed(v, described.get("items", {}), f"{place}[]")]
+    if not isinstance(value, dict) or "properties" not in described:
+        return []
+    known = described["properties"]
+    return [f"{place}.{k}" for k in value if k not in known] + [
+        k for name, v in value.items() if name in known for k in _unnamed(v, known[name], f"{place}.{name}")
+    ]
+
+
+def test_every_key_of_a_real_run_has_its_description(run):
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    _, facts = read_heatmap(run / "heatmap.zarr")
+    assert _unnamed(summary, schema("summary")) == []
+    assert _unnamed(facts, schema("heatmap")) == []
 
 
 def test_a_slide_without_tissue_is_as_described(tmp_path):
