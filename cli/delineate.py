@@ -13,7 +13,7 @@ from wsi_idc.regions.outlining import Outlining
 
 
 @click.command()
-@click.argument("heatmap", metavar="HEATMAP.zarr", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("heatmap", metavar="RUN|HEATMAP.zarr", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="New folder.")
 @setting_options(Outlining, default="as in the run")
 @json_option

@@ -142,6 +142,8 @@ def segment(
         return
     if not slides and listed is None:
         raise click.UsageError("nothing to segment: give slides, folders, patterns or --list FILE")
+    if "" in slides:
+        raise click.UsageError("an empty name among the slides: is a variable of the shell not set?")
     if scheduler and cluster:
         raise click.UsageError("give --scheduler or --cluster, not both")
     from wsi_idc.runs.memory import be_lean

@@ -433,3 +433,16 @@ def test_an_interrupt_before_a_command_is_loaded_is_no_traceback():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_an_empty_name_and_an_output_that_is_a_file_are_refused_at_once(painted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run("segment", "", "-o", "out")
+    assert done.exit_code == 2 and "an empty name among the slides" in done.stderr
+    Path("file").write_text("kept")
+    done = run("segment", painted, "-o", "file")
+    assert (
+        done.exit_code == 1
+        and done.stderr == "error: file: is a file, not a folder for results; choose another -o or move it away\n"
+    )
+    assert Path("file").read_text() == "kept" and [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -115,7 +115,7 @@ def test_segment_as_json(segmented, painted):
 
 def test_delineate_and_fields_as_json(segmented, tmp_path):
     run_folder = segmented[0] / "painted"
-    facts = json.loads(run("delineate", run_folder / "heatmap.zarr", "-o", tmp_path / "again", "--json").stdout)
+    facts = json.loads(run("delineate", run_folder, "-o", tmp_path / "again", "--json").stdout)
     assert facts == json.loads((tmp_path / "again" / "measurements.json").read_text()) | {
         "folder": str(tmp_path / "again")
     }

@@ -30,12 +30,14 @@ _PAPER, _SIDE = (225, 225, 230), 700
 
 @takes_settings(Outlining)
 def delineate_again(heatmap: Path, output: Path, **settings: Any) -> Delineation:
-    """Outline the heatmap of a run again into the new folder `output`: regions, measurements.json and overview.png.
+    """Outline a heatmap, or that of a run, into the new folder `output`: regions, measurements.json and overview.png.
 
     What is not given is as it was in the run. The picture is made of that of the run, where the heatmap lies beside it.
     Raises SettingsError for what cannot be meant, DataError where `heatmap` is not one of this tool, OutputError where
     `output` is there already.
     """
+    # The folder of a run is what other commands take.
+    heatmap = inside if (inside := heatmap / "heatmap.zarr").is_dir() else heatmap
     provenance = read_provenance(heatmap)
     outlining = replace(run_outlining(provenance), **settings)
     probabilities, grid = read_heatmap(heatmap)[0], read_grid(heatmap)

@@ -48,7 +48,9 @@ class Manifest:
     """
 
     def __init__(self, path: Path) -> None:
-        """Take the table at `path`; raises OutputError where something else lies there."""
+        """Take the table at `path`; raises OutputError where something else lies there, or a file for its folder."""
+        if path.parent.exists() and not path.parent.is_dir():
+            raise OutputError(f"{path.parent}: is a file, not a folder for results; {_WAY_OUT}")
         self._path = path
         self._changes = path.with_name(".manifest.changes")
         self._sum = path.with_name(".manifest.sum")
