@@ -204,23 +204,24 @@ def print_outcome(slide: Path, outcome: SegmentResult | WsiIdcError, *, quiet: b
         echo(f"error: {outcome}", err=True)
         return
     from wsi_idc.runs.results.words import counted_foci
+    from wsi_idc.slides.paths.address import SlideAddress
 
-    s = outcome.summary
+    s, name = outcome.summary, SlideAddress.of(slide).shown
     share = "" if s["idc_share"] is None else f" ({s['idc_share']:.0%})"
     foci = counted_foci(s["foci"])
     if s["slivers"]:
         foci += f" (and {s['slivers']} below {s['parameters']['min_area_mm2']:.2g} mm2)"
     if not quiet:
         echo(
-            f"{slide.name}: IDC {s['idc_mm2']:.2f} mm2 of {s['tissue_mm2']:.2f} mm2 tissue{share}, {foci}, "
+            f"{name}: IDC {s['idc_mm2']:.2f} mm2 of {s['tissue_mm2']:.2f} mm2 tissue{share}, {foci}, "
             f"largest {s['largest_extent_mm']:.2f} mm -> {outcome.folder}{' (as before)' if outcome.reused else ''}"
         )
     for note in [s["message"], *s["warnings"]]:
         if note:
-            echo(f"{slide.name}: {note}", err=True)
+            echo(f"{name}: {note}", err=True)
     for chunk in s["failed_chunks"]:
         where = f"rows {chunk['rows']}, columns {chunk['columns']}"
-        echo(f"{slide.name}: {chunk['patches']} patches in {where} not computed: {chunk['reason']}", err=True)
+        echo(f"{name}: {chunk['patches']} patches in {where} not computed: {chunk['reason']}", err=True)
 
 
 def duration(seconds: float) -> str:

@@ -108,3 +108,9 @@ def test_the_head_of_a_table_without_paths_is_no_path(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("slide, mpp\na.svs, 0.5\n")
     with pytest.raises(DataError, match="names no column path"):
         read_list(tmp_path / "list.csv")
+
+
+def test_people_read_names_not_addresses():
+    assert SlideAddress(Path("a/b.svs")).shown == "b.svs"
+    assert SlideAddress(Path("a/b.svs"), 2, 0.25).shown == "b.svs, image 2"
+    assert SlideAddress(Path("a/b.svs"), 2, 0.25, "Case 7").shown == "Case 7 (b.svs, image 2)"

@@ -51,6 +51,12 @@ class SlideAddress:
         stem = self.name or _stem(self.file)
         return stem if self.series is None else f"{stem}-series-{self.series}"
 
+    @property
+    def shown(self) -> str:
+        """What people read: its name beside that of the file, and the image."""
+        file = given_name(self.file) if self.series is None else f"{given_name(self.file)}, image {self.series}"
+        return f"{self.name} ({file})" if self.name else file
+
 
 def _stem(file: Path) -> str:
     """Return the name of a file without its suffix, and that of a folder as it is, but for .zarr."""
