@@ -78,13 +78,18 @@ def train(
         epoch = bar.add_task("epoch 1")
         views = bar.add_task("views of the sections", total=chosen.context.variants, visible=False)
 
+        ended = 0
+
         def on_batch(done: int, total: int, logs: dict[str, float]) -> None:
-            bar.update(epoch, completed=done, total=total)
+            bar.update(epoch, completed=done, total=total, description=f"epoch {ended + 1}")
 
         def on_epoch(history: list[dict[str, float]]) -> None:
+            nonlocal ended
+            ended = len(history)
             values = history[-1].items()
             echo("  ".join(f"{k} {v:.0f}" if k == "epoch" else f"{k} {v:.4g}" for k, v in values))
-            bar.update(epoch, description=f"epoch {len(history) + 1}")
+            # After the last one no batch comes any more, and what was learnt is measured for a while.
+            bar.update(epoch, description=f"measured after epoch {ended}")
 
         def on_data(training: Any, val: Any) -> None:
             for name, part in (("training", training), ("validation", val)):
