@@ -6,6 +6,7 @@ import os
 import signal
 import time
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from browser import wait_for
 from served import Served
 
 import wsi_idc
+from wsi_idc.serve.store import Bounds, Store
+from wsi_idc.serve.worker import Worker
 
 
 def begun(server, key):
@@ -113,6 +116,28 @@ def test_a_second_server_is_refused_and_what_was_kept_long_enough_goes(tmp_path,
         job = first.job(key)
         assert job["state"] == "expired" and "was kept for 5e-05 days" in job["reason"]
         assert list((first.data / "jobs").iterdir()) == []
+
+
+def test_what_was_begun_too_often_fails_and_is_kept(tmp_path, small):
+    """Its upload was removed, so that it could not be begun again."""
+    with closing(Store(tmp_path / "data", Bounds(1 << 30, 10, 1.0))) as store:
+        job = store.begin("slide.tif", small.stat().st_size, None)
+        place = store.place(job)
+        place.upload.write_bytes(small.read_bytes())
+        store.complete(job.id)
+        # As by servers that died.
+        while store.queue.begin(job.id).tries < 5:
+            pass
+        worker = Worker(store)
+        worker.start()
+        try:
+            wait_for(lambda: store.queue.get(job.id).state == "failed", 60)
+            assert store.queue.get(job.id).reason.startswith("it was begun 5 times")
+            store.again(job.id, None)
+            wait_for(lambda: store.queue.get(job.id).state in ("done", "failed"))
+        finally:
+            worker.stop()
+        assert store.queue.get(job.id).state == "done"
 
 
 @pytest.mark.realdata

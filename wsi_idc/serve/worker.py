@@ -141,17 +141,22 @@ class Worker:
 
     def _is_removed(self, job: Job) -> bool:
         try:
-            return self._store.queue.get(job.id).state != "running"
+            return self._store.queue.get(job.id).state == "expired"
         except DataError:
             return True
 
     def _tell(self, job: Job, place: Place, code: int | None) -> None:
-        """Say what came of a job, by what it left: how it ended is not known where another server began it."""
+        """Say what came of a job, by what it left: how it ended is not known where another server began it.
+
+        One that was begun too often has failed already, and what was sent of it stays.
+        """
         if self._is_removed(job):
             # What it wrote after it was removed.
             place.remove()
             return
         with suppress(DataError):
+            if self._store.queue.get(job.id).state != "running":
+                return
             try:
                 summary = read_summary(place.run())
                 self._store.queue.move(job.id, "done", summary["message"] or "")
