@@ -1,7 +1,7 @@
 """What a test has no time for: an hour of runs and viewing, hundreds of kills, thousands of damaged files.
 
-    python benchmarks/soak.py [--minutes N] [--kills N] [--trainings N] [--edits N] [--mutations N] [--seed N]
-                              [--folder NEW]
+    python benchmarks/soak.py [--minutes N] [--kills N] [--trainings N] [--servings N] [--edits N] [--mutations N]
+                              [--seed N] [--folder NEW]
 
 Prints the table of `docs/reliability.md`: each promise, how it was tried, and what was found; exit status 1 where one
 is broken. What is given as 0 is left out. FOLDER keeps what was noted on the way, in `soak.json`.
@@ -19,6 +19,7 @@ from bench import Bench, Tried
 from killed import editing, segmenting, training
 from lasting import lasting
 from mutations import LIMIT_S, faults_of, try_all
+from serving import serving
 
 # Memory of a process that reads damaged files, MiB.
 _MOST_MIB = 500
@@ -43,7 +44,14 @@ def damaged(bench: Bench, count: int, seed: int) -> list[Tried]:
 
 def tries(bench: Bench, minutes: float, counts: dict[str, int], seed: int) -> Iterator[Tried]:
     """Do what is asked for, one after another."""
-    for name, way in {"kills": segmenting, "edits": editing, "trainings": training, "mutations": damaged}.items():
+    ways = {
+        "kills": segmenting,
+        "edits": editing,
+        "trainings": training,
+        "servings": serving,
+        "mutations": damaged,
+    }
+    for name, way in ways.items():
         if counts[name]:
             yield from way(bench, counts[name], seed)
     if minutes:
@@ -55,6 +63,7 @@ def tries(bench: Bench, minutes: float, counts: dict[str, int], seed: int) -> It
 @click.option("--kills", type=click.IntRange(0), default=300, show_default=True, help="Of segment, over folders.")
 @click.option("--edits", type=click.IntRange(0), default=50, show_default=True, help="Kills of an editor.")
 @click.option("--trainings", type=click.IntRange(0), default=20, show_default=True, help="Kills of train.")
+@click.option("--servings", type=click.IntRange(0), default=100, show_default=True, help="Kills of serve.")
 @click.option(
     "--mutations", type=click.IntRange(0), default=10_000, show_default=True, help="Of files, over all readers."
 )
