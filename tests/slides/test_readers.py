@@ -311,3 +311,9 @@ def test_a_tiff_that_is_named_as_hamamatsus_is_read_by_what_it_holds(tmp_path: P
 def test_a_slide_of_hamamatsu_is_read_as_ever(shared: Path) -> None:
     with Slide(shared / "slides" / "test3-DAPI-2_387.ndpi") as slide:
         assert slide.describe()["vendor"] == "hamamatsu"
+
+
+def test_a_picture_is_led_to_what_takes_pictures(tmp_path: Path) -> None:
+    Image.new("RGB", (60, 60), "pink").save(tmp_path / "photo.jpg")
+    with pytest.raises(SlideError, match=r"photo\.jpg: not a slide .*; wsi-idc predict takes pictures$"):
+        Slide(tmp_path / "photo.jpg")

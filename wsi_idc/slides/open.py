@@ -108,7 +108,9 @@ def open_file(path: Path, series: int | None = None) -> Opened:
         reader = OpenSlideReader(path)
         _only_one(path, series)
     except openslide.OpenSlideUnsupportedFormatError as error:
-        raise SlideError(f"{path}: not a slide that OpenSlide or tifffile can read ({_reason(path, error)})") from error
+        advice = "; wsi-idc predict takes pictures" if path.suffix.lower() in (".jpeg", ".jpg", ".png") else ""
+        said = f"not a slide that OpenSlide or tifffile can read ({_reason(path, error)}){advice}"
+        raise SlideError(f"{path}: {said}") from error
     except openslide.OpenSlideError as error:
         if path.suffix.lower() == ".czi":
             return _open_declined(path, series, _reason(path, error))

@@ -78,8 +78,17 @@ def check_port(host: str, port: int) -> None:
 
 def listen(host: str, port: int, show: bool, **more: Any) -> None:
     """Answer until it is interrupted; `show` opens a browser, `more` goes to uvicorn."""
-    look = {"title": "wsi-idc", "dark": None, "language": "en-US", "show_welcome_message": False}
-    ui.run(host=host, port=port, show=show, reload=False, **look, **more)
+    ui.run(
+        host=host,
+        port=port,
+        title="wsi-idc",
+        show=show,
+        reload=False,
+        dark=None,
+        language="en-US",
+        show_welcome_message=False,
+        **more,
+    )
 
 
 def answer_at_once() -> None:
