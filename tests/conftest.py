@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,10 @@ from wsi_idc.demo.painter import PaintedSection, paint_section
 from wsi_idc.slides.write import write_slide
 
 from helpers import SMALL, write_patches
+
+# What a shell starts in its background heeds no Ctrl-C, nor do processes begun from there: those of tests have to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A machine that is busy takes longer: no test is to fail for that.
 settings.register_profile("steady", deadline=None)
