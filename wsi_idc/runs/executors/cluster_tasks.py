@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections import Counter, deque
@@ -22,7 +23,9 @@ _TELL_S = 0.5
 # What a worker tells before all else: it has a task.
 _BEGUN = "begun"
 # After a worker died, before the next task: what was on it may take another with it before that can be stopped.
-_SETTLE_S = 1.0
+_SETTLE_S = 3.0
+# What a worker does of a task that was taken back has ended by then, or hangs.
+_END_S = 60.0
 
 
 # A task, by number, and how often it was given out before.
@@ -167,6 +170,9 @@ def _do(topic: str, ticket: Ticket, task: Any, job: Job, limits: Limits, threads
     beside = sum(count for address, count in threads.items() if _host(address) == host)
     told = _Reporter(worker, topic, ticket)
     told.tell(_BEGUN)
+    if (topic, ticket) in _over:
+        # Taken back before it came here.
+        return None
     idle = _idle.setdefault(topic, [])
     job = shared(job, max(1, beside))
     pool = Pool([task], job, replace(limits, processes=1), told, [idle.pop()] if idle else [])
@@ -184,12 +190,16 @@ def _do(topic: str, ticket: Ticket, task: Any, job: Job, limits: Limits, threads
 
 
 async def _end_children(topic: str, ticket: Ticket | None = None) -> None:
-    """End what this worker does for a run, or for one task of it."""
+    """End what this worker does for a run, or for one task of it; a child that is only being started, too."""
     _over.add((topic, ticket))
-    for (of, at), pool in list(_at_work.items()):
-        if of == topic and ticket in (None, at):
-            for child in pool.children:
-                child.process.kill()
+    until = time.monotonic() + _END_S
+    while time.monotonic() < until:
+        pools = [pool for (of, at), pool in list(_at_work.items()) if of == topic and ticket in (None, at)]
+        if not pools:
+            break
+        for child in [child for pool in pools for child in pool.children]:
+            child.process.kill()
+        await asyncio.sleep(0.02)
     if ticket is None:
         for child in _idle.pop(topic, []):
             child.end()
