@@ -199,4 +199,5 @@ def _bounded3(codecs: Iterable[Any]) -> tuple[Any, ...]:
             found.append(codec)
         else:
             _check_same(name)
+            found.append(codec)
     return tuple(found)
