@@ -120,7 +120,7 @@ def cluster(bench: Bench) -> list[Figure]:
     def kill_one() -> None:
         while not killed and len(list(output.glob("*/summary.json"))) < len(slides):
             if len(list(output.glob("*/summary.json"))) >= len(slides) // 2:
-                for chunk in output.glob("*/.unfinished/features*/[0-9]*.npy"):
+                for chunk in output.glob("*/.unfinished/features*/[0-9]*.f32"):
                     os.kill(pid := int((chunk.parents[2] / ".holder").read_text().split()[1]), 9)
                     killed.append(pid)
                     return

@@ -94,7 +94,7 @@ def test_full_at_any_point_it_says_so_and_goes_on(slide, whole, tmp_path, monkey
     with monkeypatch.context() as patched, pytest.raises(DiskError, match=r"out.*: no space left on the disk at /"):
         fill(patched, out, int(written * share))
         run([slide], out)
-    kept = len(list(out.glob("s/.unfinished/features*/*.npy")))
+    kept = len(list(out.glob("s/.unfinished/features*/*.f32")))
     assert not list(out.rglob("summary.json")), "nothing half written"
     encoded[0] = 0
     result = run([slide], out)[slide]

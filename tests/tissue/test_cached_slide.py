@@ -58,7 +58,7 @@ def test_each_block_is_decoded_once_whoever_asks(tmp_path):
 def test_a_block_that_was_cut_short_is_decoded_again(tmp_path, left):
     slide = Counting()
     CopiedSlide(slide, 1.0, tmp_path).read(0, 0, *slide.size, 1.0)
-    file = tmp_path / "1-2.npy"
+    file = tmp_path / "1-2.rgb"
     file.write_bytes(file.read_bytes()[:left])
     found = CopiedSlide(slide, 1.0, tmp_path).read(0, 0, *slide.size, 1.0)
     np.testing.assert_array_equal(found, slide.pixels[1.0])

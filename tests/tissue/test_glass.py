@@ -152,7 +152,7 @@ def test_glass_under_a_shifted_patch_is_decoded_once(flat: Path, tmp_path: Path)
         for one in wanted:
             one[7, 15] = True
         copied.complete(zip(grids, wanted, strict=True))
-        assert {file.name for file in tmp_path.iterdir()} == {"0-1.npy", "0-2.npy", "1-1.npy", "1-2.npy"}
+        assert {file.name for file in tmp_path.iterdir()} == {"0-1.rgb", "0-2.rgb", "1-1.rgb", "1-2.rgb"}
         corner = grids[1].origin(Block(7, 15, 8, 16))
         assert np.array_equal(copied.read(*corner, 50, 50, READ_UM), slide.read(*corner, 50, 50, READ_UM))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 
 import numpy as np
@@ -94,10 +93,3 @@ def area_weights(n_out: int, start: float, step: float, n_in: int):  # type: ign
     overlap = np.minimum(columns + 1, np.repeat(high, counts)) - np.maximum(columns, np.repeat(low, counts))
     weights = (np.maximum(overlap, 0) / step).astype(np.float32)
     return csr_matrix((weights, columns, pointers), shape=(n_out, n_in))
-
-
-def npy_bytes(array: np.ndarray) -> bytes:
-    """Return an array as a .npy file; written by NumPy itself, a full disk would be an error without its number."""
-    stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()

@@ -12,7 +12,7 @@ import numpy as np
 
 from wsi_idc.base.files import replacing
 from wsi_idc.base.grid import Grid
-from wsi_idc.base.raster import cut, npy_bytes
+from wsi_idc.base.raster import cut
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.slide import Slide
 from wsi_idc.tissue.glass import CELL_UM, SparseSlide
@@ -78,13 +78,14 @@ class CopiedSlide:
             if (row, col) in self._undecodable:
                 return None
             try:
-                return np.load(file, mmap_mode="r")
-            except (FileNotFoundError, ValueError, EOFError):
+                # Not `np.load`: it parses a header, which in CPython 3.11 is not safe from several threads.
+                return np.memmap(file, np.uint8, "r", shape=(SIDE, SIDE, 3))
+            except (FileNotFoundError, ValueError):
                 # Not there yet, or cut short, when the machine lost its power.
                 return self._decode(row, col, self._sparse or self._slide)
 
     def _file(self, row: int, col: int) -> Path:
-        return self._folder / f"{row}-{col}.npy"
+        return self._folder / f"{row}-{col}.rgb"
 
     def _decode(self, row: int, col: int, source: Slide | SparseSlide) -> np.ndarray | None:
         step_x, step_y = SIDE * self._mpp / self.mpp.x, SIDE * self._mpp / self.mpp.y
@@ -94,5 +95,5 @@ class CopiedSlide:
             self._undecodable.add((row, col))
             return None
         with replacing(self._file(row, col), durable=False) as temporary:
-            temporary.write_bytes(npy_bytes(pixels))
+            temporary.write_bytes(pixels.tobytes())
         return pixels

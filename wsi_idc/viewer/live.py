@@ -126,7 +126,7 @@ class LiveRun(OpenedSlide):
         found = []
         for folder in (self.folder / UNFINISHED).glob("features-*-0-0"):
             side = int(folder.name.split("-")[-3])
-            names = (re.fullmatch(r"(\d+)-(\d+)\.npy", file.name) for file in folder.glob("*.npy"))
+            names = (re.fullmatch(r"(\d+)-(\d+)\.f32", file.name) for file in folder.glob("*.f32"))
             found += [(int(name[1]), int(name[2]), side) for name in names if name]
         return found
 

@@ -71,7 +71,7 @@ def test_a_folder_of_which_a_worker_dies(client, slides, alone, tmp_path):
         while not over.is_set():
             for holder in tmp_path.glob("*/.holder"):
                 pid = int(holder.read_text().split()[1])
-                if list(holder.parent.glob(".unfinished/features*/[0-9]*.npy")) and not killed:
+                if list(holder.parent.glob(".unfinished/features*/[0-9]*.f32")) and not killed:
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
                     return
