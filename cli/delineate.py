@@ -23,14 +23,15 @@ def delineate(heatmap: Path, output: Path, as_json: bool, **options: Any) -> Non
     Writes regions.geojson, measurements.json and overview.png. What is not given is as it was in the run.
     """
     from wsi_idc.runs.again import delineate_again
-    from wsi_idc.runs.results.words import counted_foci
+    from wsi_idc.runs.results.words import counted_foci, nothing_looked_at
 
     with usage_errors():
-        found = delineate_again(heatmap, output, **given(options))
+        delineate_again(heatmap, output, **given(options))
+    facts = json.loads((output / "measurements.json").read_text(encoding="utf-8"))
     if as_json:
-        # What measurements.json holds.
-        facts = json.loads((output / "measurements.json").read_text(encoding="utf-8"))
         echo(json.dumps(facts | {"folder": click.format_filename(output)}, indent=2))
         return
-    area = sum(region.area_mm2 for region in found.regions)
-    echo(f"{heatmap}: IDC {area:.2f} mm2, {counted_foci(len(found.regions))} -> {output}")
+    if facts["foci"] is None:
+        echo(f"{heatmap}: {nothing_looked_at(facts['tissue_mm2'])} -> {output}")
+        return
+    echo(f"{heatmap}: IDC {facts['idc_mm2']:.2f} mm2, {counted_foci(facts['foci'])} -> {output}")

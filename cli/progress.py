@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,25 +203,32 @@ def print_outcome(slide: Path, outcome: SegmentResult | WsiIdcError, *, quiet: b
     if isinstance(outcome, WsiIdcError):
         echo(f"error: {outcome}", err=True)
         return
-    from wsi_idc.runs.results.words import counted_foci
     from wsi_idc.slides.paths.address import SlideAddress
 
     s, name = outcome.summary, SlideAddress.of(slide).shown
-    share = "" if s["idc_share"] is None else f" ({s['idc_share']:.0%})"
-    foci = counted_foci(s["foci"])
-    if s["slivers"]:
-        foci += f" (and {s['slivers']} below {s['parameters']['min_area_mm2']:.2g} mm2)"
     if not quiet:
-        echo(
-            f"{name}: IDC {s['idc_mm2']:.2f} mm2 of {s['tissue_mm2']:.2f} mm2 tissue{share}, {foci}, "
-            f"largest {s['largest_extent_mm']:.2f} mm -> {outcome.folder}{' (as before)' if outcome.reused else ''}"
-        )
-    for note in [s["message"], *s["warnings"]]:
+        echo(f"{name}: {_found(s)} -> {outcome.folder}{' (as before)' if outcome.reused else ''}")
+    for note in [s["message"] if quiet else "", *s["warnings"]]:
         if note:
             echo(f"{name}: {note}", err=True)
     for chunk in s["failed_chunks"]:
         where = f"rows {chunk['rows']}, columns {chunk['columns']}"
         echo(f"{name}: {chunk['patches']} patches in {where} not computed: {chunk['reason']}", err=True)
+
+
+def _found(summary: Mapping[str, Any]) -> str:
+    """Say in half a line what was found."""
+    from wsi_idc.runs.results.words import counted_foci
+
+    s = summary
+    if not s["patches"]:
+        return str(s["message"])
+    share = "" if s["idc_share"] is None else f" ({s['idc_share']:.0%})"
+    foci = counted_foci(s["foci"])
+    if s["slivers"]:
+        foci += f" (and {s['slivers']} below {s['parameters']['min_area_mm2']:.2g} mm2)"
+    tissue = f"{s['tissue_mm2']:.2f} mm2 tissue{share}"
+    return f"IDC {s['idc_mm2']:.2f} mm2 of {tissue}, {foci}, largest {s['largest_extent_mm']:.2f} mm"
 
 
 def duration(seconds: float) -> str:

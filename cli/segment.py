@@ -178,7 +178,9 @@ def segment(
     elif len(found) > 1:
         left = sum(isinstance(outcome, HeldError) for outcome in bad)
         to_others = f", {left} left to another run that has {'it' if left == 1 else 'them'}" if left else ""
-        echo(f"{len(found) - len(bad)} of {len(found)} slides done{to_others}; {output / 'manifest.csv'}")
+        empty = sum(not isinstance(o, WsiIdcError) and not o.summary["patches"] for o in outcomes.values())
+        unseen = f", nothing was looked at on {empty} of them" if empty else ""
+        echo(f"{len(found) - len(bad)} of {len(found)} slides done{unseen}{to_others}; {output / 'manifest.csv'}")
     if bad:
         raise click.exceptions.Exit(1)
 

@@ -61,6 +61,8 @@ def _clean(output: Path) -> tuple[list[Removed], list[Path]]:
 
 def _print(found: Status) -> None:
     rows = [("state", "slides"), ("done", str(found.done))]
+    if found.not_looked_at:
+        rows.append(("  nothing looked at", str(len(found.not_looked_at))))
     rows += [(name, str(n)) for name, n in [("incomplete", found.incomplete), ("failed", len(found.failed))] if n]
     rows.append(("remaining", str(found.remaining)))
     rows += [(f"  {name}", str(n)) for name, n in [("running", found.running), ("interrupted", found.interrupted)] if n]
@@ -74,6 +76,8 @@ def _print(found: Status) -> None:
     if found.interrupted:
         count = "a slide was" if found.interrupted == 1 else f"{found.interrupted} slides were"
         echo(f"{count} interrupted: run the same command again")
+    for slide in found.not_looked_at:
+        echo(f"{click.format_filename(Path(slide['slide']).name)}: {slide['reason']}")
     for warned in found.warned:
         echo(f"warning: {click.format_filename(Path(warned['slide']).name)}: {warned['warnings']}")
     for failure in found.failed:

@@ -51,7 +51,7 @@ def test_names_and_reasons_are_data_whatever_they_hold(tmp_path):
     assert first["warnings"] == ["20 % of <b> is blurred", "faint"]
     assert first["flags"] == ["# % of <b> is blurred", "faint"]
     assert (second["reason"], second["there"], second["idc_mm2"]) == (HOSTILE, False, None)
-    assert "1 of 2 slides done (1 failed); IDC was found on 1 of the 1 computed." in page
+    assert "1 of 2 slides done (1 failed); IDC was found on 1 of the 1 looked at." in page
 
 
 def test_a_folder_run_shows_its_slides_with_links_that_lead_somewhere(painted, tmp_path):

@@ -287,25 +287,6 @@ def test_a_model_that_gives_no_number_for_a_slide_is_an_error(tmp_path):
         wsi_idc.segment(path, tmp_path / "out", model=package.folder, min_tissue=0.5)
 
 
-def test_tissue_of_which_no_patch_is_computed_is_said(tmp_path):
-    pixels = np.full((600, 600, 3), 242, np.uint8)
-    pixels[205:245, 205:245] = (200, 120, 170)
-    write_slide(tmp_path / "small.tif", pixels, 4.0)
-    summary = wsi_idc.segment(tmp_path / "small.tif", tmp_path, min_tissue=0.9).summary
-    assert (summary["patches"], summary["message"]) == (0, "")
-    assert any("mm2 of tissue was computed: no patch holds enough of it" in w for w in summary["warnings"])
-
-
-def test_a_slide_without_tissue_says_so(tmp_path):
-    glass = np.random.default_rng(0).integers(240, 246, (600, 800, 3), dtype=np.uint8)
-    slide = write_slide(tmp_path / "glass.tif", glass, 4.0, downsamples=(1,), compression="deflate")
-    result = wsi_idc.segment(slide, tmp_path / "out")
-    assert json.loads(result.regions.read_text())["features"] == []
-    assert result.summary["message"] == "no tissue found"
-    assert (result.summary["patches"], result.summary["idc_share"]) == (0, None)
-    assert result.overview.is_file()
-
-
 def test_a_slide_coarser_than_the_model_is_refused(section, tmp_path):
     slide = write_slide(tmp_path / "coarse.tif", section.pixels, 4.5, downsamples=(1,))
     with pytest.raises(SlideError, match=r"coarser than the 4 um/px"):

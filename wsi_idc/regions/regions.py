@@ -23,6 +23,11 @@ from wsi_idc.regions.outlining import Outlining
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://wsi-idc/regions")
 # Probabilities that are as good as undecided: the share of a region between these is its uncertainty.
 UNCERTAIN = (0.3, 0.7)
+# What is measured of the regions of a slide together.
+_OF_REGIONS = (
+    *("idc_mm2", "idc_share", "foci", "slivers", "slivers_mm2", "largest_extent_mm", "nearest_foci_mm"),
+    *("uncertain_share", "foci_at_tissue_edge", "foci_at_slide_edge"),
+)
 # Pixels of a field a side that are looked at together, or not at all, when outlines are traced.
 _TILE = 64
 
@@ -262,12 +267,17 @@ def largest_diameter(geometry: shapely.Geometry) -> float:
     return float(np.sqrt(((corners[:, None] - corners[None]) ** 2).sum(-1)).max())
 
 
-def measure_slide(regions: Sequence[Region], slivers: Sequence[Region], tissue_mm2: float) -> dict[str, Any]:
+def measure_slide(
+    regions: Sequence[Region], slivers: Sequence[Region], tissue_mm2: float, patches: int
+) -> dict[str, Any]:
     """Measure the regions of a slide together; areas in mm2, lengths in mm. Slivers are counted apart.
 
     `idc_share` is null without tissue, `uncertain_share` (see `regions.UNCERTAIN`) without regions, `nearest_foci_mm`,
-    the smallest gap between two of them, with fewer than two.
+    the smallest gap between two of them, with fewer than two. Where none of its `patches` has a probability nothing was
+    looked at: then all but the tissue is null, since 0 would say that there is no IDC.
     """
+    if not patches:
+        return {"tissue_mm2": round(tissue_mm2, 4)} | dict.fromkeys(_OF_REGIONS)
     idc = sum(r.area_mm2 for r in regions)
     gaps = [r.nearest_mm for r in regions if r.nearest_mm is not None]
     uncertain = sum(r.area_mm2 * r.uncertain_share for r in regions)

@@ -46,7 +46,7 @@ def delineate_again(heatmap: Path, output: Path, **settings: Any) -> Delineation
     found = delineate(probabilities, grid, tissue, outlining, key)
     summary = _summary_of(heatmap, provenance)
     tissue_mm2 = float(tissue.sum()) * fine_grid(grid).patch_mm2 if summary is None else summary["tissue_mm2"]
-    numbers = measure_slide(found.regions, found.slivers, tissue_mm2)
+    numbers = measure_slide(found.regions, found.slivers, tissue_mm2, int(np.isfinite(probabilities).sum()))
     facts = numbers | {"heatmap": heatmap.name, "outlining": recorded(outlining), "bands": list(outlining.bands)}
     run = Pictured(
         title=summary["slide"]["slide"] if summary else heatmap.resolve().parent.name,

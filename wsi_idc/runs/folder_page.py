@@ -140,11 +140,14 @@ def _slide(place: int, row: Row) -> dict[str, Any]:
 def _conclusion(states: Counter[str], done: Sequence[Mapping[str, Any]]) -> str:
     total = states.total()
     slides = "slide" if total == 1 else "slides"
-    with_idc = sum(s["foci"] is not None and s["foci"] > 0 for s in done)
+    # 0 foci are none that were found; where nothing was looked at there is no number.
+    looked_at = [s for s in done if s["foci"] is not None]
+    with_idc, nothing = sum(s["foci"] > 0 for s in looked_at), len(done) - len(looked_at)
     others = ", ".join(f"{count} {state}" for state, count in states.most_common() if state != "done")
     rest = f" ({others})" if others else ""
-    found = f"; IDC was found on {with_idc} of the {len(done)} computed" if done else ""
-    return f"{states['done']} of {total} {slides} done{rest}{found}."
+    found = f"; IDC was found on {with_idc} of the {len(looked_at)} looked at" if looked_at else ""
+    unseen = f"; nothing was looked at on {nothing}" if nothing else ""
+    return f"{states['done']} of {total} {slides} done{rest}{found}{unseen}."
 
 
 def _plots(done: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, list[dict[str, Any]]]]:

@@ -58,9 +58,9 @@ class ResultFacts(BaseModel):
 
     conclusion: str
     warnings: list[str]
-    idc_mm2: float
+    idc_mm2: float | None = Field(description="null where nothing was looked at")
     tissue_mm2: float
-    foci: int
+    foci: int | None = Field(description="null where nothing was looked at")
     files: list[str]
 
 

@@ -109,6 +109,8 @@ def _numbers(event: GenericEventArguments) -> str:
     if "about_mm2" in event.args:
         return f"{threshold}about {event.args['about_mm2']:.1f} mm² …"
     n = event.args["numbers"]
+    if n["foci"] is None:
+        return "Nothing was looked at"
     share = "" if n["idc_share"] is None else f", {n['idc_share']:.1%} of tissue"
     slivers = f"; slivers: {n['slivers']}" if n["slivers"] else ""
     return f"{threshold}{n['idc_mm2']:.2f} mm² in {counted_foci(n['foci'])}{share}{slivers}"

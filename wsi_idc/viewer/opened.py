@@ -84,7 +84,9 @@ class OpenedRun(OpenedSlide):
             "threshold": threshold,
             "regions": shown,
             "slivers": [self.on_map(r.geometry) for r in found.slivers],
-            "numbers": measure_slide(found.regions, found.slivers, float(self.summary["tissue_mm2"])),
+            "numbers": measure_slide(
+                found.regions, found.slivers, float(self.summary["tissue_mm2"]), self.summary["patches"]
+            ),
         }
 
     def warm(self) -> None:

@@ -67,6 +67,7 @@ SUMMARY = {
     "idc_mm2": 5.0,
     "idc_share": 0.25,
     "foci": 2,
+    "patches": 500,
     "largest_extent_mm": 3.0,
     "failed_chunks": [],
     "warnings": [],
@@ -88,7 +89,10 @@ SUMMARY = {
         ({}, "IDC was found: 5.00 mm² in 2 foci, 25% of 20.00 mm² of tissue; the largest is 3.00 mm across."),
         ({"foci": 1}, "IDC was found: 5.00 mm² in one focus, 25% of 20.00 mm² of tissue; it is 3.00 mm across."),
         ({"foci": 0}, "No IDC was found in 20.00 mm² of tissue."),
-        ({"tissue_mm2": 0}, "No tissue was found on this slide: nothing was looked at."),
+        (
+            {"tissue_mm2": 0, "patches": 0},
+            "Nothing was looked at, no tissue found: whether it has IDC is not known.",
+        ),
         (
             {"foci": 0, "failed_chunks": [{"patches": 7, "reason": "broken"}]},
             "Incomplete: 7 patches could not be computed. Of the others: No IDC was found in 20.00 mm² of tissue.",

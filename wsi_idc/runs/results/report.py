@@ -99,12 +99,13 @@ def _sliver(region: Region) -> dict[str, str]:
 
 def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     s, slide, model, parameters = summary, summary["slide"], summary["model"], summary["parameters"]
-    familiar = s["familiarity"]
+    familiar, none = s["familiarity"], not s["patches"]
+    share = "" if s["idc_share"] is None else f", {s['idc_share']:.1%} of tissue"
     found = {
-        "IDC": f"{s['idc_mm2']:.2f} mm²" + ("" if s["idc_share"] is None else f", {s['idc_share']:.1%} of tissue"),
+        "IDC": "not known" if none else f"{s['idc_mm2']:.2f} mm²" + share,
         "Tissue": f"{s['tissue_mm2']:.2f} mm²",
-        "Foci": f"{s['foci']}, {s['foci_at_tissue_edge']} of them where tissue ends",
-        "Largest extent": f"{s['largest_extent_mm']:.2f} mm",
+        "Foci": "not known" if none else f"{s['foci']}, {s['foci_at_tissue_edge']} of them where tissue ends",
+        "Largest extent": "-" if none else f"{s['largest_extent_mm']:.2f} mm",
         "Nearest foci": "-" if s["nearest_foci_mm"] is None else f"{s['nearest_foci_mm']:.2f} mm apart",
         "Uncertain": "-" if s["uncertain_share"] is None else f"{s['uncertain_share']:.0%} of the area of IDC",
         "Pen ink": f"{s['ink_mm2']:.2f} mm²",

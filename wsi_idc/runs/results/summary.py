@@ -17,6 +17,7 @@ from wsi_idc.inference.engines import engine_versions
 from wsi_idc.regions.regions import measure_slide
 from wsi_idc.runs.results.sums import total
 from wsi_idc.runs.results.warnings import warnings_of
+from wsi_idc.runs.results.words import nothing_looked_at
 from wsi_idc.runs.work import Work
 
 RESEARCH_USE = "For research use only; not a medical device and not for diagnosis."
@@ -28,13 +29,13 @@ def summarise(work: Work) -> dict[str, Any]:
     state, computed = "incomplete" if report.failed else "done", int(np.isfinite(work.probabilities).sum())
     return {
         "state": state,
-        **measure_slide(work.found.regions, work.found.slivers, tissue.tissue_mm2),
+        **measure_slide(work.found.regions, work.found.slivers, tissue.tissue_mm2, computed),
         "patches": computed,
         "patch_mm2": work.grid.patch_mm2,
         "ink_mm2": round(tissue.ink_mm2, 4),
         "out_of_focus_share": round(tissue.out_of_focus_share, 4),
-        "message": "" if tissue.tissue_mm2 else "no tissue found",
-        "warnings": warnings_of(slide, tissue, work.familiarity, report, computed),
+        "message": "" if computed else nothing_looked_at(tissue.tissue_mm2),
+        "warnings": warnings_of(slide, tissue, work.familiarity, report),
         "familiarity": work.familiarity and {"pixels": work.familiarity.pixels, "features": work.familiarity.features},
         "failed_chunks": [
             {

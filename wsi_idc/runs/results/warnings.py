@@ -19,9 +19,8 @@ def warnings_of(
     tissue: TissueMap,
     familiarity: Familiarity | None = None,
     report: StreamReport | None = None,
-    computed: int = 1,
 ) -> list[str]:
-    """Return the warnings of a slide, its tissue and, once patches are `computed`, of that, a plain sentence each.
+    """Return the warnings of a slide, its tissue and, once patches are computed, of that, a plain sentence each.
 
     summary.json, the report, manifest.csv and `info` have them from here. What another stage doubts is added here.
     """
@@ -30,8 +29,6 @@ def warnings_of(
         found.append(f"the scale is an estimate from the {slide.mpp.source}; areas may be off by a tenth")
     if tissue.out_of_focus_share > _BLURRED:
         found.append(f"{tissue.out_of_focus_share:.0%} of the tissue is out of focus")
-    if tissue.tissue_mm2 and not computed:
-        found.append(f"none of its {tissue.tissue_mm2:.2f} mm2 of tissue was computed: no patch holds enough of it")
     if report and report.numberless:
         count = "1 patch" if report.numberless == 1 else f"{report.numberless} patches"
         found.append(f"the model gives no number for {count}, which count as no tissue")

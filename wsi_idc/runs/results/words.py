@@ -14,20 +14,30 @@ _SOME_UNCERTAIN, _SOME_BLUR, _SOME_INK_MM2 = 0.1, 0.01, 0.01
 def conclusion(summary: Mapping[str, Any]) -> str:
     """Say in one sentence, or two where something is missing, what was found."""
     s = summary
-    if not s["tissue_mm2"]:
-        return "No tissue was found on this slide: nothing was looked at."
+    if not s["patches"]:
+        text = nothing_looked_at(s["tissue_mm2"])
+        return f"{text[:1].upper()}{text[1:]}."
     tissue = f"{s['tissue_mm2']:.2f} mm² of tissue"
     if not s["foci"]:
         text = f"No IDC was found in {tissue}."
     else:
         where = "one focus" if s["foci"] == 1 else f"{s['foci']} foci"
+        share = "" if s["idc_share"] is None else f"{s['idc_share']:.0%} of "
         largest = f"{s['largest_extent_mm']:.2f} mm across"
         text = (
-            f"IDC was found: {s['idc_mm2']:.2f} mm² in {where}, {s['idc_share']:.0%} of {tissue}; "
+            f"IDC was found: {s['idc_mm2']:.2f} mm² in {where}, {share}{tissue}; "
             f"{'it is' if s['foci'] == 1 else 'the largest is'} {largest}."
         )
     lost = sum(c["patches"] for c in s["failed_chunks"])
     return f"Incomplete: {lost} patches could not be computed. Of the others: {text}" if lost else text
+
+
+def nothing_looked_at(tissue_mm2: float) -> str:
+    """Say why no patch of a slide was computed, and what follows."""
+    why = "no tissue found"
+    if tissue_mm2:
+        why = f"no patch holds enough of its {tissue_mm2:.2f} mm2 of tissue (see --min-tissue)"
+    return f"nothing was looked at, {why}: whether it has IDC is not known"
 
 
 def limits(summary: Mapping[str, Any]) -> list[str]:
@@ -38,8 +48,6 @@ def limits(summary: Mapping[str, Any]) -> list[str]:
         for c in s["failed_chunks"]
     ]
     found += [f"{w[:1].upper()}{w[1:]}." for w in s["warnings"]]
-    if s["message"]:
-        found.append(f"{s['message'][:1].upper()}{s['message'][1:]}.")
     uncertain = s["uncertain_share"]
     if uncertain is not None and uncertain > _SOME_UNCERTAIN:
         found.append(

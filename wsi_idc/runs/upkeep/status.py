@@ -22,7 +22,7 @@ LOOK_AGAIN_S = 3.0
 @dataclass(frozen=True, slots=True)
 class Status:
     """What became of the slides of an output folder so far; `failed` has each slide with its reason, `warned` those
-    done, also in part, that have warnings.
+    done, also in part, that have warnings, `not_looked_at` those done without a single patch, and why.
 
     `remaining` slides have not ended: `running` and `interrupted` ones are among them. The rates are those of one
     process, from the slides done, and `seconds_left` is what remains at that rate by the processes now at work, or by
@@ -32,6 +32,7 @@ class Status:
     done: int
     incomplete: int
     warned: list[dict[str, str]]
+    not_looked_at: list[dict[str, str]]
     failed: list[dict[str, str]]
     running: int
     interrupted: int
@@ -58,6 +59,7 @@ def read_status(output: Path) -> Status:
 def _count(output: Path, manifest: Manifest) -> Status:
     states: Counter[str] = Counter()
     warned: list[dict[str, str]] = []
+    nothing: list[dict[str, str]] = []
     failed: list[dict[str, str]] = []
     left, seconds, patches = 0, 0.0, 0.0
     for _, row in up_to_date(output, manifest):
@@ -66,6 +68,8 @@ def _count(output: Path, manifest: Manifest) -> Status:
         if state == "done":
             seconds += float(str(row["seconds"]) or 0)
             patches += float(str(row["patches"]) or 0)
+            if row["patches"] == "0":
+                nothing.append({name: str(row[name]) for name in ("slide", "reason")})
         if state in ("done", "incomplete") and row["warnings"]:
             warned.append({name: str(row[name]) for name in ("slide", "warnings")})
         elif state == "failed":
@@ -79,6 +83,7 @@ def _count(output: Path, manifest: Manifest) -> Status:
         done=done,
         incomplete=states["incomplete"],
         warned=warned,
+        not_looked_at=nothing,
         failed=failed,
         running=running,
         interrupted=left,
