@@ -18,6 +18,8 @@ from wsi_idc.slides.ngff.store import check_described
 
 # Values of a chunk that a decoder is given; 32 focal planes of RGB in chunks of 1024 x 1024 are less.
 _LARGEST_CHUNK = 1 << 28
+# What packing adds to a chunk at most, as a share and in bytes, with the index of a shard.
+_PACKED, _MORE = 2, 1 << 20
 # Chunks of a level: of 64 x 64 px that is 270,000 px a side.
 _MOST_CHUNKS = 1 << 24
 # Side of what is read at once, in pixels, where chunks are smaller: to ask for one takes a millisecond.
@@ -36,10 +38,11 @@ class Plane:
         """Open the array in `folder`; raises ValueError, OSError and whatever Zarr makes of one that is damaged."""
         import zarr
 
+        from wsi_idc.slides.ngff.chunk_files import ChunkFiles
         from wsi_idc.slides.ngff.unpacked import bounded
 
-        check_described(folder)
-        array = zarr.open_array(str(folder), mode="r", zarr_format=3 if zarr_format == 3 else 2)
+        files = ChunkFiles(folder, check_described(folder))
+        array = zarr.open_array(files, mode="r", zarr_format=3 if zarr_format == 3 else 2)
         if len(array.shape) != len(axes) or min(array.shape) < 1:
             raise ValueError(f"it has the shape {array.shape} for the axes {', '.join(axes)}")
         self.folder, self.axes, self.dtype = folder, axes, array.dtype
@@ -52,6 +55,7 @@ class Plane:
                 f"it claims {self.width} x {self.height} px in chunks of {' x '.join(map(str, array.chunks))}, more "
                 "than can be decoded; the header is damaged, or convert the slide with chunks of at most 4096 px"
             )
+        files.most = _PACKED * math.prod(self._stored.values()) * array.dtype.itemsize + _MORE
         array = bounded(array)
         self._metadata = array.metadata
         # What is missing is whatever fill value is set: where the two differ, nothing is there.

@@ -98,10 +98,14 @@ def read_group(folder: Path) -> Group:
     return Group(folder, 2, attributes, attributes, (folder / ".zarray").is_file())
 
 
-def check_described(folder: Path) -> None:
-    """Raise SlideError where the description of an array cannot be read, or is larger than any; Zarr has no bounds."""
+def check_described(folder: Path) -> int:
+    """Return the bytes that the description of an array has at most; Zarr has no bounds.
+
+    Raises SlideError where it cannot be read, or is larger than that.
+    """
     for name in (_V3, *_V2):
         _json(folder / name)
+    return _MOST_BYTES
 
 
 def files_of_store(folder: Path) -> list[Path]:
