@@ -8,14 +8,22 @@ from typing import Any
 
 import click
 
-from wsi_idc.cli.options import Sectioned, echo, json_option, mpp_option, print_table, roi_class_option
+from wsi_idc.cli.options import (
+    Sectioned,
+    echo,
+    json_option,
+    mpp_option,
+    overwrite_option,
+    print_table,
+    roi_class_option,
+)
 
 _COLUMNS = ("dice", "iou", "sensitivity", "ppv", "hausdorff_um", "p95_um", "area_error_mm2", "foci", "foci_found")
 
 
 _SECTIONS = {
     "What": ("classes", "roi_classes", "patients", "mpp"),
-    "Where": ("output", "as_json"),
+    "Where": ("output", "overwrite", "as_json"),
 }
 
 
@@ -39,6 +47,7 @@ _SECTIONS = {
     help='CSV with the columns slide and patient.  [default: the name of the slide up to the first "_"]',
 )
 @mpp_option
+@overwrite_option
 @json_option
 def compare(
     found: Path,
@@ -48,6 +57,7 @@ def compare(
     roi_classes: tuple[str, ...],
     patients: Path | None,
     mpp: float | None,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Compare what was FOUND with the TRUTH, or two observers: areas, boundaries and foci.
@@ -61,7 +71,14 @@ def compare(
     from wsi_idc.comparison.report import compare_slides
 
     document = compare_slides(
-        found, truth, output, patients=patients, mpp=mpp, classes=classes, roi_classes=roi_classes
+        found,
+        truth,
+        output,
+        patients=patients,
+        mpp=mpp,
+        classes=classes,
+        roi_classes=roi_classes,
+        overwrite=overwrite,
     )
     failed = document["failed"]
     for line in [*document["left_out"], *document["notes"], *(f"error: {reason}" for reason in failed)]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wsi_idc.cli.options import FiniteRange, echo, json_option, print_table
+from wsi_idc.cli.options import FiniteRange, echo, json_option, overwrite_option, print_table
 
 if TYPE_CHECKING:
     from wsi_idc.grading.fields import FoundFields
@@ -39,9 +39,17 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, path_type=Path),
     help="Where the slide is.  [default: beside RUN, or where manifest.csv says]",
 )
+@overwrite_option
 @json_option
 def fields(
-    run: Path, number: int, area: float, edge: float, output: Path | None, slide: Path | None, as_json: bool
+    run: Path,
+    number: int,
+    area: float,
+    edge: float,
+    output: Path | None,
+    slide: Path | None,
+    overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Choose the fields of a segmented slide most worth grading: squares of one area that do not overlap.
 
@@ -53,7 +61,7 @@ def fields(
     from wsi_idc.runs.results.summary import RESEARCH_USE
 
     folder = output or run / "fields"
-    chosen, notes = write_fields(run, folder, Wish(number, area, edge), slide)
+    chosen, notes = write_fields(run, folder, Wish(number, area, edge), slide, overwrite)
     for note in notes:
         echo(note, err=True)
     if as_json:

@@ -60,8 +60,9 @@ def assemble(folder: Path, patients: tuple[str, ...], output: Path, overwrite: b
     type=click.Path(file_okay=False, path_type=Path),
     help="New folder for audit.json, patients.csv and charts (PNG and SVG).",
 )
+@overwrite_option
 @json_option
-def audit(folder: Path, output: Path | None, as_json: bool) -> None:
+def audit(folder: Path, output: Path | None, overwrite: bool, as_json: bool) -> None:
     """Look at every patch in FOLDER and report what is there, and what would spoil a training or a measurement.
 
     Counts classes, patients and sizes; names files that cannot be read, names that contradict their folders, labels
@@ -75,7 +76,7 @@ def audit(folder: Path, output: Path | None, as_json: bool) -> None:
         from wsi_idc.data.audit import audit_folder
 
     with _progress() as on_progress:
-        found = audit_folder(folder, output, on_progress)
+        found = audit_folder(folder, output, on_progress, overwrite)
     if as_json:
         echo(json.dumps(asdict(found), indent=2))
     else:
@@ -137,6 +138,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 @data.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the lists.")
+@overwrite_option
 @click.option(
     "--how",
     type=click.Choice(["official", "random", "fold", "hospital", "leaky-patches"]),
@@ -149,7 +151,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 @click.option("--folds", type=click.IntRange(3), default=5, show_default=True, help="How many, for fold.")
 @click.option("--fold", type=click.IntRange(0), default=0, show_default=True, help="Which is the test part, from 0.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-def split(folder: Path, output: Path, how: str, shares: str, folds: int, fold: int, seed: int) -> None:
+def split(folder: Path, output: Path, overwrite: bool, how: str, shares: str, folds: int, fold: int, seed: int) -> None:
     """Part the patients in FOLDER into train, val and test; writes a list of patients for each.
 
     Patients are parted, never patches, unless --how leaky-patches asks for that: it writes lists of patches, as CSV.
@@ -169,7 +171,7 @@ def split(folder: Path, output: Path, how: str, shares: str, folds: int, fold: i
     patches = index_patches(folder)
     if how == "leaky-patches":
         drawn = splits.leaky_patch_split(patches, parts, seed)
-        for path in splits.write_leaky_split(output, drawn, folder):
+        for path in splits.write_leaky_split(output, drawn, folder, overwrite):
             echo(f"{path}: {len(drawn[path.stem])} patches")
         echo(
             "warning: patches of one patient are on several sides; numbers measured on these lists are flattered by "
@@ -184,7 +186,7 @@ def split(folder: Path, output: Path, how: str, shares: str, folds: int, fold: i
         "fold": lambda: splits.fold_split(patients, folds, fold, seed),
         "hospital": lambda: splits.hospital_split(patients),
     }[how]()
-    for path in splits.write_split(output, found):
+    for path in splits.write_split(output, found, overwrite):
         echo(f"{path}: {len(found[path.stem])} patients")
     if empty := [name for name in splits.PARTS if not found[name]]:
         echo(
@@ -232,7 +234,7 @@ def cache(remove: bool, as_json: bool) -> None:
 
 _CUT = {
     "What": ("name", "roi_classes", "patient", "mpp", "icc"),
-    "Where": ("output",),
+    "Where": ("output", "overwrite"),
     "Patches": ("inside", "min_tissue", "model"),
 }
 
@@ -243,6 +245,7 @@ _CUT = {
 @click.option(
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the patches."
 )
+@overwrite_option
 @click.option("--class", "name", default="IDC", show_default=True, help="Class whose outlines are IDC.")
 @roi_class_option
 @click.option("--patient", metavar="ID", help="Whose the patches are.  [default: the name of the slide]")
@@ -261,6 +264,7 @@ def from_annotations(
     slide: Path,
     annotations: Path,
     output: Path,
+    overwrite: bool,
     name: str,
     roi_classes: tuple[str, ...],
     patient: str | None,
@@ -280,10 +284,17 @@ def from_annotations(
     from wsi_idc.data.cut import Rule, cut_patches
 
     package = chosen_model(model)
-    rule = Rule(name, inside, min_tissue, roi_classes, icc)
+    rule = Rule(name, inside, min_tissue, roi_classes, icc, mpp)
     with _progress() as on_progress:
         cut = cut_patches(
-            slide, annotations, output, package, rule=rule, patient=patient, mpp=mpp, on_progress=on_progress
+            slide,
+            annotations,
+            output,
+            package,
+            rule=rule,
+            patient=patient,
+            overwrite=overwrite,
+            on_progress=on_progress,
         )
     for note in [*cut.notes, *cut.warnings]:
         echo(f"note: {note}", err=True)

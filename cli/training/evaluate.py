@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 from wsi_idc.base.extras import needs_extra
-from wsi_idc.cli.options import Sectioned, chosen_model, echo, engine_option, json_option, print_table
+from wsi_idc.cli.options import Sectioned, chosen_model, echo, engine_option, json_option, overwrite_option, print_table
 from wsi_idc.cli.progress import progress_bar
 
 _SECTIONS = {
     "What": ("split", "patients"),
-    "Where": ("output", "as_json"),
+    "Where": ("output", "overwrite", "as_json"),
     "How": ("models", "tta", "perturb", "engine"),
 }
 
@@ -43,6 +43,7 @@ _SECTIONS = {
 )
 @click.option("--patients", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File of patient ids.")
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="New folder.")
+@overwrite_option
 @json_option
 def evaluate(
     data: Path,
@@ -53,6 +54,7 @@ def evaluate(
     split: str | None,
     patients: Path | None,
     output: Path,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Measure a model on the labelled patches in DATA (Kaggle's layout), with intervals over patients.
@@ -68,9 +70,9 @@ def evaluate(
     if len(who) != 1:
         raise click.UsageError("say which patients: --split, or --patients FILE")
     with needs_extra("train"):
-        from wsi_idc.evaluation.evaluate import evaluate_model
+        from wsi_idc.evaluation.evaluate import Measured, evaluate_model
 
-    packages = [chosen_model(name) for name in models or [None]]
+    measured = Measured([chosen_model(name) for name in models or [None]], tta, engine)
     with progress_bar("{task.description}") as bar:
         task = bar.add_task("loading")
 
@@ -78,7 +80,7 @@ def evaluate(
             bar.update(task, description=name, completed=done, total=total)
 
         metrics = evaluate_model(
-            data, packages, output, who[0], tta=tta, engine=engine, perturb=perturb, on_change=on_change
+            data, measured, output, who[0], perturb=perturb, overwrite=overwrite, on_change=on_change
         )
     for note in metrics["notes"]:
         echo(note, err=True)

@@ -111,7 +111,8 @@ def test_errors_of_slides_are_those_that_python_users_catch(tmp_path):
 
 def test_a_slide_that_fails_while_files_are_written_keeps_its_words(tmp_path):
     """It is an OSError, but not one of the folder."""
-    from wsi_idc.base.files import new_folder, replacing
+    from wsi_idc.base.disk.folders import new_folder
+    from wsi_idc.base.files import replacing
     from wsi_idc.runs.results.folder import unfinished, writing_to
 
     places = replacing(tmp_path / "a"), new_folder(tmp_path / "b"), writing_to(tmp_path), unfinished(tmp_path, {})

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from wsi_idc.base import files
-from wsi_idc.base.files import is_held, locked, new_folder, replacing
+from wsi_idc.base.disk.folders import new_folder
+from wsi_idc.base.files import is_held, locked, replacing
 from wsi_idc.errors import HeldError, OutputError, SlideError
 
 

@@ -14,7 +14,7 @@ from wsi_idc.cli.group import main
 from wsi_idc.data.assemble import paste_patches
 from wsi_idc.data.kaggle import LabelledPatch, index_patches
 from wsi_idc.errors import DataError, ModelError
-from wsi_idc.evaluation.evaluate import evaluate_model, measure
+from wsi_idc.evaluation.evaluate import Measured, evaluate_model, measure
 from wsi_idc.evaluation.plots import draw_figures
 from wsi_idc.evaluation.predictions import Predictions, predict_patches
 from wsi_idc.inference.ensemble import Ensemble
@@ -262,7 +262,7 @@ def test_all_patients_that_are_there_are_measured_when_that_is_said(data, tmp_pa
     (tmp_path / "own" / "100").rename(tmp_path / "own" / "8865")
     for path in [*(tmp_path / "own" / "8865").glob("*/*.png")]:
         path.rename(path.with_name(path.name.replace("100_", "8865_")))
-    metrics = evaluate_model(tmp_path / "own", [find_model("idc-patch")], tmp_path / "p", "all")
+    metrics = evaluate_model(tmp_path / "own", Measured([find_model("idc-patch")]), tmp_path / "p", "all")
     assert any(
         note.startswith("1 patient is of the official parts train, on which idc-patch") for note in metrics["notes"]
     )

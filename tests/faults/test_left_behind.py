@@ -36,7 +36,8 @@ KILLED_BEFORE = """
 import os, sys
 from pathlib import Path
 
-from wsi_idc.base.files import new_folder, replacing
+from wsi_idc.base.disk.folders import new_folder
+from wsi_idc.base.files import replacing
 from wsi_idc.data.assemble import assemble
 from wsi_idc.demo import demo
 from wsi_idc.demo.painter import paint_section

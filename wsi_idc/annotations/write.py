@@ -22,7 +22,8 @@ from wsi_idc.annotations.formats.imagescope import imagescope_xml
 from wsi_idc.annotations.formats.qupath import IDC_CLASS, collection, feature
 from wsi_idc.annotations.formats.qupath_in import as_uuid
 from wsi_idc.annotations.raster import centres_inside
-from wsi_idc.base.files import new_folder, replacing
+from wsi_idc.base.disk.folders import new_folder
+from wsi_idc.base.files import replacing
 from wsi_idc.base.grid import Grid
 from wsi_idc.base.polygons import area_of, polygons_of
 from wsi_idc.errors import DataError, FormatError

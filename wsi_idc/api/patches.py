@@ -86,12 +86,13 @@ def evaluate(
     model: str | Path | Sequence[str | Path] | None = None,
     tta: bool = False,
     engine: str = "auto",
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Measure a model, or an ensemble of several, on labelled patches; the Python form of `wsi-idc evaluate`.
 
     Either `split` ("train", "val", "test" or "unlisted", of the official split, or "all") or `patients`, a file of
-    patient ids, says on whom. Writes metrics, predictions, figures and a page into the new folder `output`; returns the
-    metrics.
+    patient ids, says on whom. Writes metrics, predictions, figures and a page into the new folder `output`, or with
+    `overwrite` in place of an evaluation there; returns the metrics.
     Needs the extra `train` (MissingExtraError). Raises DataError, ModelError, OutputError.
 
     >>> import wsi_idc
@@ -108,10 +109,10 @@ def evaluate(
     else:
         raise DataError("say which patients: split, or patients, a file of their ids")
     with needs_extra("train"):
-        from wsi_idc.evaluation.evaluate import evaluate_model
+        from wsi_idc.evaluation.evaluate import Measured, evaluate_model
     named = [model or DEFAULT_MODEL] if model is None or isinstance(model, str | Path) else model
     packages = [load_model(name) for name in named]
-    return evaluate_model(Path(data), packages, Path(output), who, tta=tta, engine=engine)
+    return evaluate_model(Path(data), Measured(packages, tta, engine), Path(output), who, overwrite=overwrite)
 
 
 _PARTS = ("train", "val", "test", "unlisted", "all")

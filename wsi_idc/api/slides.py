@@ -58,18 +58,18 @@ def segment_slides(
 
 
 @takes_settings(Outlining)
-def delineate(heatmap: str | Path, output: str | Path, **settings: Any) -> Delineation:
+def delineate(heatmap: str | Path, output: str | Path, overwrite: bool = False, **settings: Any) -> Delineation:
     """Outline the heatmap of a run again, into the new folder `output`; the Python form of `wsi-idc delineate`.
 
     What is not given is as it was in the run. Raises DataError where `heatmap` is not one of this tool, OutputError
-    where `output` is neither new nor empty, SettingsError for what cannot be meant.
+    where `output` is neither new nor empty, nor a delineation to `overwrite`, SettingsError for what cannot be meant.
 
     >>> import wsi_idc
     >>> found = wsi_idc.delineate("results/slide/heatmap.zarr", "again", min_area_mm2=0.5)
     >>> all(region.area_mm2 >= 0.5 for region in found.regions)
     True
     """
-    return delineate_again(Path(heatmap), Path(output), **settings)
+    return delineate_again(Path(heatmap), Path(output), overwrite, **settings)
 
 
 def compare(
@@ -81,11 +81,13 @@ def compare(
     mpp: float | None = None,
     classes: Collection[str] = (),
     roi_classes: Collection[str] = ROI_CLASSES,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Compare what was found with the truth, or two observers; the Python form of `wsi-idc compare`.
 
     Each is a file of annotations, the folder of a run, or a folder of such. Returns what compare.json holds: "slides",
-    "pooled", and under "failed" what could not be compared. Raises DataError where nothing can be, OutputError.
+    "pooled", and under "failed" what could not be compared. `overwrite` replaces a comparison in `output`. Raises
+    DataError where nothing can be, OutputError.
 
     >>> import wsi_idc
     >>> agreement = wsi_idc.compare("results/slide", "results/slide/regions.geojson")
@@ -100,6 +102,7 @@ def compare(
         mpp=mpp,
         classes=classes,
         roi_classes=roi_classes,
+        overwrite=overwrite,
     )
 
 
@@ -111,12 +114,13 @@ def fields(
     area_mm2: float = _WISH.area_mm2,
     edge_um: float = _WISH.edge_um,
     slide: str | Path | None = None,
+    overwrite: bool = False,
 ) -> list[dict[str, float]]:
     """Choose the fields of a run most worth grading; the Python form of `wsi-idc fields`.
 
     Writes crops, fields.csv and fields.geojson into `output`, by default RUN/fields. Returns a row for each field, the
-    best first: its corner and size in level-0 pixels, its score and the parts of it. Raises DataError, SlideError where
-    the slide is not found (say where with `slide`), OutputError.
+    best first: its corner and size in level-0 pixels, its score and the parts of it. `overwrite` replaces fields that
+    are there. Raises DataError, SlideError where the slide is not found (say where with `slide`), OutputError.
 
     >>> import wsi_idc
     >>> best, *others = wsi_idc.fields("results/slide", "fields", number=3)
@@ -125,7 +129,7 @@ def fields(
     """
     run = Path(run)
     wish = Wish(number, area_mm2, edge_um)
-    chosen, _ = write_fields(run, Path(output or run / "fields"), wish, Path(slide) if slide else None)
+    chosen, _ = write_fields(run, Path(output or run / "fields"), wish, Path(slide) if slide else None, overwrite)
     names = ("x", "y", "width", "height", "score", "tumour", "nuclei", "edge")
     return [{name: getattr(field, name) for name in names} for field in chosen.fields]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from wsi_idc.api.layers import Layer, RunLayers, read_layers
+from wsi_idc.base.disk.folders import new_folder
 from wsi_idc.base.extras import needs_extra
-from wsi_idc.base.files import new_folder
 
 # The frame of all elements: micrometres from the top-left corner of the slide.
 FRAME = "global"

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from wsi_idc.base.disk.left import name_until_whole, remove_left, temporary_folder
+from wsi_idc.base.disk.left import name_until_whole, remove_left
 from wsi_idc.base.disk.trouble import output_error
 from wsi_idc.base.inputs.bounded import open_regular
-from wsi_idc.errors import DataError, HeldError, OutputError, WsiIdcError
+from wsi_idc.errors import DataError, HeldError, OutputError
 
 try:
     import fcntl
@@ -253,38 +253,3 @@ def put_in_place(made: Path, path: Path, overwrite: bool = False) -> bool:
         raise OutputError(f"{path}: another file is there; choose another -o or give --overwrite")
     made.replace(path)
     return True
-
-
-@contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """Give a place to write files to; on leaving without an error they are what `folder` holds, else nothing is left.
-
-    Raises OutputError at once, so before what takes long, where the folder is neither new nor empty, or where it cannot
-    be written; and where what is written to the place cannot be.
-    """
-    try:
-        there = folder.exists()
-        if there and any(folder.iterdir()):
-            raise OutputError(f"{folder}: is not empty; choose another -o")
-        beside = folder if there else folder.parent
-        beside.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_folder(beside, folder.name)
-    except OSError as error:
-        raise output_error(folder, error) from error
-    with temporary as held:
-        place = Path(held) / "new"
-        place.mkdir()
-        try:
-            yield place
-            if there:
-                # One by one: nothing can be renamed to a link, a mounted disk, or the folder that one stands in.
-                for made in place.iterdir():
-                    made.rename(folder / made.name)
-            else:
-                place.rename(folder)
-        except OSError as error:
-            # Not what was meanwhile read from elsewhere; that a disk is full names no file.
-            elsewhere = error.filename is not None and not Path(error.filename).is_relative_to(place)
-            if elsewhere or isinstance(error, WsiIdcError):
-                raise
-            raise output_error(folder, error) from error

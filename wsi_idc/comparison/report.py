@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from wsi_idc.annotations.annotation import ROI_CLASSES
 from wsi_idc.base.bootstrap import as_json
-from wsi_idc.base.files import new_folder, replacing, watch
+from wsi_idc.base.disk.folders import new_folder
+from wsi_idc.base.files import replacing, watch
 from wsi_idc.base.pages.colours import BOTH, ONLY_FOUND, ONLY_TRUTH
 from wsi_idc.base.pages.sheet import GAP, INK, LONGEST_ALONE, TITLE, Panel, draw_scale_bar
 from wsi_idc.base.pages.strokes import filled, outlines, stroke
@@ -35,6 +36,7 @@ from wsi_idc.runs.results.overview import read_plain
 _FILL, _PALE = 0.4, 60
 # With fewer patients to draw, the percentiles of a bootstrap lie well inside the interval that they stand for.
 _FEW = 10
+WRITTEN = ("compare.json", "compare.csv", "compare-*.png")
 CONVENTIONS = {
     "areas": "of the polygons, exact; where neither side outlines anything, Dice and IoU are 1",
     "distances": f"between boundaries sampled every {STEP_UM:g} um, null where one side has none; the largest and the "
@@ -55,16 +57,17 @@ def compare_slides(
     mpp: float | None = None,
     classes: Collection[str] = (),
     roi_classes: Collection[str] = ROI_CLASSES,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Pair, compare and pool the slides of `found` and `truth`; return what compare.json holds.
 
     `output`, a new folder, gets it with compare.csv and the pictures. A slide that cannot be compared is listed under
     "failed". Raises DataError where none can be, or where outlines were changed meanwhile, OutputError where the folder
-    is not new; see `find_pairs` and `compare_pair` for the rest.
+    is not new, nor a comparison to `overwrite`; see `find_pairs` and `compare_pair` for the rest.
     """
     pairs, left_out = find_pairs(found, truth, patients)
     check = watch(*(path for pair in pairs for side in (pair.found, pair.truth) for path in outline_files(side)))
-    with new_folder(output) if output else nullcontext() as folder:
+    with new_folder(output, overwrite, WRITTEN) if output else nullcontext() as folder:
         slides, failed = [], []
         for pair in pairs:
             try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsi_idc.base.files import new_folder
+from wsi_idc.base.disk.folders import new_folder
 from wsi_idc.data.audit_report import (
     DEFINITIONS,
     EMPTY_STD,
@@ -57,13 +57,22 @@ class _Look:
     std: float
 
 
+# What an audit writes.
+_CHARTS = ("classes", "patients", "idc_share")
+WRITTEN = ("audit.json", "patients.csv", *(f"{chart}.{form}" for chart in _CHARTS for form in ("png", "svg")))
+
+
 def audit_folder(
-    folder: Path, output: Path | None = None, on_progress: Callable[[int, int], None] | None = None
+    folder: Path,
+    output: Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    overwrite: bool = False,
 ) -> Audit:
     """Look at every patch under `folder` (Kaggle's layout), and write the results into `output` if given.
 
     Every file is decoded once; `on_progress` is told how many of how many are done. What is wrong is counted, never an
-    error. Raises DataError where there are no patches or none can be read, OutputError where `output` is not empty.
+    error. Raises DataError where there are no patches or none can be read, OutputError where `output` is not empty,
+    nor an audit to `overwrite`.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder that holds one folder a patient")
@@ -71,7 +80,7 @@ def audit_folder(
     if not patches:
         raise DataError(f"{folder}: no patches named {LAYOUT}{folder_hint(folder)}")
     # Not before: the place for the results may lie in `folder`, and is nothing to report.
-    with new_folder(output) if output else nullcontext() as place:
+    with new_folder(output, overwrite, WRITTEN) if output else nullcontext() as place:
         looks = _look_at(patches, on_progress)
         if not any(looks):
             raise DataError(f"{folder}: none of the {len(patches)} patches is an image; unpack the archive again")

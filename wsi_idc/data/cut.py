@@ -14,8 +14,9 @@ from PIL import Image
 
 from wsi_idc.annotations.annotation import ROI_CLASSES, Annotation, is_ignored, is_roi
 from wsi_idc.annotations.read import read_annotations
+from wsi_idc.base.disk.folders import new_folder
 from wsi_idc.base.disk.trouble import output_error
-from wsi_idc.base.files import new_folder, watch
+from wsi_idc.base.files import watch
 from wsi_idc.base.grid import Block, Grid
 from wsi_idc.base.threads import in_parallel
 from wsi_idc.data.kaggle import FARTHEST, is_listable
@@ -28,6 +29,8 @@ from wsi_idc.slides.slide import Slide, check_scale
 from wsi_idc.tissue.tissue import find_tissue
 
 NOT_IDC, IDC, BORDER, BEYOND = 0, 1, 2, 3
+# Folders of a patient.
+_CLASSES = (str(NOT_IDC), str(IDC))
 # Shares are computed from areas in floating point; 40 of 50 columns are 0.8 all the same.
 _ROUNDING = 1e-6
 # Patches decoded between two reports of progress.
@@ -44,7 +47,7 @@ class Rule:
     was looked at counts as outside: the slide, or where the file has outlines of `roi_classes`, in whatever case they
     are written, what is within these; and never what is outlined as a class that ends in "*", which is neither.
     Patches of which less than `min_tissue` is tissue are left out. With `icc` "apply" the colours are brought to sRGB
-    by the profile of the slide, as `segment` has it.
+    by the profile of the slide, as `segment` has it; `mpp` in um per pixel overrides the slide's claim.
     """
 
     name: str = "IDC"
@@ -52,6 +55,7 @@ class Rule:
     min_tissue: float = 0.1
     roi_classes: tuple[str, ...] = ROI_CLASSES
     icc: str = "ignore"
+    mpp: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse shares that cannot be meant, with ValueError, and a class that is neither, with DataError."""
@@ -100,32 +104,33 @@ def cut_patches(
     *,
     rule: Rule = Rule(),
     patient: str | None = None,
-    mpp: float | None = None,
+    overwrite: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Cut:
     """Cut patches of the size and scale of a model from the slide at `path` into the new folder `output/<patient>`.
 
     They are those of the grid that the model sees on the slide, as lossless PNGs in Kaggle's layout; x and y of their
     names are 1-based pixels at the model's scale. `annotations` is a file of outlines; `rule` makes labels of them. The
-    patient is by default the name of the slide, `patient_of`. `mpp` in um per pixel overrides the slide's claim.
+    patient is by default the name of the slide, `patient_of`.
     The folder appears whole or not at all; `on_progress` is told how many of how many patches are done.
 
     Raises DataError where the annotations do not fit the slide or the rule, or leave nothing to cut, SlideError for the
-    slide, OutputError where the patient has a folder already.
+    slide, OutputError where the patient has a folder already, which is not to be overwritten.
     """
     patient = patient_of(path) if patient is None else patient
     _check_patient(patient)
     check = watch(*outline_files(annotations))
     file = read_annotations(annotations, slide=path)
-    with Slide(path, mpp, icc=rule.icc) as slide:
+    with Slide(path, rule.mpp, icc=rule.icc) as slide:
         check_slide(annotations, slide, file.origin)
         grid = Grid(slide.size, (slide.mpp.x, slide.mpp.y), package.patch_size, package.mpp)
         check_scale(slide, package)
         _check_names(slide, grid, package)
         inside, looked_at = _areas(file.annotations, rule, slide, annotations)
         folder = output / patient
-        _check_free(folder)
-        with new_folder(folder) as place:
+        if not overwrite:
+            _check_free(folder)
+        with new_folder(folder, overwrite, _CLASSES) as place:
             tissue = find_tissue(slide, CPU_COUNT)
             wanted = grid.share(tissue.mask, tissue.um) >= rule.min_tissue
             readable = grid.share(tissue.unreadable, tissue.um) == 0
@@ -237,7 +242,9 @@ def _check_free(folder: Path) -> None:
     except OSError as error:
         raise output_error(folder, error) from error
     if taken:
-        raise OutputError(f"{folder}: is not empty, so the patient was cut before; give another --patient or -o")
+        raise OutputError(
+            f"{folder}: is not empty, so the patient was cut before; give another --patient or -o, or --overwrite"
+        )
 
 
 def _check_names(slide: Slide, grid: Grid, package: ModelPackage) -> None:

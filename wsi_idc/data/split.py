@@ -105,22 +105,25 @@ def _check(split: Mapping[str, Iterable[str]], what: str, why: str) -> None:
             seen[member] = name
 
 
-def write_split(folder: Path, split: Split) -> list[Path]:
+def write_split(folder: Path, split: Split, overwrite: bool = False) -> list[Path]:
     """Write `folder/<part>.txt` for each part of a split, a patient a line; return the files.
 
-    Raises DataError where a patient is on two sides or has an id that a list cannot hold, OutputError where a list is
-    there already.
+    Raises DataError where a patient is on two sides or has an id that a list cannot hold, and without `overwrite`
+    OutputError where a list is there already.
     """
     check_split(split)
     if unfit := sorted(p for part in split.values() for p in part if not is_listable(p)):
         raise DataError(f"patient {unfit[0]!r}: lists are parted by white space and commas; rename folder and patches")
-    return _write_lists(folder, {f"{name}.txt": "".join(f"{p}\n" for p in part) for name, part in split.items()})
+    texts = {f"{name}.txt": "".join(f"{p}\n" for p in part) for name, part in split.items()}
+    return _write_lists(folder, texts, overwrite)
 
 
-def write_leaky_split(folder: Path, split: Mapping[str, Sequence[LabelledPatch]], data: Path) -> list[Path]:
+def write_leaky_split(
+    folder: Path, split: Mapping[str, Sequence[LabelledPatch]], data: Path, overwrite: bool = False
+) -> list[Path]:
     """Write `folder/<part>.csv` for each part, a patch a row: `path` below `data`, with slashes; return the files.
 
-    Raises OutputError where a list is there already.
+    Raises OutputError where a list is there already, without `overwrite`.
     """
     texts = {}
     for name, part in split.items():
@@ -128,13 +131,17 @@ def write_leaky_split(folder: Path, split: Mapping[str, Sequence[LabelledPatch]]
         rows = csv.writer(table, lineterminator="\n")
         rows.writerows([["path"], *([p.path.relative_to(data).as_posix()] for p in part)])
         texts[f"{name}.csv"] = table.getvalue()
-    return _write_lists(folder, texts)
+    return _write_lists(folder, texts, overwrite)
 
 
-def _write_lists(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+def _write_lists(folder: Path, texts: Mapping[str, str], overwrite: bool) -> list[Path]:
     files = [folder / name for name in texts]
-    if there := [str(f) for f in files if f.exists()]:
-        raise OutputError(f"{', '.join(there)}: already there; choose another -o")
+    lists = [folder / f"{name}{files[0].suffix}" for name in (*PARTS, "unlisted")]
+    if (there := [f for f in lists if f.exists()]) and not overwrite:
+        raise OutputError(f"{', '.join(map(str, there))}: already there; choose another -o or give --overwrite")
+    for file in set(there) - set(files):
+        # Of another split: its patients would be counted to this one.
+        file.unlink()
     for file, text in zip(files, texts.values(), strict=True):
         with replacing(file) as temporary:
             temporary.write_text(text, encoding="utf-8")

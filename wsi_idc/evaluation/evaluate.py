@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wsi_idc.base.files import new_folder
+from wsi_idc.base.disk.folders import new_folder
 from wsi_idc.data.kaggle import (
     LabelledPatch,
     folder_hint,
@@ -43,6 +44,18 @@ from wsi_idc.models.package import ModelPackage
 ALL = "all"
 # With fewer patients to draw, the percentiles of a bootstrap lie well inside the interval that they stand for.
 _FEW = 10
+
+
+WRITTEN = ("metrics.json", "predictions.parquet", "classification_report.*", "figures", "report.html")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What is measured: models, several as an ensemble, with `tta` over all eight symmetries, on an engine by name."""
+
+    packages: Sequence[ModelPackage]
+    tta: bool = False
+    engine: str = "auto"
 
 
 def measure(predictions: Predictions, threshold: float, resamples: int = 1000) -> dict[str, Any]:
@@ -109,13 +122,12 @@ def _notes(everything: dict[str, Any], labels: np.ndarray, left_out: int) -> lis
 
 def evaluate_model(
     data: Path,
-    packages: Sequence[ModelPackage],
+    measured: Measured,
     output: Path,
     who: str | Path,
     *,
-    tta: bool = False,
-    engine: str = "auto",
     perturb: bool = False,
+    overwrite: bool = False,
     on_change: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Measure models, several as an ensemble, on labelled patches and write the results into `output`.
@@ -126,15 +138,17 @@ def evaluate_model(
 
     `who` is a part of the official split, for its patients that `data` holds, "all" for all that it holds, or a file,
     for all that it lists. The
-    folder must be new or empty (OutputError), so that two evaluations are never mixed. Returns the metrics.
+    folder must be new or empty, or an evaluation to `overwrite` (OutputError), so that two are never mixed. Returns the
+    metrics.
     """
     from wsi_idc.evaluation.plots import draw_figures, draw_robustness
     from wsi_idc.evaluation.report import write_evaluation
     from wsi_idc.evaluation.robustness import measure_robustness
 
     patches = _index(data, who)
+    packages, tta, engine = measured.packages, measured.tta, measured.engine
     views = 8 if tta else 1
-    with new_folder(output) as place:
+    with new_folder(output, overwrite, WRITTEN) as place:
         engines = [make_engine(choose_engine(engine, p, views * len(patches)), p) for p in packages]
         ensemble = Ensemble([Predictor(p, e) for p, e in zip(packages, engines, strict=True)], tta=tta)
         tell = _counting(on_change, len(patches)) if on_change else None

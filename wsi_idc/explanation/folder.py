@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wsi_idc.base.disk.left import temporary_folder
-from wsi_idc.base.disk.trouble import output_error
-from wsi_idc.base.files import new_folder
+from wsi_idc.base.disk.folders import in_place_of, new_folder
 from wsi_idc.base.inputs.bounded import read_bytes
 from wsi_idc.base.inputs.documents import parse_json
 from wsi_idc.errors import OutputError
@@ -40,19 +38,8 @@ def explained_folder(output: Path, overwrite: bool) -> Iterator[Path]:
         raise OutputError(f"{output}: is not empty; choose another -o or give --overwrite")
     if others := sorted({file.name for file in output.iterdir()} - _of_explanation(output)):
         raise OutputError(f"{output}: holds {others[0]}, which wsi-idc explain did not write; choose another -o")
-    try:
-        temporary = temporary_folder(output.parent, output.name)
-    except OSError as error:
-        raise output_error(output, error) from error
-    with temporary as held:
-        new = Path(held) / "new"
-        new.mkdir()
-        yield new
-        try:
-            output.rename(Path(held) / "old")
-            new.rename(output)
-        except OSError as error:
-            raise output_error(output, error) from error
+    with in_place_of(output) as place:
+        yield place
 
 
 def _of_explanation(folder: Path) -> set[str]:

@@ -18,7 +18,7 @@ import geojson
 import shapely
 
 from wsi_idc.annotations.formats.qupath import collection, feature
-from wsi_idc.base.files import new_folder
+from wsi_idc.base.disk.folders import new_folder
 from wsi_idc.base.inputs.documents import read_json
 from wsi_idc.base.pages.colours import FIELD, MITOSIS
 from wsi_idc.base.shown import cells, whole

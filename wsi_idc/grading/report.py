@@ -18,8 +18,9 @@ from shapely import MultiPolygon
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.formats.qupath import IDC_CLASS, collection, feature
 from wsi_idc.annotations.read import read_annotations
+from wsi_idc.base.disk.folders import new_folder
 from wsi_idc.base.disk.trouble import output_error
-from wsi_idc.base.files import new_folder, watch
+from wsi_idc.base.files import watch
 from wsi_idc.base.pages.colours import FIELD, IDC, INVASIVE_EDGE
 from wsi_idc.base.pages.sheet import Panel, draw_scale_bar
 from wsi_idc.base.pages.strokes import number as number_areas
@@ -41,6 +42,7 @@ FORTY = 0.25
 _FINEST = 0.2
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://wsi-idc/fields")
 _INK, _PAPER = (30, 30, 30), (225, 225, 230)
+WRITTEN = ("fields.geojson", "fields.csv", "contact-sheet.png", "field-*.png")
 _COLUMNS = (
     "rank", "x", "y", "width", "height", "area_mm2", "score", "tumour", "nuclei", "edge", "tumour_share",
     "nuclear_share", "crop_mpp", "file",
@@ -50,7 +52,9 @@ _THUMB, _MAP, _GAP, _TITLE, _CAPTION, _BAR = 240, 700, 16, 56, 40, 24
 _PER_ROW = 5
 
 
-def write_fields(run: Path, output: Path, wish: Wish, slide: Path | None = None) -> tuple[FoundFields, list[str]]:
+def write_fields(
+    run: Path, output: Path, wish: Wish, slide: Path | None = None, overwrite: bool = False
+) -> tuple[FoundFields, list[str]]:
     """Choose the fields of the slide whose run is in the folder `run`, and write them to `output`, a new folder.
 
     There are fields.geojson, locked annotations for QuPath; fields.csv, a row for each; field-01.png and so on, the
@@ -59,13 +63,16 @@ def write_fields(run: Path, output: Path, wish: Wish, slide: Path | None = None)
     words what the user should know of them.
 
     Raises DataError where `run` is not such a folder, SlideError where the slide is not found or not that of the run,
-    OutputError where `output` cannot be written.
+    OutputError where `output` cannot be written, or holds something and is not fields to `overwrite`.
     """
     check = watch(*outline_files(run))
     summary = read_summary(run)
     given = summary["parameters"]
     where = slide or find_slide(run)
-    with new_folder(output) as place, Slide(where, given["mpp"], icc=given.get("icc", "ignore")) as opened:
+    with (
+        new_folder(output, overwrite, WRITTEN) as place,
+        Slide(where, given["mpp"], icc=given.get("icc", "ignore")) as opened,
+    ):
         if opened.fingerprint != summary["identity"]["slide_fingerprint"]:
             raise SlideError(f"{opened.path}: is not the slide that {run} was made from; give that one with --slide")
         found = read_segmentation(run)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from wsi_idc.annotations.formats.qupath import to_geojson
-from wsi_idc.base.files import new_folder
+from wsi_idc.base.disk.folders import new_folder
 from wsi_idc.base.grid import Grid
 from wsi_idc.base.setting import recorded, settings_of, takes_settings
 from wsi_idc.errors import DataError
@@ -24,17 +24,18 @@ from wsi_idc.runs.results.folder import read_summary
 from wsi_idc.runs.results.origin import origin_of
 from wsi_idc.runs.results.overview import Pictured, draw_overview, read_plain
 
+WRITTEN = ("regions.geojson", "measurements.json", "overview.png")
 # What stands for tissue where no picture of the slide is at hand, and its longer side in pixels.
 _PAPER, _SIDE = (225, 225, 230), 700
 
 
 @takes_settings(Outlining)
-def delineate_again(heatmap: Path, output: Path, **settings: Any) -> Delineation:
+def delineate_again(heatmap: Path, output: Path, overwrite: bool = False, **settings: Any) -> Delineation:
     """Outline a heatmap, or that of a run, into the new folder `output`: regions, measurements.json and overview.png.
 
     What is not given is as it was in the run. The picture is made of that of the run, where the heatmap lies beside it.
     Raises SettingsError for what cannot be meant, DataError where `heatmap` is not one of this tool, OutputError where
-    `output` is there already.
+    `output` is there already and is not to be overwritten, or holds something else.
     """
     # The folder of a run is what other commands take.
     heatmap = inside if (inside := heatmap / "heatmap.zarr").is_dir() else heatmap
@@ -61,7 +62,7 @@ def delineate_again(heatmap: Path, output: Path, **settings: Any) -> Delineation
         threshold=outlining.peak,
         bands=outlining.bands,
     )
-    with new_folder(output) as place:
+    with new_folder(output, overwrite, WRITTEN) as place:
         text = to_geojson(found.regions, found.bands, origin_of(provenance, recorded(outlining)))
         (place / "regions.geojson").write_text(text, encoding="utf-8")
         (place / "measurements.json").write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -121,18 +121,20 @@ def package_run(
     mpp: float = 4.0,
     licence: str = "Apache-2.0",
     evaluation: Path | None = None,
+    overwrite: bool = False,
     on_stage: Callable[[str], None] | None = None,
 ) -> ModelPackage:
     """Make the model package `folder`, named like it, of what `wsi_idc.training.run.train` left in `run`.
 
     With a model card, written from what was measured; `evaluation`, what `wsi-idc evaluate --perturb` wrote of a
     package of this run, adds what perturbations change. Raises DataError where the training has not come to its end or
-    what it left is damaged, OutputError where `folder` is there already or its name is none for a model.
+    what it left is damaged, OutputError where `folder` is there already and not a package to `overwrite`, or its name
+    is none for a model.
     """
     if not (run / RESULT).exists():
         raise DataError(f"{run}: has no {RESULT}; the training is not at its end, run `wsi-idc train` again")
-    if folder.exists():
-        raise OutputError(f"{folder}: is there already; choose another -o")
+    if folder.exists() and not overwrite:
+        raise OutputError(f"{folder}: is there already; choose another -o or give --overwrite")
     if not re.fullmatch(NAME, folder.name):
         raise OutputError(f"{folder}: {folder.name!r} is no name for a model; take small letters and digits")
     result = read_result(run)

@@ -113,7 +113,9 @@ def test_package_says_what_was_made(trained, tmp_path):
     assert (shown["name"], shown["version"], shown["mpp"], shown["patch_size"]) == ("small", "2.1", 0.5, 16)
     again = run("models", "package", trained, "-o", tmp_path / "small")
     assert again.exit_code == 1
-    assert again.stderr == f"error: {tmp_path / 'small'}: is there already; choose another -o\n"
+    assert again.stderr == f"error: {tmp_path / 'small'}: is there already; choose another -o or give --overwrite\n"
+    assert run("models", "package", trained, "-o", tmp_path / "small", "--version", "3.0", "--overwrite").exit_code == 0
+    assert json.loads(run("models", "show", tmp_path / "small", "--json").stdout)["version"] == "3.0"
 
 
 def test_tune_leaves_a_configuration_that_train_takes(patches, tmp_path):
