@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from wsi_idc.cli.options import echo, json_option, mpp_option, print_table
-from wsi_idc.errors import SlideError
+from wsi_idc.errors import DataError, SlideError
 
 
 @click.command()
@@ -28,7 +28,12 @@ def info(slide: Path, mpp: float | None, series: int | None, as_json: bool) -> N
     from wsi_idc.slides.slide import describe_slide
 
     left: list[Path] = []
-    if slide.is_dir() and (found := find_slides([slide], on_left=left.append)) != [slide]:
+    try:
+        found = find_slides([slide], on_left=left.append)
+    except DataError:
+        echo(RULE, err=True)
+        raise
+    if slide.is_dir() and found != [slide]:
         unreadable = _unreadable(found)
         if as_json:
             listing = {"slides": [str(p) for p in found], "not_entered": [str(p) for p in left], "rule": RULE}

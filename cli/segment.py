@@ -151,13 +151,16 @@ def segment(
     be_lean()
     from wsi_idc.runs.batch import segment_slides
     from wsi_idc.runs.executors.executor import Limits
-    from wsi_idc.slides.paths.find import find_slides
+    from wsi_idc.slides.paths.find import find_slides, missing
     from wsi_idc.slides.paths.listed import read_list
 
     package = chosen_model(model)
     with usage_errors():
         settings.resolved(package)
     limits = Limits(workers, time_limit, retries)
+    # One of a list, or of a folder, fails by itself; a name that was typed is mended before hours of computing.
+    if gone := [reason for slide in slides if (reason := missing(slide))]:
+        raise _NothingFound(gone[0] + (f"; and {len(gone) - 1} more of what was named" if gone[1:] else ""))
     try:
         found = find_slides([*slides, *(read_list(listed) if listed else [])], recursive, _not_entered)
     except DataError as error:

@@ -361,7 +361,7 @@ def test_a_broken_dask_configuration_is_one_line(tmp_path, text):
     (tmp_path / "dask.yaml").write_bytes(text.encode("latin1"))
     code = "import sys; from wsi_idc.cli.group import main; main(sys.argv[1:])"
     done = subprocess.run(
-        [sys.executable, "-c", code, "segment", "none.svs", "-o", str(tmp_path / "out")],
+        [sys.executable, "-c", code, "segment", str(tmp_path / "dask.yaml"), "-o", str(tmp_path / "out")],
         env=os.environ | {"DASK_CONFIG": str(tmp_path / "dask.yaml")},
         capture_output=True,
         text=True,

@@ -91,8 +91,24 @@ def test_two_runs_of_a_slide(tmp_path):
 
 def test_a_class_that_is_not_there_is_said(tmp_path):
     one = write_annotations(tmp_path / "one.geojson", [box(0, 0, 100, 100, name="Tumor")])
-    document = compare_slides(one, one, mpp=1.0, classes=["tumour"])
-    assert f"{one}: no annotation of tumour there, only of Tumor; counted as empty" in document["notes"]
+    other = write_annotations(tmp_path / "other.geojson", [box(0, 0, 100, 100, name="Benign")])
+    document = compare_slides(one, other, mpp=1.0, classes=["Tumor"])
+    assert f"{other}: no annotation of Tumor there, only of Benign; counted as empty" in document["notes"]
+    assert document["pooled"]["dice"]["value"] == 0
+
+
+def test_a_class_that_no_outline_has_is_an_error(tmp_path):
+    """Both sides would be empty, which counts as agreement."""
+    one = write_annotations(tmp_path / "one.geojson", [box(0, 0, 100, 100, name="Tumor")])
+    said = "no outline of any slide is of the class tumour, only of Tumor; give the right --class"
+    with pytest.raises(DataError, match=said):
+        compare_slides(one, one, tmp_path / "out", mpp=1.0, classes=["tumour"])
+    run = write_run(tmp_path / "run", [box(0, 0, 100, 100, p=0.9)])
+    with pytest.raises(DataError, match=said):
+        compare_slides(run, one, classes=["tumour"])
+    assert not (tmp_path / "out").exists()
+    empty = write_annotations(tmp_path / "empty.geojson", [])
+    assert compare_slides(run, empty, classes=["tumour"])["pooled"]["dice"]["value"] == 0, "outlines of no class at all"
 
 
 def test_folders_are_paired_by_name_and_nothing_is_left_out_silently(tmp_path):

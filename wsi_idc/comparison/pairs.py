@@ -44,7 +44,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class ComparedSlide:
-    """A pair, how far it agrees and where; `run` is the folder of a run that shows the slide, None without one."""
+    """A pair, how far it agrees and where; `run` is the folder of a run that shows the slide, None without one.
+
+    `classes` are those of its annotations, whether they count or not; of a run none.
+    """
 
     pair: Pair
     mpp: tuple[float, float]
@@ -52,6 +55,7 @@ class ComparedSlide:
     areas: Areas
     run: Path | None
     notes: list[str]
+    classes: frozenset[str]
 
 
 def find_pairs(found: Path, truth: Path, patients: Path | None = None) -> tuple[list[Pair], list[str]]:
@@ -151,17 +155,21 @@ def compare_pair(
         agreement = replace(agreement, counted_mm2=np.nan)
     if any(not side.ignored.is_empty for side in sides):
         notes.append(f"{pair.truth}: what either side outlines as a class that ends in * does not count")
-    return ComparedSlide(pair, scale, agreement, areas, next(iter(runs), None), notes)
+    held = sides[0].classes | sides[1].classes
+    return ComparedSlide(pair, scale, agreement, areas, next(iter(runs), None), notes, held)
 
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """What a file outlines: what counts, the ROI, empty where there is none, what is neither; and of which slide."""
+    """What a file outlines: what counts, the ROI, empty where there is none, what is neither; of which slide; and the
+    classes of a file of annotations that may count.
+    """
 
     regions: list[Annotation]
     roi: MultiPolygon
     ignored: MultiPolygon
     origin: Mapping[str, Any]
+    classes: frozenset[str]
 
 
 def _check_classes(classes: Collection[str]) -> None:
@@ -242,6 +250,7 @@ def _read(
         for a in read.annotations
         if not (is_roi(a.classification, roi_classes) or is_roi(a.classification) or is_ignored(a.classification))
     ]
+    held: Counter[str] = Counter()
     if _is_run(path):
         # Behind its regions a run may outline bands of probability.
         others = [a for a in others if a.classification == IDC_CLASS["name"]]
@@ -254,4 +263,5 @@ def _read(
             others = [a for a in others if a.classification in classes]
         if held and not others:
             notes.append(f"{path}: no annotation of {', '.join(classes)} there, only of {named}; counted as empty")
-    return _Side(others, polygons(shapely.union_all(rois)), polygons(shapely.union_all(ignored)), read.origin)
+    roi, neither = (polygons(shapely.union_all(areas)) for areas in (rois, ignored))
+    return _Side(others, roi, neither, read.origin, frozenset(held))

@@ -14,6 +14,7 @@ import shapely
 from PIL import Image, ImageDraw, ImageFont
 
 from wsi_idc.annotations.annotation import ROI_CLASSES
+from wsi_idc.annotations.formats.qupath import IDC_CLASS
 from wsi_idc.base.bootstrap import as_json
 from wsi_idc.base.disk.folders import new_folder
 from wsi_idc.base.files import replacing, watch
@@ -76,12 +77,28 @@ def compare_slides(
                 failed.append(str(error))
         if not slides:
             raise DataError(failed[0])
+        if not failed:
+            _check_known(slides, classes)
         pool = pooled([s.agreement for s in slides], [s.pair.patient for s in slides])
         document = to_document(slides, pool) | {"left_out": left_out, "failed": failed}
         if folder:
             write_comparison(folder, slides, document)
         check()
     return document
+
+
+def _check_known(slides: Sequence[ComparedSlide], classes: Collection[str]) -> None:
+    """Raise DataError where no annotation of any slide has one of the classes, and none is a run that has regions.
+
+    A mistyped one would leave both sides empty, and those agree.
+    """
+    held = frozenset[str]().union(*(slide.classes for slide in slides))
+    known = held | ({IDC_CLASS["name"]} if any(slide.run for slide in slides) else set())
+    if held and classes and known.isdisjoint(classes):
+        raise DataError(
+            f"no outline of any slide is of the class {', '.join(classes)}, only of {', '.join(sorted(held))}; "
+            "give the right --class"
+        )
 
 
 def to_document(slides: Sequence[ComparedSlide], pool: PooledAgreement) -> dict[str, Any]:

@@ -17,9 +17,8 @@ def _numbers(names: str) -> list[int]:
 # What disks and network drives say when there is no space on them, or none for this user; when they fail; and where
 # files cannot be locked.
 _FULL = dict(zip(_numbers("ENOSPC EDQUOT"), ("", ", as the quota of this user has it"), strict=False))
-_FAILING = _numbers(
-    "EIO EREMOTEIO ESTALE ENODEV ENXIO EROFS EFBIG ENOTCONN ECONNRESET ETIMEDOUT EHOSTDOWN EHOSTUNREACH"
-)
+_FAILING = _numbers("EIO EREMOTEIO ESTALE ENODEV ENXIO EFBIG ENOTCONN ECONNRESET ETIMEDOUT EHOSTDOWN EHOSTUNREACH")
+_FORBIDDEN = _numbers("EACCES EPERM")
 _NO_LOCKS = _numbers("ENOLCK ENOTSUP EOPNOTSUPP ENOSYS")
 
 
@@ -37,6 +36,16 @@ def output_error(path: Path, error: OSError) -> WsiIdcError:
     if error.errno in _FAILING:
         return DiskError(
             f"{path}: cannot be written ({error.strerror}); {_disk_of(path)} fails, run again once it is well"
+        )
+    if error.errno in _FORBIDDEN:
+        return OutputError(
+            f"{path}: cannot be written ({error.strerror}); choose another place, or ask for the right to write there"
+        )
+    if error.errno == errno.EROFS:
+        # Of a disk: one that fails while it is written to may be made read-only, and what is computed stays.
+        return DiskError(
+            f"{path}: cannot be written ({error.strerror}); choose another place, or run again once "
+            f"{_disk_of(path)} is not read-only"
         )
     return OutputError(f"{path}: cannot be written ({error.strerror or error})")
 

@@ -71,7 +71,7 @@ def find_slides(
             slides = in_folder(Path(text)) if looked_into else [Path(text)]
         if not slides:
             below = f", but in subfolders such as {left[0].name}, which --recursive takes" if left else ""
-            raise DataError(f"{text}: no slides there{below}; {RULE}")
+            raise DataError(f"{text}: no slides there{below}; wsi-idc info FOLDER says what counts as one")
         for slide in slides:
             one = replace(address, file=slide)
             before = found.setdefault((os.path.realpath(slide), one.series), one)
@@ -225,6 +225,20 @@ def file_to_open(path: Path, file: Path) -> Path:
         reason = "holds several DICOM series" if series else "a folder without DICOM files or OME-Zarr is not a slide"
         raise SlideError(f"{file}: {reason}; give the slide files in it")
     return series[0][0]
+
+
+def missing(given: str) -> str | None:
+    """Say why there is nothing at a path; None where there is something, or may be, or it is a pattern."""
+    file = SlideAddress.of(given).file
+    if glob.has_magic(str(file)):
+        return None
+    try:
+        os.lstat(file)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        return f"{given}: {_why_not(file, error)}"
+    except OSError:
+        pass
+    return None
 
 
 def _why_not(file: Path, error: OSError | ValueError) -> str:
