@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from functools import partial
+from pathlib import Path
 
 import click
 import jsonschema
@@ -32,6 +34,17 @@ def commands(group, path=()):
             yield from commands(command, (*path, name))
         else:
             yield "-".join((*path, name)), command
+
+
+def test_the_table_for_scripts_has_every_command_that_prints_json():
+    table = (Path(__file__).parents[2] / "docs" / "for-scripts.md").read_text(encoding="utf-8")
+    rows = [line for line in table.splitlines() if line.startswith("| ") and "--json" in line]
+    listed = {" ".join(words.split()) for row in rows for words in re.findall(r"`wsi-idc ([a-z -]+)", row)}
+    assert {name for name in _with_json() if name.replace("-", " ") not in listed} == set()
+
+
+def _with_json():
+    return {name for name, command in commands(main) if any(p.name == "as_json" for p in command.params)}
 
 
 @pytest.fixture(scope="module")
