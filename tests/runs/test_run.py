@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 from click.testing import CliRunner
 from filelock import FileLock
 from PIL import Image
@@ -27,26 +26,12 @@ from wsi_idc.runs.results.folder import OUTPUTS
 from wsi_idc.runs.run import Runner
 from wsi_idc.slides.write import write_slide
 
-from helpers import contents, no_number_between, summed_darkness, write_context_package, write_onnx_package
+from helpers import contents, summed_darkness, write_context_package
 
 
 @pytest.fixture(scope="module")
 def result(painted, tmp_path_factory):
     return wsi_idc.segment(painted, tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture
-def damaged(section, tmp_path):
-    """A slide with one JPEG tile overwritten, in the middle of the section."""
-    path = write_slide(tmp_path / "damaged.tif", section.pixels, section.mpp, downsamples=(1,), compression="jpeg")
-    with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
-        across = -(-page.imagewidth // page.tilewidth)
-        start, count = page.dataoffsets[across + 1], page.databytecounts[across + 1]
-    with path.open("r+b") as stream:
-        stream.seek(start)
-        stream.write(b"\0" * count)
-    return path
 
 
 def test_leaves_the_contract_and_nothing_else(result):
@@ -238,53 +223,6 @@ def test_a_folder_in_use_is_refused(painted, tmp_path):
     (tmp_path / "painted").mkdir()
     with FileLock(tmp_path / "painted" / ".lock"), pytest.raises(OutputError, match="another wsi-idc"):
         wsi_idc.segment(painted, tmp_path)
-
-
-def test_an_undecodable_tile_costs_its_chunk_and_is_reported(damaged, tmp_path):
-    result = Runner(wsi_idc.find_model(), wsi_idc.Settings(chunk=4)).run(damaged, tmp_path / "out")
-    summary = result.summary
-    assert summary["state"] == "incomplete"
-    assert summary["failed_chunks"]
-    assert "cannot be decoded" in summary["failed_chunks"][0]["reason"]
-    heatmap, _ = read_heatmap(result.heatmap)
-    for chunk in summary["failed_chunks"]:
-        assert np.isnan(heatmap[slice(*chunk["rows"]), slice(*chunk["columns"])]).any()
-    assert np.isfinite(heatmap).sum() == summary["patches"] > 0
-    # The tile covers 256 pixels: 6 x 6 patches, a few more where it cuts through some.
-    assert 20 <= sum(chunk["patches"] for chunk in summary["failed_chunks"]) <= 49
-    page = (result.folder / "report.html").read_text(encoding="utf-8")
-    assert 'class="conclusion">Incomplete: ' in page and "patches were not computed (" in page
-    assert 'data-layer="failed"' in page
-
-
-def test_an_incomplete_run_is_done_again(damaged, tmp_path):
-    out = tmp_path / "out"
-    assert wsi_idc.segment(damaged, out).summary["state"] == "incomplete"
-    again = wsi_idc.segment(damaged, out)
-    assert not again.reused
-    assert again.summary["state"] == "incomplete"
-
-
-@pytest.mark.parametrize("stride", [None, 25])
-def test_a_model_that_gives_no_number_for_some_patches_leaves_the_run_incomplete(painted, tmp_path, stride):
-    package = write_onnx_package(tmp_path / "model", {"encoder": no_number_between(0.7, 0.75)})
-    summary = wsi_idc.segment(painted, tmp_path, model=package.folder, stride=stride).summary
-    assert summary["state"] == "incomplete"
-    lost = sum(chunk["patches"] for chunk in summary["failed_chunks"])
-    assert lost > 3
-    assert f"the model gives no number for {lost} patches, which count as no tissue" in summary["warnings"]
-    again = wsi_idc.segment(painted, tmp_path, model=package.folder, stride=stride)
-    assert not again.reused
-    assert again.summary["failed_chunks"] == summary["failed_chunks"]
-
-
-def test_a_model_that_gives_no_number_for_a_slide_is_an_error(tmp_path):
-    pixels = np.full((600, 600, 3), 242, np.uint8)
-    pixels[100:300, 100:300] = (200, 120, 170)
-    path = write_slide(tmp_path / "plain.tif", pixels, 4.0, compression="deflate")
-    package = write_onnx_package(tmp_path / "model", {"encoder": no_number_between(0.62, 0.655)})
-    with pytest.raises(SlideError, match=r"plain.tif: no patch of it can be computed \(the model gives no number"):
-        wsi_idc.segment(path, tmp_path / "out", model=package.folder, min_tissue=0.5)
 
 
 def test_a_slide_coarser_than_the_model_is_refused(section, tmp_path):

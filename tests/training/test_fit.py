@@ -5,12 +5,11 @@ import keras
 import numpy as np
 import pytest
 
-from wsi_idc.data.kaggle import LabelledPatch
 from wsi_idc.data.store import PatchArray
 from wsi_idc.errors import DataError, DivergedError
-from wsi_idc.training.augmentation.batches import Batches, TrainingSet, soft_labels
-from wsi_idc.training.config import LossConfig, OptimizerConfig, override, read_config
-from wsi_idc.training.fit import BEST, CHECKPOINT, fit, make_loss, make_optimizer, predict_logits
+from wsi_idc.training.augmentation.batches import TrainingSet
+from wsi_idc.training.config import read_config
+from wsi_idc.training.fit import BEST, CHECKPOINT, fit, predict_logits
 
 from helpers import dark_and_bright, listed
 
@@ -228,138 +227,3 @@ def test_the_history_in_a_checkpoint_is_plain(finished, tmp_path):
         (record,) = json.loads(str(held["history"]))
     measured = {"loss", "accuracy", "val_loss", "val_accuracy", "val_auc"}
     assert set(record) == {"epoch", "learning_rate", "seconds"} | measured
-
-
-LOGITS = np.array([[-3.0], [-0.5], [0.0], [0.7], [4.0]], np.float32)
-TRUE = np.array([[0], [1], [1], [0], [1]], np.float32)
-
-
-def test_losses_by_hand():
-    odds = 1 / (1 + np.exp(-LOGITS))
-    right = np.where(TRUE == 1, odds, 1 - odds)
-    plain, focal, smooth = (
-        float(make_loss(LossConfig(**options))(TRUE, LOGITS))
-        for options in ({}, {"kind": "focal", "gamma": 2.0}, {"label_smoothing": 0.2})
-    )
-    assert plain == pytest.approx(-np.log(right).mean(), rel=1e-5)
-    assert focal == pytest.approx(-((1 - right) ** 2 * np.log(right)).mean(), rel=1e-4)
-    told = TRUE * 0.8 + 0.1
-    assert smooth == pytest.approx(-(told * np.log(odds) + (1 - told) * np.log(1 - odds)).mean(), rel=1e-5)
-
-
-def test_focal_loss_with_gamma_0_is_cross_entropy():
-    found = make_loss(LossConfig(kind="focal", gamma=0.0))(TRUE, LOGITS)
-    assert float(found) == pytest.approx(float(make_loss(LossConfig())(TRUE, LOGITS)), rel=1e-5)
-
-
-@pytest.mark.parametrize("kind", ["adamw", "adagrad", "sgd"])
-def test_only_kernels_decay(kind):
-    """Without gradients kernels shrink by learning rate times decay; biases and normalisations stay."""
-    model = network()
-    optimizer = make_optimizer(OptimizerConfig(kind=kind, learning_rate=0.1, weight_decay=0.5))
-    optimizer.build(model.trainable_variables)
-    before = [keras.ops.convert_to_numpy(v) + 0.5 for v in model.trainable_variables]
-    for variable, value in zip(model.trainable_variables, before, strict=True):
-        variable.assign(value)
-    optimizer.apply([keras.ops.zeros_like(v) for v in model.trainable_variables])
-    pairs = zip(model.trainable_variables, before, strict=True)
-    shrunk = {v.name: keras.ops.convert_to_numpy(v) / b for v, b in pairs}
-    for name, ratio in shrunk.items():
-        np.testing.assert_allclose(ratio, 0.95 if name == "kernel" else 1.0, rtol=1e-5)
-    assert set(shrunk) == {"kernel", "gamma", "beta", "bias"}
-
-
-def test_balanced_weights_by_hand():
-    training = array([0, 0, 0, 1, 0, 0, 1, 0])
-    config = read_config(None, ["fit.batch_size=8", "loss.class_weights=balanced"])
-    _, labels, weights = Batches(TrainingSet.of(training, config), config, 0)[0]
-    # 8 patches, 6 and 2: 8 / (2 * 6) and 8 / (2 * 2); they add up to 8.
-    assert weights[labels[:, 0] == 0] == pytest.approx([2 / 3] * 6)
-    assert weights[labels[:, 0] == 1] == pytest.approx([2.0] * 2)
-    config = read_config(None, ["fit.batch_size=8"])
-    assert Batches(TrainingSet.of(training, config), config, 0)[0][2].tolist() == [1.0] * 8
-
-
-def test_batches_depend_on_seed_and_epoch_and_cover_the_data():
-    numbered = PatchArray(np.arange(40, dtype=np.uint8)[:, None, None, None].repeat(3, -1), listed([0, 1] * 20), 0)
-    settings = ["fit.batch_size=8", "augment.stain_scale=0", "augment.stain_shift=0"]
-
-    def epoch(number, *more):
-        config = read_config(None, [*settings, *more])
-        batches = Batches(TrainingSet.of(numbered, config), config, number)
-        pixels, labels, _ = zip(*(batches[i] for i in range(len(batches))), strict=True)
-        found = np.concatenate(pixels)[:, 0, 0, 0].tolist()
-        assert np.concatenate(labels)[:, 0].tolist() == [n % 2 for n in found]
-        return found
-
-    assert sorted(epoch(0)) == list(range(40))
-    assert epoch(0) == epoch(0)
-    assert epoch(0) != epoch(1)
-    assert epoch(0) != epoch(0, "fit.seed=2")
-    assert len(epoch(0, "fit.batch_size=16")) == 32, "whole batches only"
-
-
-@pytest.mark.parametrize(
-    ("labels", "fault"),
-    [([1] * 9, "all 9 training patches are of class 1; both are needed"), ([0, 1] * 3, "6 training patches are fewer")],
-)
-def test_nothing_to_learn(labels, fault):
-    with pytest.raises(DataError, match=fault):
-        TrainingSet.of(array(labels), read_config(None, SMALL))
-
-
-def test_stains_are_estimated_only_where_they_are_exchanged():
-    config = read_config(None, [*SMALL, "augment.macenko=0.5"])
-    assert TrainingSet.of(TRAINING, read_config(None, SMALL)).stains == {}
-    rng = np.random.default_rng(0)
-    amounts = rng.uniform(0, 1.2, (128, SIZE, SIZE, 2))
-    colours = np.array([[0.65, 0.70, 0.29], [0.27, 0.68, 0.68]])
-    pixels = (240 * np.exp(-amounts @ colours)).astype(np.uint8)
-    pixels[np.arange(128) % 4 == 3] = 250
-    found = TrainingSet.of(PatchArray(pixels, listed([0, 1] * 64, size=SIZE), 0), config)
-    assert set(found.stains) == {"0", "1", "2"}, "the fourth patient is glass"
-
-
-def test_consistency_adds_the_divergence_between_the_two_forms():
-    """By hand: logits 0 and 2 of one patch, labelled 1, say 0.5 and 0.8808."""
-    labels, logits = np.array([[1.0], [1.0]], np.float32), np.array([[0.0], [2.0]], np.float32)
-    own = np.array([np.log(2), np.log1p(np.exp(-2))])
-    q, p = 0.5, 1 / (1 + np.exp(-2))
-    # What the first says, 0.5, against the second, and the other way round.
-    apart = [
-        p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)),
-        q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p)),
-    ]
-    for weight in (0.0, 0.5):
-        loss = make_loss(LossConfig(consistency=weight))
-        found = float(keras.ops.convert_to_numpy(loss(labels, logits)))
-        assert found == pytest.approx((own + weight * np.array(apart)).mean(), rel=1e-5)
-
-
-def test_a_batch_with_consistency_has_every_patch_in_two_forms():
-    config = read_config(None, [*SMALL, "loss.consistency=1.0", "augment.symmetries=false"])
-    plain = override(config, {"augment.stain_scale": 0.0, "augment.stain_shift": 0.0})
-    pixels, _, _ = Batches(TrainingSet.of(TRAINING, plain), plain, 0)[0]
-    assert len(pixels) == 8
-    assert (pixels[:4] == pixels[4:]).all()
-    batches = Batches(TrainingSet.of(TRAINING, config), config, 0)
-    pixels, labels, _ = batches[0]
-    assert (pixels[:4] != pixels[4:]).any(axis=(1, 2, 3)).all()
-    assert (labels[:4] == labels[4:]).all()
-    # An epoch sees each patch twice.
-    assert len(batches) == len(TRAINING) // 4
-
-
-def test_labels_soften_towards_an_edge_only():
-    """A section of 5x5, its left two columns IDC; and a lone IDC patch."""
-    places = [LabelledPatch(None, "a", 50 * c + 1, 50 * r + 1, int(c < 2)) for r in range(5) for c in range(5)]
-    places.append(LabelledPatch(None, "b", 1, 1, 1))
-    data = PatchArray(np.zeros((26, 50, 50, 3), np.uint8), places, 0)
-    soft = soft_labels(data, 0.3)
-    section = soft[:25].reshape(5, 5)
-    # Inside, a third of the neighbourhood of the second column is not IDC.
-    np.testing.assert_allclose(section[2], [1.0, 0.7 + 0.3 * 2 / 3, 0.3 / 3, 0.0, 0.0], atol=1e-6)
-    # Corners have four of nine patches around them known, too few; the lone patch has itself.
-    assert section[0, 0] == 1.0
-    assert soft[25] == 1.0
-    assert (soft_labels(data, 0.0) == data.labels).all()
