@@ -53,6 +53,8 @@ def test_namespaces_are_of_no_account(tmp_path):
     [
         (gzip.compress(b" " * (1 << 26)), "unpacks to more than 3"),
         (zipped(b" " * (1 << 26)), "unpacks to more than 3"),
+        (gzip.compress(b"[" + b"[]," * 10_000_000 + b"[]]"), "holds 20,000,002 values"),
+        (b"[" + b"{}," * 3_000_000 + b"{}]", "holds 6,000,002 values"),
         (gzip.compress(b"[]")[:-4], "a damaged gzip"),
         (zipped(b"[]")[:-10], "a damaged zip"),
         (b"[" * 3000 + b"]" * 3000, "nested too deeply"),
@@ -67,6 +69,8 @@ def test_namespaces_are_of_no_account(tmp_path):
     ids=[
         "gzip",
         "zip",
+        "empty lists",
+        "empty objects",
         "cut gzip",
         "cut zip",
         "lists",

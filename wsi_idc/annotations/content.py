@@ -16,12 +16,15 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from wsi_idc.base.inputs.bounded import read_bytes
+from wsi_idc.base.inputs.documents import MOST_WEIGHT, check_weight
 
 # No outlines take more; what is larger is another file, or a small one that was packed to harm.
 LARGEST = 1 << 29
 # Outlines are packed to a twentieth at most; from this size on what is packed far more tightly is no outlines.
 _MOST_RATIO, _FREE = 50, 1 << 25
 _PIECE = 1 << 20
+# Bytes that outlines may take once they are parsed, in all and for each character: those of corners of two digits.
+_HEAVIEST, _DENSEST = 2 << 30, 24
 # Characters in which XML says what it is: the name of the root, behind declarations and comments, without its prefix.
 _HEAD = 1 << 12
 _ROOT = re.compile(r"(?:\s|<\?.*?\?>|<!--.*?-->)*<(?:[^\s<>/:!?]+:)?([^\s<>/:!?]+)", re.DOTALL)
@@ -98,6 +101,7 @@ def _parsed(content: bytes, roots: Collection[str]) -> Document:
         return _xml(text, roots)
     if isinstance(text, bytes):
         raise ValueError("is neither JSON nor XML (its characters are not UTF-8 or UTF-16)")
+    check_weight(text, max(MOST_WEIGHT, min(_HEAVIEST, _DENSEST * len(text))))
     try:
         document = json.loads(text)
     except RecursionError as error:

@@ -15,7 +15,7 @@ _DIGITS = 19
 # Of what is wrong, as much is said.
 _LONGEST = 200
 # Bytes that a document may take once it is parsed, about, and what takes them: a value, a list, an object.
-_MOST = 192 << 20
+MOST_WEIGHT = 192 << 20
 _WEIGHTS = {",": 64, "[": 64, "{": 250}
 
 
@@ -37,10 +37,10 @@ def parse_json(content: bytes | str, schema: Mapping[str, Any] | None = None) ->
         raise ValueError("is nested too deeply") from error
 
 
-def check_weight(content: bytes | str) -> None:
-    """Raise ValueError where JSON has so many values that they would take far more memory than its text."""
+def check_weight(content: bytes | str, most: int = MOST_WEIGHT) -> None:
+    """Raise ValueError where JSON has so many values that, parsed, they would take more than about `most` bytes."""
     counts = {c: content.count(c) if isinstance(content, str) else content.count(c.encode()) for c in _WEIGHTS}
-    if sum(count * _WEIGHTS[c] for c, count in counts.items()) > _MOST:
+    if sum(count * _WEIGHTS[c] for c, count in counts.items()) > most:
         raise ValueError(f"holds {sum(counts.values()):,} values, more than anything that is read here")
 
 
