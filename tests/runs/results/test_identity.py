@@ -58,13 +58,7 @@ def test_after_an_upgrade_what_was_done_is_reused_until_the_results_change(paint
         patched.setattr("wsi_idc.runs.run.version", lambda _: "99.0")
         assert wsi_idc.segment(painted, tmp_path).reused
     monkeypatch.setattr(identity, "RESULT_FORMAT", identity.RESULT_FORMAT + 1)
-<<<<<<< HEAD
-    with pytest.raises(
-        OutputError, match=r"painted: holds another run \(result format \d+, now \d+\); choose another -o"
-    ):
-=======
     with pytest.raises(OutputError, match=r"holds another run \(result format \d+, now \d+\); choose another -o"):
->>>>>>> 3fcd1f4 (--overwrite for every command that writes something new: eight refused what was there and knew no way to replace it)
         wsi_idc.segment(painted, tmp_path)
     with pytest.raises(OutputError, match=r"result format \d+, now \d+; threshold 0\.\d+, now 0\.9\)"):
         wsi_idc.segment(painted, tmp_path, threshold=0.9)
