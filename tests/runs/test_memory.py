@@ -68,3 +68,34 @@ def test_nothing_is_left_for_the_collector_to_look_at_on_the_way_out():
             [sys.executable, "-c", code], cwd=Path(__file__).parent, check=True, capture_output=True, text=True
         )
         assert done.stdout.strip() == frozen
+
+
+COME_AND_GO = """
+import json, os, resource, sys
+from contextlib import nullcontext
+from wsi_idc.runs.memory import keeping
+import numpy as np
+def made():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
+before, held = made(), resident()
+with keeping() if sys.argv[1] == "kept" else nullcontext():
+    for _ in range(20):
+        np.ones(50_000_000, np.uint8)
+print(json.dumps([made() - before, resident() - held]))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is set for glibc only")
+def test_large_arrays_that_come_and_go_are_made_of_the_same_pages():
+    def pages(how):
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+        command = [sys.executable, "-c", COME_AND_GO, how]
+        cwd = Path(__file__).parent
+        done = subprocess.run(command, cwd=cwd, env=clean, check=True, capture_output=True, text=True)
+        return json.loads(done.stdout)
+
+    made, held = pages("kept")
+    assert made < pages("as it is")[0] / 5
+    assert held < 20, "MiB; all of it goes back at the end"

@@ -17,6 +17,7 @@ from wsi_idc.demo.painter import CLASSES, PaintedSection, paint_section
 from wsi_idc.heatmap.store import read_heatmap
 from wsi_idc.models.registry import find_model
 from wsi_idc.runs.batch import segment
+from wsi_idc.runs.memory import keeping
 from wsi_idc.runs.settings import SegmentResult
 from wsi_idc.slides.write import write_slide
 
@@ -41,7 +42,8 @@ def run_demo(output: Path, seed: int = 3, engine: str = "auto", overwrite: bool 
     A patch belongs to the class that covers most of it; patches that were not computed count as not IDC. What is there
     of the same demonstration is used; raises OutputError where it is another one and not to `overwrite`.
     """
-    section = paint_section(seed=seed)
+    with keeping():
+        section = paint_section(seed=seed)
     slide = _write(output / f"painted-{seed}.tif", section, overwrite)
     outcome = segment(slide, output, engine=engine, overwrite=overwrite)
     heatmap, _ = read_heatmap(outcome.heatmap)

@@ -157,7 +157,7 @@ def _lay_out(canvas: _Canvas) -> dict[str, Array]:
 def _cells(points: Array, spot: tuple[NDArray[np.intp], ...], mpp: float) -> tuple[Array, Array, NDArray[np.intp]]:
     """For pixels (row, col): distance in um to the nearest point and to its rounded cell wall; that point's index."""
     at = (np.stack(spot[::-1], 1).astype(np.float32) + 0.5) * mpp
-    near, index = cKDTree(points).query(at, k=4)
+    near, index = cKDTree(points).query(at, k=4, workers=-1)
     apart = np.linalg.norm(points[index[:, :1]] - points[index[:, 1:]], axis=2)
     walls = (near[:, 1:] ** 2 - near[:, :1] ** 2) / (2 * apart)
     wall = -7 * np.log(np.exp(walls / -7).sum(1))  # a soft minimum rounds the corners

@@ -1,4 +1,4 @@
-"""How a process that does nothing but segment slides uses cores and memory, set once when it starts."""
+"""How a process that does nothing but segment slides, or paint one, uses cores and memory."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import atexit
 import ctypes
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 # Options of mallopt, from glibc's malloc.h.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8
 _LARGE, _MUCH = 1 << 22, 1 << 26
+# What glibc has for the number of arrays that are mapped each by itself; and the most that an option can be.
+_MAPPED, _MOST = 65536, (1 << 31) - 1
 
 
 def be_lean() -> None:
@@ -40,6 +43,26 @@ def give_back() -> None:
     """Have memory that was freed go back to the system, between two stages of a slide (glibc only)."""
     if trim := _of_malloc("malloc_trim"):
         trim(0)
+
+
+@contextmanager
+def keeping() -> Iterator[None]:
+    """Have malloc keep what large arrays took for the next ones, and give it back at the end (glibc only).
+
+    Else the system makes the pages of each anew, and of many arrays of some 50 MB that takes as long as computing them.
+    """
+    mallopt = _of_malloc("mallopt")
+    if mallopt is None or any(name.startswith("MALLOC_") for name in os.environ):
+        yield
+        return
+    mallopt(_MMAP_MAX, 0)
+    mallopt(_TRIM_THRESHOLD, _MOST)
+    try:
+        yield
+    finally:
+        mallopt(_MMAP_MAX, _MAPPED)
+        mallopt(_TRIM_THRESHOLD, _MUCH)
+        give_back()
 
 
 def _of_malloc(name: str) -> Callable[..., int] | None:
