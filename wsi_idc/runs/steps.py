@@ -35,7 +35,7 @@ from wsi_idc.runs.results.sums import sealed, sums_of
 from wsi_idc.runs.settings import Settings
 from wsi_idc.runs.work import Work
 from wsi_idc.slides.slide import Slide
-from wsi_idc.tissue.glass import SparseSlide, find_glass
+from wsi_idc.tissue.glass import without_glass
 from wsi_idc.tissue.tissue import TissueMap, find_tissue
 
 # In the folder of what is not finished.
@@ -46,14 +46,14 @@ _LARGE_MASK = 4_000_000
 
 def look(slide: Slide, package: ModelPackage, settings: Settings) -> tuple[TissueMap, list[tuple[Grid, np.ndarray]]]:
     """Find the tissue of a slide and the patches to be computed, as `find` does; keeps nothing."""
-    tissue = find_tissue(_sparse(slide, settings) or slide, settings.n_threads)
+    tissue = find_tissue(without_glass(slide, settings.n_threads) or slide, settings.n_threads)
     return tissue, _patch_grids(_grid(slide, package), tissue, package, settings)
 
 
 def find(work: Work) -> None:
     """Find the tissue, the patches to be computed, and the squares that get a probability."""
     slide, package, settings = work.slide, work.package, work.settings
-    copy = copy_of(slide, work.unfinished, _sparse(slide, settings))
+    copy = copy_of(slide, work.unfinished, without_glass(slide, settings.n_threads))
     tissue = find_tissue(copy, settings.n_threads)
     work.patch_grids = _patch_grids(_grid(slide, package), tissue, package, settings)
     copy.complete(work.patch_grids)
@@ -164,12 +164,6 @@ def give_back_of(work: Work) -> None:
     """Give back the memory that a step took, of a slide that takes much."""
     if work.large:
         give_back()
-
-
-def _sparse(slide: Slide, settings: Settings) -> SparseSlide | None:
-    """Return the slide without its empty glass, where that can be told without decoding it."""
-    glass = find_glass(slide, settings.n_threads)
-    return SparseSlide(slide, glass) if glass is not None else None
 
 
 def _grid(slide: Slide, package: ModelPackage) -> Grid:

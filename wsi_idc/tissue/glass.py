@@ -162,6 +162,12 @@ class SparseSlide:
         return out
 
 
+def without_glass(slide: Slide, threads: int = 1) -> SparseSlide | None:
+    """Return the slide without its empty glass; None where that cannot be told without decoding it."""
+    glass = find_glass(slide, threads)
+    return SparseSlide(slide, glass) if glass is not None else None
+
+
 def rectangles(wanted: np.ndarray) -> list[tuple[int, int, int, int]]:
     """Cut the True cells of (rows, cols) into rectangles (top, bottom, left, right), ends excluded.
 
