@@ -83,6 +83,14 @@ def test_every_line_says_so(done: tuple[Path, Result], slides: Path) -> None:
     assert {(s["idc_mm2"], s["foci"], s["reused"]) for s in facts["slides"]} == {(None, None, True)}
 
 
+def test_what_is_made_of_it_says_so(done: tuple[Path, Result], slides: Path, tmp_path: Path) -> None:
+    """Compared with outlines it found nothing, and no field of it is worth grading: for want of looking."""
+    (tmp_path / "truth.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    said = f"nothing was looked at, {REASONS['small']}: {UNKNOWN}"
+    assert f"{done[0] / 'small'}: {said}" in run("compare", done[0] / "small", tmp_path / "truth.geojson").stderr
+    assert said in run("fields", done[0] / "small", "--slide", slides / "small.tif", "-o", tmp_path / "fields").stderr
+
+
 def test_delineate_knows_no_more(done: tuple[Path, Result], tmp_path: Path) -> None:
     said = run("delineate", done[0] / "small", "-o", tmp_path / "again").stdout
     assert f"nothing was looked at, {REASONS['small']}" in said and "IDC 0.00" not in said

@@ -139,6 +139,7 @@ def compare_pair(
     sides = [_read(path, classes, roi_classes, frame, notes) for path in (pair.found, pair.truth)]
     _check_slides(pair, runs, sides)
     notes += [f"{path}: some patches of this run could not be read" for path in runs if runs[path]["state"] != "done"]
+    notes += [f"{path}: {summary['message']}" for path, summary in runs.items() if summary["message"]]
     scales = {(s["slide"]["mpp"]["x"], s["slide"]["mpp"]["y"]) for s in runs.values()}
     if mpp is None and not scales:
         raise DataError(f"{pair.found}: no run that gives the scale of the slide; give --mpp")

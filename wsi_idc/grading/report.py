@@ -184,7 +184,7 @@ def _write_table(path: Path, slide: Slide, fields: list[GradingField]) -> None:
 
 
 def _notes(slide: Slide, summary: dict[str, Any], chosen: FoundFields, wish: Wish) -> list[str]:
-    notes = list(slide.warnings)
+    notes = [*slide.warnings, *filter(None, [summary["message"]])]
     if summary["failed_chunks"]:
         notes.append("the run is incomplete: where patches were not computed there are no fields")
     if len(chosen.fields) < wish.number:
