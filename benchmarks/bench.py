@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -12,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from make_slide import default_source, write
+from make_slide import MPP, default_source, write
 
 from wsi_idc.demo.painter import paint_section
+from wsi_idc.models.package import ModelPackage
+from wsi_idc.models.registry import find_model
 from wsi_idc.slides.write import write_slide
 
 THREADS = 2
@@ -108,6 +111,16 @@ class Bench:
         }
         self.raw.setdefault("commands", {}).setdefault(slide.stem, []).append(found)
         return found
+
+
+def model_at_40x(bench: Bench, name: str) -> ModelPackage:
+    """Return a model that ships, told to see patches of 0.25 um/px."""
+    folder = bench.folder / f"{name}-at-40x"
+    if not folder.exists():
+        shutil.copytree(find_model(name).folder, folder)
+        facts = json.loads((folder / "model.json").read_text())
+        (folder / "model.json").write_text(json.dumps(facts | {"name": folder.name, "mpp": MPP}))
+    return find_model(folder)
 
 
 def measured(command: Sequence[str | Path]) -> tuple[float, float, float]:

@@ -15,7 +15,6 @@ import datetime
 import itertools
 import json
 import os
-import shutil
 import statistics
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from typing import Any
 
 import click
 import numpy as np
-from bench import SEGMENT, THREADS, Bench, Figure, measured, seconds
+from bench import SEGMENT, THREADS, Bench, Figure, measured, model_at_40x, seconds
 from interrupted import cluster, kills
 from readers import tile_ways
 
@@ -116,10 +115,7 @@ def at_40x(bench: Bench) -> list[Figure]:
 
 
 def _at_40x(bench: Bench, name: str) -> Figure:
-    folder = Path(shutil.copytree(find_model(name).folder, bench.folder / f"{name}-at-40x"))
-    facts = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps(facts | {"name": folder.name, "mpp": 0.25}))
-    package, path = find_model(folder), bench.slide(4_000 if bench.quick else 20_000)
+    package, path = model_at_40x(bench, name), bench.slide(4_000 if bench.quick else 20_000)
     runner = Runner(package, Settings(engine="onnx"))
     predictor, side = runner.predictor(1), 32
     with Slide(path) as slide:
@@ -135,8 +131,8 @@ def _at_40x(bench: Bench, name: str) -> Figure:
         summary = json.loads((output / "summary.json").read_text())
         found = summary["patches"]
         whole.append([found / t for t in taken])
-        bench.raw.setdefault(f"{folder.name} stages", []).append(summary["timings"])
-    bench.raw[f"{folder.name} patches/s"] = {"whole": whole, "engine alone": alone}
+        bench.raw.setdefault(f"{package.name} stages", []).append(summary["timings"])
+    bench.raw[f"{package.name} patches/s"] = {"whole": whole, "engine alone": alone}
     (rate, of_cpu), (base, base_cpu) = np.median(whole, axis=0), np.median(alone, axis=0)
     behind = f"{found} patches at {rate:.0f}/s; the engine alone {base:.0f}/s; of CPU {of_cpu / base_cpu:.2f}"
     what = f"{name} as a 40x model: patches/s from slide to report / of the engine on arrays"
