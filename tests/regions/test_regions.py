@@ -203,7 +203,7 @@ def test_slivers_are_no_foci_and_kept_apart():
     assert 0 < slivers[0].area_mm2 < 0.04 and slivers[0].nearest_mm is None
     assert numbers.max() == 2 and numbers[2 * 9 + 4, 8 * 9 + 4] == 0
     assert regions[0].nearest_mm > 1.5
-    measured = measure_slide(regions, slivers, 10.0)
+    measured = measure_slide(regions, slivers, 10.0, heatmap.size)
     assert (measured["foci"], measured["slivers"]) == (2, 1)
     assert measured["idc_mm2"] == pytest.approx(sum(r.area_mm2 for r in regions), abs=1e-4)
     assert measured["slivers_mm2"] == pytest.approx(slivers[0].area_mm2, abs=1e-4)
