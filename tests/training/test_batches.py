@@ -9,17 +9,8 @@ from wsi_idc.errors import DataError
 from wsi_idc.training.augmentation.batches import Batches, TrainingSet, soft_labels
 from wsi_idc.training.config import override, read_config
 
-from helpers import dark_and_bright, listed
-
-SIZE = 8
-SMALL = ["fit.batch_size=8", "fit.epochs=4", "optimizer.learning_rate=0.02"]
-
-
-def array(labels, seed=0, told=None):
-    """Patches by label; `told` are other labels to be told in their place."""
-    labels = np.asarray(labels)
-    return PatchArray(dark_and_bright(labels, SIZE, seed), listed(labels if told is None else told, size=SIZE), 0)
-
+from fitted import SIZE, SMALL, array
+from helpers import listed
 
 TRAINING = array(np.arange(44) % 2)
 

@@ -1,41 +1,20 @@
 import json
 import math
 
-import keras
 import numpy as np
 import pytest
 
-from wsi_idc.data.store import PatchArray
 from wsi_idc.errors import DataError, DivergedError
 from wsi_idc.training.augmentation.batches import TrainingSet
 from wsi_idc.training.config import read_config
 from wsi_idc.training.fit import BEST, CHECKPOINT, fit, predict_logits
 
-from helpers import dark_and_bright, listed
-
-SIZE = 8
-SMALL = ["fit.batch_size=8", "fit.epochs=4", "optimizer.learning_rate=0.02"]
-
-
-def array(labels, seed=0, told=None):
-    """Patches by label; `told` are other labels to be told in their place."""
-    labels = np.asarray(labels)
-    return PatchArray(dark_and_bright(labels, SIZE, seed), listed(labels if told is None else told, size=SIZE), 0)
-
+from fitted import SMALL, array, network
 
 TRAINING = array(np.arange(44) % 2)
 VAL = array(np.arange(20) % 2, seed=1)
 # Nothing to learn: the validation loss goes up and down.
 CHANCE = array(np.arange(20) % 2, seed=2, told=np.random.default_rng(0).permutation(np.arange(20) % 2))
-
-
-def network(width=4):
-    keras.utils.set_random_seed(3)
-    layers = keras.layers
-    inputs = keras.Input((SIZE, SIZE, 3), dtype="uint8")
-    x = layers.Conv2D(width, 3, use_bias=False)(layers.Rescaling(1 / 127.5, offset=-1.0)(inputs))
-    x = layers.GlobalAveragePooling2D()(layers.Activation("relu")(layers.BatchNormalization()(x)))
-    return keras.Model(inputs, layers.Dense(1, name="logits")(layers.Dropout(0.3)(x)))
 
 
 def fitted(run, *settings, val=VAL, model=None, **hooks):

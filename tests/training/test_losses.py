@@ -7,17 +7,7 @@ import pytest
 from wsi_idc.training.config import LossConfig, OptimizerConfig
 from wsi_idc.training.fit import make_loss, make_optimizer
 
-SIZE = 8
-
-
-def network(width=4):
-    keras.utils.set_random_seed(3)
-    layers = keras.layers
-    inputs = keras.Input((SIZE, SIZE, 3), dtype="uint8")
-    x = layers.Conv2D(width, 3, use_bias=False)(layers.Rescaling(1 / 127.5, offset=-1.0)(inputs))
-    x = layers.GlobalAveragePooling2D()(layers.Activation("relu")(layers.BatchNormalization()(x)))
-    return keras.Model(inputs, layers.Dense(1, name="logits")(layers.Dropout(0.3)(x)))
-
+from fitted import network
 
 LOGITS = np.array([[-3.0], [-0.5], [0.0], [0.7], [4.0]], np.float32)
 TRUE = np.array([[0], [1], [1], [0], [1]], np.float32)
