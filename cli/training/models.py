@@ -50,10 +50,14 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         echo(json.dumps(facts, indent=2))
         return
+    card = found.folder / "MODEL_CARD.md"
     for key, value in facts.items():
-        text = json.dumps(value) if isinstance(value, dict) else str(value)
+        if isinstance(value, dict) and card.is_file():
+            # The card has it in words.
+            continue
+        text = ", ".join(value) if isinstance(value, tuple) else json.dumps(value) if isinstance(value, dict) else value
         echo(f"{key:14}{text}")
-    if (card := found.folder / "MODEL_CARD.md").is_file():
+    if card.is_file():
         echo(f"\n{card.read_text(encoding='utf-8').rstrip()}")
 
 

@@ -101,6 +101,7 @@ def test_models_list_and_show():
     assert run("models", "show", "nothing").exit_code == 2
     card = (SHIPPED / "idc-context" / "MODEL_CARD.md").read_text()
     assert run("models", "show", "idc-context").stdout.endswith(f"\n\n{card.rstrip()}\n")
+    assert "{" not in run("models", "show", "idc-patch").stdout, "numbers are in the card, in words"
 
 
 def test_models_are_added_to_ones_own(tmp_path, monkeypatch, patch):
