@@ -123,3 +123,15 @@ def test_no_list_of_another_split_stays(tmp_path: Path) -> None:
         write_split(tmp_path, parts)
     write_split(tmp_path, parts, overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["test.txt", "train.txt", "val.txt"]
+
+
+def test_the_folder_that_one_stands_in_is_not_replaced(tmp_path, monkeypatch):
+    (tmp_path / "out" / "below").mkdir(parents=True)
+    for there, name in ((tmp_path / "out", "."), (tmp_path / "out" / "below", "..")):
+        monkeypatch.chdir(there)
+        with (
+            pytest.raises(OutputError, match="is the folder that you stand in"),
+            new_folder(Path(name), overwrite=True, written=("below",)),
+        ):
+            pass
+    assert (tmp_path / "out" / "below").is_dir()

@@ -53,12 +53,17 @@ def new_folder(folder: Path, overwrite: bool = False, written: Sequence[str] = (
 def in_place_of(folder: Path) -> Iterator[Path]:
     """Give a place to write files to; on leaving without an error it is `folder`, in place of the one that is there.
 
-    Raises OutputError where that cannot be done, of a mounted disk at once.
+    Raises OutputError where that cannot be done, at once of a mounted disk and of the folder that one stands in, whose
+    relative paths would lead into the old one.
     """
     # What a link leads to, not the link.
     real = folder.resolve()
     if real.is_mount():
         raise OutputError(f"{folder}: is a disk of its own, which cannot be replaced; choose a folder in it")
+    if Path.cwd().is_relative_to(real):
+        raise OutputError(
+            f"{folder}: is the folder that you stand in; replace it from another one, or choose another -o"
+        )
     try:
         temporary = temporary_folder(real.parent, real.name)
     except OSError as error:
