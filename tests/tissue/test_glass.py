@@ -65,7 +65,7 @@ def test_a_run_is_the_same_as_with_all_of_the_glass(
     flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stride: int
 ) -> None:
     sparse = wsi_idc.segment(flat, tmp_path / "sparse", stride=stride).folder
-    monkeypatch.setattr("wsi_idc.runs.steps.find_glass", lambda slide, threads: None)
+    monkeypatch.setattr("wsi_idc.tissue.glass.find_glass", lambda slide, threads: None)
     whole = wsi_idc.segment(flat, tmp_path / "whole", stride=stride).folder
     one, two = contents(sparse), contents(whole)
     # The picture of the slide is the only place where glass is seen.
