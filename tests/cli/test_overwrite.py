@@ -135,3 +135,16 @@ def test_the_folder_that_one_stands_in_is_not_replaced(tmp_path, monkeypatch):
         ):
             pass
     assert (tmp_path / "out" / "below").is_dir()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_cannot_be_read_meanwhile_is_not_laid_to_the_output(tmp_path, there):
+    if there:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "a.json").write_text("before")
+    with (
+        pytest.raises(FileNotFoundError, match="elsewhere"),
+        new_folder(tmp_path / "out", overwrite=True, written=("a.json",)),
+    ):
+        (tmp_path / "elsewhere").read_text()
+    assert [(p.name, p.read_text()) for p in tmp_path.rglob("*.json")] == ([("a.json", "before")] if there else [])

@@ -23,30 +23,25 @@ def new_folder(folder: Path, overwrite: bool = False, written: Sequence[str] = (
     """
     try:
         there = folder.exists()
-        if there and any(folder.iterdir()):
-            if not overwrite:
-                way_out = " or give --overwrite" if written else ""
-                raise OutputError(f"{folder}: is not empty; choose another -o{way_out}")
-            _check_own(folder, [held.name for held in folder.iterdir()], written)
-            with in_place_of(folder) as place:
-                yield place
-            return
-        beside = folder if there else folder.parent
-        beside.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_folder(beside, folder.name)
+        names = [held.name for held in folder.iterdir()] if there else []
     except OSError as error:
         raise output_error(folder, error) from error
-    with temporary as held:
-        place = Path(held) / "new"
-        place.mkdir()
-        with _written(folder, place):
+    if names:
+        if not overwrite:
+            way_out = " or give --overwrite" if written else ""
+            raise OutputError(f"{folder}: is not empty; choose another -o{way_out}")
+        _check_own(folder, names, written)
+        with in_place_of(folder) as place:
             yield place
-            if there:
-                # One by one: nothing can be renamed to a link, a mounted disk, or the folder that one stands in.
-                for made in place.iterdir():
-                    made.rename(folder / made.name)
-            else:
-                place.rename(folder)
+        return
+    with _place_for(folder, folder if there else folder.parent, folder.name) as place:
+        yield place
+        if there:
+            # One by one: nothing can be renamed to a link, a mounted disk, or the folder that one stands in.
+            for made in place.iterdir():
+                made.rename(folder / made.name)
+        else:
+            place.rename(folder)
 
 
 @contextmanager
@@ -64,30 +59,34 @@ def in_place_of(folder: Path) -> Iterator[Path]:
         raise OutputError(
             f"{folder}: is the folder that you stand in; replace it from another one, or choose another -o"
         )
-    try:
-        temporary = temporary_folder(real.parent, real.name)
-    except OSError as error:
-        raise output_error(folder, error) from error
-    with temporary as held:
-        new = Path(held) / "new"
-        new.mkdir()
-        with _written(folder, new):
-            yield new
-            real.rename(Path(held) / "old")
-            new.rename(real)
+    with _place_for(folder, real.parent, real.name) as place:
+        yield place
+        real.rename(place.parent / "old")
+        place.rename(real)
 
 
 @contextmanager
-def _written(folder: Path, place: Path) -> Iterator[None]:
-    """Make what goes wrong with writing to a place an OutputError of the folder that it becomes."""
+def _place_for(folder: Path, beside: Path, name: str) -> Iterator[Path]:
+    """Give a place within `beside`, of a name that tells of `name`; what is left in it is removed.
+
+    What goes wrong with making it or with writing to it is an OutputError of the folder that it becomes.
+    """
     try:
-        yield
+        beside.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_folder(beside, name)
     except OSError as error:
-        # Not what was meanwhile read from elsewhere; that a disk is full names no file.
-        elsewhere = error.filename is not None and not Path(error.filename).is_relative_to(place)
-        if elsewhere or isinstance(error, WsiIdcError):
-            raise
         raise output_error(folder, error) from error
+    with temporary as held:
+        place = Path(held) / "new"
+        place.mkdir()
+        try:
+            yield place
+        except OSError as error:
+            # Not what was meanwhile read from elsewhere; that a disk is full names no file.
+            elsewhere = error.filename is not None and not Path(error.filename).is_relative_to(place)
+            if elsewhere or isinstance(error, WsiIdcError):
+                raise
+            raise output_error(folder, error) from error
 
 
 def _check_own(folder: Path, names: Iterable[str], written: Sequence[str]) -> None:
