@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from wsi_idc.data.kaggle import index_patches, patients_in
+from wsi_idc.data.kaggle import LabelledPatch, index_patches, patients_in
 from wsi_idc.data.split import official_split
 from wsi_idc.evaluation.perturb import PERTURBATIONS
 from wsi_idc.evaluation.predictions import predict_patches
@@ -25,6 +25,21 @@ from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.registry import DEFAULT_MODEL, find_model
 
 UNDER = ("section-jpeg-70-420", "section-blur-0.8", "sharpen-1.2", "from-0.5-area", "scale+8%", "brightness-0.9")
+
+
+def table(patches: list[LabelledPatch], engines: dict[str, Ensemble], under: tuple[str, ...], threshold: float) -> None:
+    """Print what each of `engines` says of patches beside the first, as they are and `under` each change."""
+    click.echo("| pixels | engine | AUC | AUC beside the first | change class | largest shift of a probability |")
+    click.echo("|---|---|---|---|---|---|")
+    for pixels in ("as they are", *under):
+        first, *others = (predict_patches(patches, e, PERTURBATIONS.get(pixels)) for e in engines.values())
+        own = compare_predictions(first.labels, first.probability, first.probability, threshold)["auc"]
+        for name, other in zip(list(engines)[1:], others, strict=True):
+            said = compare_predictions(first.labels, other.probability, first.probability, threshold)
+            shift = np.abs(other.probability - first.probability).max()
+            click.echo(
+                f"| {pixels} | {name} | {own:.4f} | {said['auc'] - own:+.5f} | {said['changed']:.3%} | {shift:.4f} |"
+            )
 
 
 @click.command()
@@ -42,18 +57,7 @@ def main(data: Path, model: str, names: tuple[str, ...], under: tuple[str, ...],
         for name in ("onnx", *(names or ("openvino", "openvino-bf16")))
     }
     click.echo(f"{package.name} {package.version}, {len(patches)} patches\n")
-    click.echo("| pixels | engine | AUC | AUC beside ONNX Runtime | change class | largest shift of a probability |")
-    click.echo("|---|---|---|---|---|---|")
-    for pixels in ("as they are", *under):
-        found = {name: predict_patches(patches, e, PERTURBATIONS.get(pixels)) for name, e in engines.items()}
-        first = found.pop("onnx")
-        own = compare_predictions(first.labels, first.probability, first.probability, package.threshold)["auc"]
-        for name, other in found.items():
-            said = compare_predictions(first.labels, other.probability, first.probability, package.threshold)
-            shift = np.abs(other.probability - first.probability).max()
-            click.echo(
-                f"| {pixels} | {name} | {own:.4f} | {said['auc'] - own:+.5f} | {said['changed']:.3%} | {shift:.4f} |"
-            )
+    table(patches, engines, under, package.threshold)
 
 
 if __name__ == "__main__":
