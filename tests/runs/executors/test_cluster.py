@@ -15,7 +15,7 @@ from wsi_idc.demo.painter import paint_section
 from wsi_idc.errors import ClusterError, LostError, ScaleError
 from wsi_idc.runs.batch import segment_slides
 from wsi_idc.runs.executors.cluster import CLUSTERS, connect
-from wsi_idc.runs.executors.cluster_tasks import Cluster
+from wsi_idc.runs.executors.cluster_tasks import Cluster, _do, _Given, _Run
 from wsi_idc.runs.executors.executor import Limits, Listener
 from wsi_idc.slides.write import write_slide
 
@@ -155,7 +155,7 @@ def test_a_task_that_takes_workers_with_it_is_given_up_after_as_many_tries(clien
     tasks = [("die with the worker", tmp_path / "x"), *[("fine", None)] * 3]
     Cluster(client, Limits(retries=1)).run(tasks, do, notes)
     assert str(notes.outcomes[0]) == "its worker died, in each of 2 tries"
-    # Beside others, and alone; there may be more, since what it told can be on its way when the worker dies.
+    # Beside others, and alone; there may be more, since that it began can be on its way when the worker dies.
     assert len((tmp_path / "x").read_text()) >= 3
     assert all(isinstance(notes.outcomes[n], int) for n in (1, 2, 3)), "what was beside it"
     client.wait_for_workers(2)
@@ -168,6 +168,35 @@ def test_without_a_second_try_others_do_not_die_of_it_either(client, tmp_path):
     assert str(notes.outcomes[0]) == "its worker died"
     assert all(isinstance(notes.outcomes[n], int) for n in (1, 2, 3))
     client.wait_for_workers(2)
+
+
+@pytest.mark.parametrize(
+    ("died", "begun", "alone", "queue"),
+    [
+        (True, True, True, "given up"),
+        (True, True, False, "alone"),
+        # The worker was dying before it came there, or nobody could reach it.
+        (True, False, True, "alone"),
+        (True, False, False, "waiting"),
+        (False, True, True, "alone"),
+        (False, True, False, "waiting"),
+    ],
+)
+def test_only_what_began_alone_on_a_worker_that_died_is_a_try(died, begun, alone, queue):
+    notes = Notes()
+    run = _Run(None, Limits(retries=0), [None], do, notes)
+    run._waiting.clear()
+    run._give_again(_Given(0, "tcp://a:1", "born", alone, begun=begun), died=died)
+    assert (queue == "given up") == (0 in notes.outcomes)
+    assert (list(run._alone), list(run._waiting)) == ([0] * (queue == "alone"), [0] * (queue == "waiting"))
+
+
+def test_a_worker_at_the_address_of_one_that_died_does_not_begin_what_that_had(client, tmp_path):
+    """Dask would have it done again, and take the next worker with it."""
+    address = next(iter(client.nthreads()))
+    work = ("topic", "key", "born before", ("die with the worker", tmp_path / "x"), do, Limits())
+    client.submit(_do, *work, workers=[address], pure=False).result()
+    assert not (tmp_path / "x").exists()
 
 
 def test_cores_are_divided_on_the_machine_that_computes(client):
