@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 
+import dask
 import pytest
 from cluster_jobs import Counted, do
 from distributed import Client, LocalCluster
@@ -25,7 +26,12 @@ from helpers import contents
 @pytest.fixture(scope="module")
 def client():
     settings = {"processes": True, "n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
-    with LocalCluster(**settings) as cluster, Client(cluster) as connected:
+    # A busy machine begins a worker that died anew more slowly than the 15 s after which Dask would do without it.
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "10 minutes"}),
+        LocalCluster(**settings) as cluster,
+        Client(cluster) as connected,
+    ):
         yield connected
 
 

@@ -191,17 +191,17 @@ class _Run:
         """Take a future that ended: of a task that was done its worker has told before."""
         from distributed import KilledWorker
 
-        if (given := self.running.get(future.key)) is None:
+        if (given := self.running.get(key := str(future.key))) is None:
             return
         if future.status == "finished":
             # Another worker had come to the address, and did nothing.
-            del self.running[future.key]
+            del self.running[key]
             self._give_again(given, died=False)
             return
         error = future.exception() if future.status == "error" else LostError("it was cancelled on the cluster")
         # Which worker that was the scheduler tells by itself.
         if not isinstance(error, KilledWorker):
-            del self.running[future.key]
+            del self.running[key]
             self._listener.ended(given.number, error)
 
 
