@@ -34,6 +34,9 @@ CLUSTERS = {
     "htcondor": ("dask_jobqueue", "HTCondorCluster"),
 }
 
+# A busy machine begins a worker that died anew more slowly than the 15 s after which Dask does without it for good.
+_PATIENT = {"distributed.deploy.lost-worker-timeout": "10 minutes"}
+
 
 @contextmanager
 def connect(scheduler: str | None, cluster: str | None, workers: int) -> Iterator[Client]:
@@ -44,6 +47,7 @@ def connect(scheduler: str | None, cluster: str | None, workers: int) -> Iterato
     import importlib
 
     try:
+        import dask
         from distributed import Client
     except ImportError as error:
         raise missing(error, "cluster") from error
@@ -66,7 +70,7 @@ def connect(scheduler: str | None, cluster: str | None, workers: int) -> Iterato
         made = make(**settings)
     except (OSError, ValueError, RuntimeError) as error:
         raise ClusterError(f"--cluster {cluster}: cannot be started ({error})") from error
-    with made, Client(made) as client:
+    with dask.config.set(_PATIENT if cluster == "local" else {}), made, Client(made) as client:
         if package == "dask_jobqueue":
             made.scale(jobs=workers)
         yield client

@@ -93,6 +93,8 @@ class _Run:
         self._client, self._limits, self._tasks, self._job, self._listener = client, limits, tasks, job, listener
         self._waiting, self._alone = deque(range(len(tasks))), deque[int]()
         self._keys, self._deaths = count(), Counter[int]()
+        # Asked for only when workers come and go: what is given to one that just died is taken back when that is told.
+        self._workers: dict[str, _Worker] = {}
 
     def hear_of_workers(self, event: tuple[float, Any]) -> None:
         """Take what the scheduler tells all who listen."""
@@ -101,6 +103,7 @@ class _Run:
 
     def all(self) -> None:
         """Do all tasks."""
+        self._workers = self._client.run_on_scheduler(_known_workers)
         self._begin()
         while self.running or self._waiting or self._alone:
             said = self.heard.get()
@@ -116,24 +119,20 @@ class _Run:
         """Give work to every thread that has none; a cluster may grow while it works."""
         if not self._waiting and (self.running or not self._alone):
             return
-        workers = self._workers()
-        free = {address: worker.threads for address, worker in workers.items()}
+        free = {address: worker.threads for address, worker in self._workers.items()}
         for given in self.running.values():
             free[given.address] = free.get(given.address, 0) - 1
         while self._waiting and max(free.values(), default=0) > 0:
             address = max(free, key=free.__getitem__)
             free[address] -= 1
-            self._give(self._waiting.popleft(), address, workers, alone=False)
-        if self._alone and not self.running and workers:
-            self._give(self._alone.popleft(), next(iter(workers)), workers, alone=True)
+            self._give(self._waiting.popleft(), address, alone=False)
+        if self._alone and not self.running and self._workers:
+            self._give(self._alone.popleft(), next(iter(self._workers)), alone=True)
 
-    def _workers(self) -> dict[str, _Worker]:
-        return self._client.run_on_scheduler(_known_workers)
-
-    def _give(self, number: int, address: str, workers: dict[str, _Worker], *, alone: bool) -> None:
+    def _give(self, number: int, address: str, *, alone: bool) -> None:
         key = f"{self.topic}-{next(self._keys)}"
-        given = _Given(number, address, workers[address].born, alone)
-        beside = sum(worker.threads for other, worker in workers.items() if _host(other) == _host(address))
+        given = _Given(number, address, self._workers[address].born, alone)
+        beside = sum(worker.threads for other, worker in self._workers.items() if _host(other) == _host(address))
         work = (self.topic, key, given.born, self._tasks[number], shared(self._job, max(1, beside)), self._limits)
         given.future = self._client.submit(_do, *work, key=key, workers=[address], pure=False)
         self.running[key] = given
@@ -154,9 +153,9 @@ class _Run:
 
     def _hear_of_worker(self, event: dict[str, Any]) -> None:
         """Take back what a worker had in hand that died or left."""
+        workers = self._workers = self._client.run_on_scheduler(_known_workers)
         if event["action"] != "remove-worker":
             return
-        workers = self._workers()
         for key, given in list(self.running.items()):
             if key in event["processing-tasks"]:
                 self._take_back(key)
