@@ -70,23 +70,30 @@ def _rich(text: str, unit: str) -> Progress:
 
 @dataclass(slots=True)
 class _Task:
-    """A task, and what was said of it last: when, and how many tenths were done."""
+    """A task, and what was said of it last: when, and how many tenths were done.
+
+    `begun` is when what is counted now began, at `first`: a step with a name of its own may go on with the same count.
+    """
 
     description: str
     total: float | None
     visible: bool
     completed: float = 0.0
+    first: float = 0.0
     begun: float = field(default_factory=time.monotonic)
     said: float = field(default_factory=time.monotonic)
     tenths: int = 0
 
     def update(self, advance: float = 0, **changes: Any) -> None:
-        if changes.get("description", self.description) != self.description:
-            self.begun, self.tenths = time.monotonic(), 0
+        before = (self.total, self.completed, self.description)
         for name in ("description", "total", "visible", "completed"):
             if name in changes:
                 setattr(self, name, changes[name])
         self.completed += advance
+        total, completed, description = before
+        renamed = description != self.description and not self.total
+        if self.total != total or self.completed < completed or renamed:
+            self.begun, self.first, self.tenths = time.monotonic(), self.completed, 0
 
     def is_due(self, now: float) -> bool:
         tenths = int(10 * self.completed / self.total) if self.total else 0
@@ -151,8 +158,8 @@ class _Lines:
             return f"{time.strftime('%H:%M:%S')} {name}: {duration(spent)} so far"
         unit = f" {self._unit}" if self._unit else ""
         left = ""
-        if 0 < task.completed < task.total:
-            left = f", {duration(spent * (task.total / task.completed - 1))} left"
+        if task.first < task.completed < task.total:
+            left = f", {duration(spent * (task.total - task.completed) / (task.completed - task.first))} left"
         share = task.completed / task.total
         return f"{time.strftime('%H:%M:%S')} {name}: {task.completed:g} of {task.total:g}{unit} ({share:.0%}){left}"
 

@@ -59,6 +59,21 @@ def test_a_task_that_is_stuck_says_so_and_a_hidden_one_nothing(impatient, capsys
     assert all(line.split(" ", 1)[1].startswith("finding tissue: ") and line.endswith(" so far") for line in lines)
 
 
+def test_the_time_left_is_of_all_that_is_counted_whatever_its_steps_are_called(monkeypatch):
+    clock = iter(range(100, 1000, 10))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    task = progress._Task("loading", None, True)
+    task.update(description="step 1", completed=1, total=5)
+    begun = task.begun
+    for number in (2, 3):
+        task.update(description=f"step {number}", completed=number, total=5)
+    line = progress._Lines("{task.description}", "")._line(task, begun + 30)
+    # Two steps took 30 s, two are left: not those of the last step alone.
+    assert line.endswith(" step 3: 3 of 5 (60%), 30 s left")
+    task.update(description="again", completed=0)
+    assert task.begun > begun and task.first == 0, "another count"
+
+
 def test_what_ends_soon_says_nothing(capsys):
     with progress_bar() as bar:
         task = bar.add_task("quick", total=1000)
