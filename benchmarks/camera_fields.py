@@ -20,6 +20,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from models.registry import find_model
+from wsi_idc.base.optical_density import natural_density
 from wsi_idc.inference.choose import make_engine
 from wsi_idc.inference.predictor import Predictor
 
@@ -38,16 +39,11 @@ def patches_of(path: Path, factor: float, side: int) -> np.ndarray:
     return np.stack([pixels[top : top + side, left : left + side] for left in (0, free // 2, free)])
 
 
-def density(pixels: np.ndarray) -> np.ndarray:
-    """Return the optical density of pixels, float64 of their form."""
-    return -np.log((pixels + 1.0) / 256)
-
-
 def alike(pixels: np.ndarray, patients: np.ndarray) -> np.ndarray:
     """Bring each patient's fields, `pixels` (n, 3, s, s, 3), to one mean and deviation of optical density a channel."""
     out = np.empty_like(pixels)
     for patient in np.unique(patients):
-        of = density(pixels[patients == patient])
+        of = natural_density(pixels[patients == patient]).astype(np.float64)
         matched = (of - of.mean((0, 1, 2, 3))) / of.std((0, 1, 2, 3)) * _DEVIATION + _MEAN
         out[patients == patient] = np.clip(np.rint(256 * np.exp(-matched) - 1), 0, 255)
     return out
@@ -79,7 +75,7 @@ def main(folder: Path, table: Path, names: tuple[str, ...]) -> None:
         for what, seen in ((f"{name} {model.version}", pixels), ("the same, colours alike", alike(pixels, patients))):
             judged = predictor.patches(seen.reshape(-1, *pixels.shape[2:])).reshape(len(rows), 3).mean(1)
             click.echo(row(what, judged, malignant, model.threshold))
-    of = density(pixels).mean((1, 2, 3))
+    of = natural_density(pixels).mean((1, 2, 3))
     click.echo(row("density of green less red", of[:, 1] - of[:, 0], malignant, None))
 
 
