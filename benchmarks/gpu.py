@@ -184,7 +184,7 @@ def measure(bench: Bench, name: str, side: int, repeat: int) -> dict[str, Any]:
     for runner in (near, far):
         runner.predictor(1)
         if not has_gpu():
-            sized(runner._engines[name], GPU_BATCH)
+            sized(runner.engines[name], GPU_BATCH)
     by_batch = on_arrays(far, name, repeat)
     of_limit = flops(read_onnx(far.package, "encoder")) * max(by_batch.values()) / limit(name)
     return {

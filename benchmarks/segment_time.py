@@ -3,7 +3,7 @@
     python benchmarks/segment_time.py sections/10274.tif [--repeat 5] [--json FILE]
 
 Both run in turn, so that a busy machine slows both; the table gives medians and the ratio. The share of each stage
-comes from summary.json; start-up is what is left of the whole command.
+comes from summary.json; start-up and exit are what is left of the whole command.
 """
 
 from __future__ import annotations
@@ -38,21 +38,19 @@ def main(slide: Path, repeat: int, json_file: Path | None) -> None:
         times["import tensorflow"].append(seconds([sys.executable, "-c", "import tensorflow"]))
         times["wsi-idc --help"].append(seconds([sys.executable, "-m", "wsi_idc", "--help"]))
         with tempfile.TemporaryDirectory() as folder:
-            times["wsi-idc segment"].append(
-                seconds([sys.executable, "-m", "wsi_idc", "segment", str(slide), "-o", folder])
-            )
-            stages.append(json.loads((Path(folder) / slide.stem / "summary.json").read_text())["timings"])
+            took = seconds([sys.executable, "-m", "wsi_idc", "segment", str(slide), "-o", folder])
+            timings = json.loads((Path(folder) / slide.stem / "summary.json").read_text())["timings"]
+            times["wsi-idc segment"].append(took)
+            stages.append({"start-up and exit": took - timings["wall_s"]} | timings)
     medians = {name: statistics.median(values) for name, values in times.items()}
     base = medians["import tensorflow"]
     for name, median in medians.items():
         spread = f"{min(times[name]):.2f} to {max(times[name]):.2f}"
         click.echo(f"{name:20}{median:7.2f} s  ({spread} s)  {median / base:6.3f} of import tensorflow")
-    total = medians["wsi-idc segment"]
     parts = {key: statistics.median(s[key] for s in stages) for key in stages[0]}
-    wall = {key: value for key, value in parts.items() if not key.endswith("threads_s")}
-    shares = {"start-up and exit": total - sum(wall.values()), **wall}
-    for key, value in shares.items():
-        click.echo(f"  {key.removesuffix('_s'):20}{value:6.2f} s {value / total:6.1%}")
+    for key, value in parts.items():
+        if key != "wall_s" and not key.endswith("threads_s"):
+            click.echo(f"  {key.removesuffix('_s'):20}{value:6.2f} s {value / medians['wsi-idc segment']:6.1%}")
     click.echo(f"  within stream, all threads: reading {parts['read_threads_s']:.2f} s, ", nl=False)
     click.echo(f"inference {parts['infer_threads_s']:.2f} s (waiting for the engine included)")
     if json_file:

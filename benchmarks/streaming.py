@@ -66,7 +66,7 @@ def flat(bench: Bench) -> list[Figure]:
     # Many scanners have a scale of which 4 um/px is no whole multiple.
     zero, odd = Runner(real.package, Settings()), Runner(real.package, Settings(mpp=0.2525))
     for runner in (zero, odd):
-        runner._engines["onnx"] = ZeroEngine(real.predictor(1).n_features)
+        runner.engines["onnx"] = ZeroEngine(real.predictor(1).n_features)
     runners = {
         "engine of zeros": (zero, 1.25),
         "shipped model": (real, 1.6),

@@ -150,15 +150,20 @@ class _Segmenting:
 
     def __call__(self, number: int, task: _Task, listener: Listener) -> SegmentResult:
         # Here, since a process that has others do the work need not load what does it.
-        from wsi_idc.runs.run import Runner
+        from wsi_idc.inference.loaded import Engines
 
         slide, folder, kept = task
         if self._runner is None:
+            engines = Engines(self.package, self.settings.n_threads)
+            # While this thread loads what reads and writes slides.
+            engines.begin(self.settings.engine)
+            from wsi_idc.runs.run import Runner
+
             if self.scheduler:
                 from distributed import Client
 
                 self.client = Client(self.scheduler[0], security=self.scheduler[1], set_as_default=False)
-            self._runner = Runner(self.package, self.settings, self.client)
+            self._runner = Runner(self.package, self.settings, self.client, engines)
         if kept:
             keeping = replace(self._runner, settings=replace(self.settings, overwrite=False))
             try:

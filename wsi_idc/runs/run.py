@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsi_idc.heatmap.stream import RunChunks, in_threads
-from wsi_idc.inference.choose import choose_engine, make_engine
-from wsi_idc.inference.engines import Engine
+from wsi_idc.inference.choose import choose_engine
+from wsi_idc.inference.loaded import Engines
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.runs.executors.executor import Listener
@@ -38,7 +38,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Runner:
-    """A model package and the engines made for it so far, to be used for one slide after another.
+    """A model package and the `engines` made for it so far, to be used for one slide after another.
 
     With a `client` of a Dask cluster, chunks are encoded there.
     """
@@ -46,18 +46,18 @@ class Runner:
     package: ModelPackage
     settings: Settings
     client: Client | None = None
-    _engines: dict[str, Engine] = field(default_factory=dict)
+    engines: Engines = field(default=None)  # type: ignore[assignment]  # see __post_init__
 
     def __post_init__(self) -> None:
-        """Raise SettingsError where the settings do not fit the model."""
+        """Begin without an engine where none is given; raises SettingsError where the settings do not fit the model."""
         self.settings.resolved(self.package)
+        if self.engines is None:
+            self.engines = Engines(self.package, self.settings.n_threads)
 
     def predictor(self, n_patches: int) -> Predictor:
         """Return a predictor on the engine that the settings ask for, loaded when first used."""
         name = choose_engine(self.settings.engine, self.package, n_patches)
-        if name not in self._engines:
-            self._engines[name] = make_engine(name, self.package, self.settings.n_threads)
-        return Predictor(self.package, self._engines[name])
+        return Predictor(self.package, self.engines[name])
 
     def _open(self, path: Path) -> Slide:
         given = self.settings

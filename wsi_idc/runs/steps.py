@@ -13,6 +13,7 @@ from wsi_idc.annotations.formats.qupath import to_geojson
 from wsi_idc.base.files import replacing
 from wsi_idc.base.grid import Grid
 from wsi_idc.base.progress import Progress
+from wsi_idc.base.threads import in_parallel
 from wsi_idc.errors import SlideError
 from wsi_idc.heatmap.encode import copy_of, open_encoder
 from wsi_idc.heatmap.overlap import cells, shifted
@@ -124,11 +125,17 @@ def write(work: Work, out: Path) -> dict[str, Any]:
     (out / "regions.geojson").write_text(text, encoding="utf-8")
     give_back_of(work)
     run = pictured(work)
-    draw_overview(out / "overview.png", run)
-    draw_thumbnail(out / "thumbnail.jpg", run)
     summary = summarise(work)
-    crops = crops_of(work.slide, run, found.numbers)
-    write_report(out / "report.html", summary, run, crops, str(work.package.training_data["description"]))
+
+    def pictures() -> None:
+        draw_overview(out / "overview.png", run)
+        draw_thumbnail(out / "thumbnail.jpg", run)
+
+    def report() -> None:
+        crops = crops_of(work.slide, run, found.numbers, work.settings.n_threads)
+        write_report(out / "report.html", summary, run, crops, str(work.package.training_data["description"]))
+
+    in_parallel(lambda draw: draw(), (pictures, report), work.settings.n_threads)
     work.ended("write")
     summary["timings"] = timings(work.times, work.report)
     heatmap, *others = SUMMED

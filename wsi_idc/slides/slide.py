@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 # coarsest level that fits, and so at most 4 % (docs/experiments.md).
 LEVEL_MARGIN = 1.98
 # A virtual level serves where a pixel asked for spans this many of its pixels a side, for at the borders of a pixel it
-# tells no more than their mean. On tissue of CMU-1-Small-Region.svs the idc-context model, at 4 um/px, gave
-# probabilities at most 0.018 off where that was 8 (a 40x slide decoded at 1/2), 0.04 where 4 and 0.28 where 2. With
-# 7.5 slides of up to 0.266 um/px count as 40x. A level of means serves wherever borders of pixels lie on borders of its
-# own: it moved probabilities by at most 0.002 (`idc-patch`: 0.015).
-VIRTUAL_MARGIN = 7.5
+# tells no more than their mean. For 1,760 patches of tissue at 0.2525 um/px idc-context, at 4 um/px, gave probabilities
+# at most 0.010 off where that was 8 (decoded at 1/2), 0.024 where 4, which changed 0.23 % of the classes, and 0.086
+# where 2, which changed 0.91 % (benchmarks/shrunk.py). With 3.75 slides of up to 0.266 um/px count as 40x. A level of
+# means serves wherever borders of pixels lie on borders of its own: on CMU-1-Small-Region.svs it moved probabilities by
+# at most 0.002 (`idc-patch`: 0.015).
+VIRTUAL_MARGIN = 3.75
 # Level pixels decoded at once, a side: bounds the memory of a read whatever the downsample.
 READ_SIDE = 2048
 

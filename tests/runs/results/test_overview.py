@@ -15,7 +15,8 @@ from wsi_idc.base.pages.strokes import number
 from wsi_idc.regions.delineate import delineate
 from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.regions.outlining import Outlining
-from wsi_idc.runs.results.overview import Pictured, draw_overview
+from wsi_idc.runs.results import overview
+from wsi_idc.runs.results.overview import Pictured, draw_overview, heat_layer
 from wsi_idc.slides.write import write_slide
 
 # 20 x 20 patches of 200 um, in a slide of 4 x 4 mm: a panel has 900 pixels, 45 a patch.
@@ -136,3 +137,14 @@ def test_bands_are_seen(two_masses, tmp_path):
         assert not has(heat, heat_colours(np.array([p]), 0.2)[0], 2).any()
     _, plain = panels(pictured(two_masses), tmp_path)
     assert (sheet != plain).any(-1).sum() > 1000
+
+
+@pytest.mark.parametrize("rows", [1, 7, 128])
+def test_lines_are_the_same_however_many_rows_are_drawn_at_once(two_masses, monkeypatch, rows):
+    run = replace(pictured(two_masses), tissue=np.indices(fine_grid(GRID).shape).sum(0) > 40)
+    monkeypatch.setattr(overview, "_BAND", 10_000)
+    whole = [np.asarray(image) for image in heat_layer(run, (300, 300))]
+    assert whole[0].any()
+    monkeypatch.setattr(overview, "_BAND", rows)
+    for image, expected in zip(heat_layer(run, (300, 300)), whole, strict=True):
+        np.testing.assert_array_equal(image, expected)

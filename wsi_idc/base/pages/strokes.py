@@ -55,13 +55,13 @@ def stroke(panel: Image.Image, lines: Image.Image, colour: Colour | Image.Image,
 def highest(image: Image.Image) -> Image.Image:
     """Return the highest value of the nine pixels around each, those of the image itself at its border ("L").
 
-    What `ImageFilter.MaxFilter(3)` gives, in a seventh of its time.
+    What `ImageFilter.MaxFilter(3)` gives, in a small part of its time.
     """
     pixels = np.array(image)
-    for across in (pixels, pixels.T):
-        before = across.copy()
-        np.maximum(across[1:], before[:-1], out=across[1:])
-        np.maximum(across[:-1], before[1:], out=across[:-1])
+    for later, earlier in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        before = pixels.copy()
+        np.maximum(pixels[later], before[earlier], out=pixels[later])
+        np.maximum(pixels[earlier], before[later], out=pixels[earlier])
     return Image.fromarray(pixels)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from wsi_idc.base.pages.colours import NOT_COMPUTED, TISSUE
 from wsi_idc.base.pages.render import data_uri
 from wsi_idc.base.pages.sheet import scale_bar
 from wsi_idc.base.pages.strokes import hatched, highest
+from wsi_idc.base.threads import in_parallel
 from wsi_idc.errors import SlideError
 from wsi_idc.regions.interpolate import per_side
 from wsi_idc.runs.results.overview import Pictured, heat_layer, over
@@ -77,29 +79,37 @@ def slide_layers(run: Pictured) -> list[dict[str, Any]]:
     return [layer for layer in found if layer["images"] or layer["paths"]]
 
 
-def crops_of(slide: Slide, run: Pictured, numbers: np.ndarray) -> list[Crop]:
+def crops_of(slide: Slide, run: Pictured, numbers: np.ndarray, threads: int = 1) -> list[Crop]:
     """Cut out the largest regions where they are most probable, at 1 um/px or, of a coarser slide, at its own.
 
-    `numbers` (h, w) has the number of the region of each fine pixel. What cannot be decoded is left out.
+    `numbers` (h, w) has the number of the region of each fine pixel. What cannot be decoded is left out. `threads` of
+    them are read at once.
     """
     own = max(slide.mpp.x, slide.mpp.y)
     um = own * max(1, int(_FINEST / own + 1e-6))
     side = max(_SIDE_PX, round(_SIDE_UM / um))
-    found, spent = [], 0
-    for number, region in enumerate(run.regions[:_CROPPED], 1):
-        centre = _most_probable(run, numbers, number, region.geometry)
-        step = np.array([um / slide.mpp.x, um / slide.mpp.y])
+    step = np.array([um / slide.mpp.x, um / slide.mpp.y])
+    width, height = (min(side, max(1, int(n / s))) for n, s in zip(slide.size, step, strict=True))
+    cropped = dict(enumerate(run.regions[:_CROPPED], 1))
+    corners, pixels = {}, {}
+
+    def read(number: int) -> None:
+        centre = _most_probable(run, numbers, number, cropped[number].geometry)
         corner = np.round(np.maximum(0, np.minimum(centre - side / 2 * step, np.array(slide.size) - side * step)))
-        width, height = (min(side, max(1, int(n / s))) for n, s in zip(slide.size, step, strict=True))
-        try:
-            pixels = slide.read(float(corner[0]), float(corner[1]), width, height, um)
-        except SlideError:
-            continue
-        image = _jpeg(Image.fromarray(pixels), 82)
+        with suppress(SlideError):
+            pixels[number] = slide.read(float(corner[0]), float(corner[1]), width, height, um)
+            corners[number] = corner
+
+    in_parallel(read, cropped, threads)
+    found, spent = [], 0
+    for number in sorted(corners):
+        corner, image = corners[number], _jpeg(Image.fromarray(pixels[number]), 82)
         spent += len(image)
         if spent > _CROPS:
             break
-        border = shapely.clip_by_rect(region.geometry.boundary, *corner, *(corner + np.array([width, height]) * step))
+        border = shapely.clip_by_rect(
+            cropped[number].geometry.boundary, *corner, *(corner + np.array([width, height]) * step)
+        )
         d = _path(shapely.affinity.affine_transform(border, _into(corner, step)))
         found.append(Crop(number, f"{um:.3g}", width, height, image, d, scale_bar(width * um / 1000)))
     return found

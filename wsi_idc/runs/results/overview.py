@@ -27,6 +27,8 @@ _MOST = 450
 # Regions that are numbered in a picture, and those that are listed beside it.
 _NUMBERED, _LISTED = 60, 12
 _THUMBNAIL = 192
+# Rows of a picture that are drawn at once, where each pixel takes much memory.
+_BAND = 128
 # Pixels of an overview, which has three panels of at most 1400 a side.
 _LARGEST = 1 << 24
 
@@ -159,18 +161,14 @@ def heat_layer(run: Pictured, size: tuple[int, int]) -> tuple[Image.Image, Image
     mask, colours = Image.new("L", size), Image.new("RGB", size)
     if not levels or not (run.heatmap >= levels[0]).any():
         return mask, colours
-    field = _field(run, (2 * size[0], 2 * size[1]))
-    above = field >= levels[0]
-    rows, cols = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
+    passed = _passed(run, levels, (2 * size[0], 2 * size[1]))
+    rows, cols = np.flatnonzero(passed.any(1)), np.flatnonzero(passed.any(0))
     if not len(rows):
         return mask, colours
     # Where there is something to draw, with a pixel or more of the mask around it.
     top, left = (max(0, (found[0] - 2) // 2 * 2) for found in (rows, cols))
-    bottom, right = (min(n, (f[-1] + 4) // 2 * 2) for f, n in zip((rows, cols), field.shape, strict=True))
-    field = field[top:bottom, left:right]
-    passed = np.zeros(field.shape, np.uint8)
-    for level in levels:
-        passed += field >= level
+    bottom, right = (min(n, (f[-1] + 4) // 2 * 2) for f, n in zip((rows, cols), passed.shape, strict=True))
+    passed = passed[top:bottom, left:right]
     lines = np.zeros(passed.shape, bool)
     down, across = passed[1:] != passed[:-1], passed[:, 1:] != passed[:, :-1]
     # A pixel to either side of where they change, and then two: reduced, a line is as wide as others.
@@ -197,8 +195,26 @@ def _box(grid: Grid, cells: tuple[int, int]) -> tuple[float, float, float, float
     return 0.0, 0.0, right, bottom
 
 
-def _field(run: Pictured, size: tuple[int, int]) -> np.ndarray:
-    """Return the probability between patches, (h, w) float32 of a picture of this size; 0 outside tissue."""
+def _passed(run: Pictured, levels: Sequence[float], size: tuple[int, int]) -> np.ndarray:
+    """Return how many of `levels` the probability between patches reaches, (h, w) uint8; 0 outside tissue."""
+    values, (left, upper, right, lower) = _drawable(run)
+    field, passed = Image.fromarray(values), np.zeros(size[::-1], np.uint8)
+    # By bands: as probabilities a picture of this size would take more memory than anything else in a run.
+    for top in range(0, size[1], _BAND):
+        band = passed[top : top + _BAND]
+        begin, end = (upper + (lower - upper) * (row / size[1]) for row in (top, top + len(band)))
+        shown = np.asarray(field.resize(band.shape[::-1], Image.Resampling.BILINEAR, box=(left, begin, right, end)))
+        for level in levels:
+            band += shown >= level
+    passed *= np.asarray(Image.fromarray(run.tissue.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
+    return passed
+
+
+def _drawable(run: Pictured) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+    """Return the heatmap with a number everywhere and `_MOST` values a side at most, and the part of it that is slide.
+
+    Where nothing was computed it has the nearest probability.
+    """
     values = run.heatmap
     factor = -(-max(values.shape) // _MOST)
     if factor > 1:
@@ -207,16 +223,12 @@ def _field(run: Pictured, size: tuple[int, int]) -> np.ndarray:
         padded[: values.shape[0], : values.shape[1]] = values
         blocks = padded.reshape(rows // factor, factor, cols // factor, factor)
         known = np.isfinite(blocks).sum((1, 3))
-        values = np.where(known, np.nansum(blocks, (1, 3)) / np.maximum(known, 1), np.nan).astype(np.float32)
-    if not np.isfinite(values).any():
-        return np.zeros(size[::-1], np.float32)
+        values = np.where(known, np.nansum(blocks, (1, 3)) / np.maximum(known, 1), np.nan)
     if not np.isfinite(values).all():
         nearest = distance_transform_edt(~np.isfinite(values), return_distances=False, return_indices=True)
         values = values[tuple(nearest)]
-    box = tuple(v / factor for v in _box(run.grid, run.heatmap.shape[::-1]))
-    field = Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BILINEAR, box=box)
-    tissue = Image.fromarray(run.tissue.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
-    return np.asarray(field) * np.asarray(tissue)
+    left, upper, right, lower = (v / factor for v in _box(run.grid, run.heatmap.shape[::-1]))
+    return values.astype(np.float32), (left, upper, right, lower)
 
 
 def _legend(image: Image.Image, draw: ImageDraw.ImageDraw, layout: ThreePanels, run: Pictured) -> None:
