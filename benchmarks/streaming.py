@@ -68,9 +68,9 @@ def flat(bench: Bench) -> list[Figure]:
     for runner in (zero, odd):
         runner.engines["onnx"] = ZeroEngine(real.predictor(1).n_features)
     runners = {
-        "engine of zeros": (zero, 1.25),
+        "engine of zeros": (zero, 1.15),
         "shipped model": (real, 1.6),
-        "zeros, read as 0.2525 um/px": (odd, 1.25),
+        "zeros, read as 0.2525 um/px": (odd, 1.4),
     }
     for runner, _ in runners.values():
         runner.run(bench.slide(4_000), bench.output())

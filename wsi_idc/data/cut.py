@@ -26,7 +26,7 @@ from wsi_idc.runs.results.folder import outline_files
 from wsi_idc.runs.results.origin import check_slide
 from wsi_idc.slides.paths.address import given_name
 from wsi_idc.slides.slide import Slide, check_scale
-from wsi_idc.tissue.tissue import find_tissue
+from wsi_idc.tissue.glass import tissue_of
 
 NOT_IDC, IDC, BORDER, BEYOND = 0, 1, 2, 3
 # Folders of a patient.
@@ -131,7 +131,7 @@ def cut_patches(
         if not overwrite:
             _check_free(folder)
         with new_folder(folder, overwrite, _CLASSES) as place:
-            tissue = find_tissue(slide, CPU_COUNT)
+            tissue = tissue_of(slide, CPU_COUNT)
             wanted = grid.share(tissue.mask, tissue.um) >= rule.min_tissue
             readable = grid.share(tissue.unreadable, tissue.um) == 0
             cells = np.argwhere(wanted & readable)

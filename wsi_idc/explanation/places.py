@@ -15,8 +15,7 @@ from wsi_idc.models.package import ModelPackage
 from wsi_idc.runs.results.warnings import warnings_of
 from wsi_idc.runs.settings import Settings
 from wsi_idc.slides.slide import Slide, check_scale
-from wsi_idc.tissue.glass import without_glass
-from wsi_idc.tissue.tissue import find_tissue
+from wsi_idc.tissue.glass import tissue_of
 
 
 def read_places(
@@ -31,7 +30,7 @@ def read_places(
     with Slide(path, mpp) as slide:
         check_scale(slide, package)
         _check_inside(slide, at)
-        tissue = find_tissue(without_glass(slide, CPU_COUNT) or slide, CPU_COUNT)
+        tissue = tissue_of(slide, CPU_COUNT)
         notes = warnings_of(slide, tissue)
         grid = Grid(slide.size, (slide.mpp.x, slide.mpp.y), package.patch_size, package.mpp)
         shares = grid.share(tissue.mask, tissue.um)

@@ -36,7 +36,7 @@ from wsi_idc.runs.results.sums import sealed, sums_of
 from wsi_idc.runs.settings import Settings
 from wsi_idc.runs.work import Work
 from wsi_idc.slides.slide import Slide
-from wsi_idc.tissue.glass import without_glass
+from wsi_idc.tissue.glass import tissue_of, without_glass
 from wsi_idc.tissue.tissue import TissueMap, find_tissue
 
 # In the folder of what is not finished.
@@ -47,7 +47,7 @@ _LARGE_MASK = 4_000_000
 
 def look(slide: Slide, package: ModelPackage, settings: Settings) -> tuple[TissueMap, list[tuple[Grid, np.ndarray]]]:
     """Find the tissue of a slide and the patches to be computed, as `find` does; keeps nothing."""
-    tissue = find_tissue(without_glass(slide, settings.n_threads) or slide, settings.n_threads)
+    tissue = tissue_of(slide, settings.n_threads)
     return tissue, _patch_grids(_grid(slide, package), tissue, package, settings)
 
 

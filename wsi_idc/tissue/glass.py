@@ -13,7 +13,7 @@ from wsi_idc.slides.slide import Slide
 from wsi_idc.slides.tiff.jpeg_tiles import JpegTileReader
 from wsi_idc.tissue.light import glass_colour
 from wsi_idc.tissue.stained import WEAK_DENSITY
-from wsi_idc.tissue.tissue import READ_UM
+from wsi_idc.tissue.tissue import READ_UM, TissueMap, find_tissue
 
 # Glass is told by cells of this many pixels of READ_UM a side: 200 um, the patches of a model of 4 um/px.
 CELL = 50
@@ -166,6 +166,11 @@ def without_glass(slide: Slide, threads: int = 1) -> SparseSlide | None:
     """Return the slide without its empty glass; None where that cannot be told without decoding it."""
     glass = find_glass(slide, threads)
     return SparseSlide(slide, glass) if glass is not None else None
+
+
+def tissue_of(slide: Slide, threads: int = 1) -> TissueMap:
+    """Find the tissue of a slide as a run does: its empty glass is not decoded, where that can be told."""
+    return find_tissue(without_glass(slide, threads) or slide, threads)
 
 
 def rectangles(wanted: np.ndarray) -> list[tuple[int, int, int, int]]:

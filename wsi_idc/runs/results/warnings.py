@@ -8,8 +8,8 @@ from wsi_idc.errors import ScaleError, SlideError
 from wsi_idc.heatmap.stream import StreamReport
 from wsi_idc.inference.familiar import Familiarity
 from wsi_idc.slides.slide import Slide
-from wsi_idc.tissue.glass import without_glass
-from wsi_idc.tissue.tissue import TissueMap, find_tissue
+from wsi_idc.tissue.glass import tissue_of
+from wsi_idc.tissue.tissue import TissueMap
 
 _BLURRED = 0.2
 
@@ -44,7 +44,7 @@ def look_for_warnings(
     """
     try:
         with Slide(path, mpp, series, icc) as slide:
-            return warnings_of(slide, find_tissue(without_glass(slide, threads) or slide, threads))
+            return warnings_of(slide, tissue_of(slide, threads))
     except ScaleError:
         return []
     except SlideError as error:
