@@ -39,6 +39,21 @@ def test_what_is_begun_ahead_is_what_a_run_gets(made, wanted):
     assert made == ["onnx"]
 
 
+def test_engines_are_chosen_once_what_was_begun_is_there(made, monkeypatch):
+    """What is measured to choose runs in processes of their own, which have the limits that this one has just then."""
+    engines = Engines(find_model("idc-patch"), 1)
+    engines.begin("auto")
+    ahead, asked = engines._ahead, []
+
+    def choose(wanted, package, n_patches):
+        asked.append((wanted, n_patches, ahead.done()))
+        return "onnx"
+
+    monkeypatch.setattr(loaded, "choose_engine", choose)
+    assert engines.chosen("auto", 30_000) is ahead.result()
+    assert asked[-1] == ("auto", 30_000, True)
+
+
 def test_only_what_onnx_runtime_computes_is_begun(made):
     engines = Engines(find_model("idc-patch"), 1)
     engines.begin("keras")

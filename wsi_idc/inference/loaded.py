@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from wsi_idc.inference.choose import choose_engine, make_engine
 from wsi_idc.inference.engines import Engine
@@ -29,6 +29,12 @@ class Engines(dict[str, Engine]):
             pool = ThreadPoolExecutor(1)
             self._ahead = pool.submit(self._made, wanted)
             pool.shutdown(wait=False)
+
+    def chosen(self, wanted: str, n_patches: int) -> Engine:
+        """Return the engine `wanted`, or for "auto" what is done first with so many patches; see `choose_engine`."""
+        # A process in which engines are measured would begin with the limit of memory of the one that is being made.
+        wait([self._ahead] if self._ahead else [])
+        return self[choose_engine(wanted, self._package, n_patches)]
 
     def __missing__(self, name: str) -> Engine:
         """Make an engine; raises ModelError, see `make_engine`."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsi_idc.heatmap.stream import RunChunks, in_threads
-from wsi_idc.inference.choose import choose_engine
 from wsi_idc.inference.loaded import Engines
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import ModelPackage
@@ -56,8 +55,7 @@ class Runner:
 
     def predictor(self, n_patches: int) -> Predictor:
         """Return a predictor on the engine that the settings ask for, loaded when first used."""
-        name = choose_engine(self.settings.engine, self.package, n_patches)
-        return Predictor(self.package, self.engines[name])
+        return Predictor(self.package, self.engines.chosen(self.settings.engine, n_patches))
 
     def _open(self, path: Path) -> Slide:
         given = self.settings
