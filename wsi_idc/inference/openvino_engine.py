@@ -30,6 +30,8 @@ class OpenVinoEngine:
         Raises ModelError where they are damaged, lie in other files too, or may never end, and where the processor does
         not compute in the precision of this engine: it would be imitated, in silence, by another.
         """
+        # What is wrong with a model is said first, for it is wrong on every processor.
+        files = {network: read_onnx(package, network) for network in package.networks}
         core = _openvino().Core()
         if self._precision.upper() not in {*core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"), "F32"}:
             raise ModelError(
@@ -37,7 +39,7 @@ class OpenVinoEngine:
             )
         self.lanes = threads
         shared = {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
-        encoder = core.read_model(read_onnx(package, "encoder"))
+        encoder = core.read_model(files["encoder"])
         # Of one form it is compiled to faster code; a batch on each core, as with ONNX Runtime.
         encoder.reshape([self.batch_size, package.patch_size, package.patch_size, 3])
         precise = {"INFERENCE_PRECISION_HINT": self._precision, "NUM_STREAMS": threads}
@@ -46,10 +48,10 @@ class OpenVinoEngine:
         for _ in range(threads):
             self._idle.put(compiled.create_infer_request())
         self._context: Any = None
-        if "context" in package.networks:
+        if "context" in files:
             # It takes a hundredth of the time, and decides: never in less than single precision.
             single = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
-            self._context = core.compile_model(core.read_model(read_onnx(package, "context")), "CPU", shared | single)
+            self._context = core.compile_model(core.read_model(files["context"]), "CPU", shared | single)
 
     def run(self, network: str, *inputs: np.ndarray) -> np.ndarray:
         """Run a network; see `Engine.run`."""
