@@ -164,7 +164,10 @@ def _engines() -> Iterator[Finding]:
             yield Finding("engines", name, FAULT, f"does not load within {_LONGEST_S} s")
             continue
         if done.returncode:
-            yield Finding("engines", name, FAULT, (done.stderr.strip().splitlines() or ["no reason given"])[-1])
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            # Nothing is broken where a processor lacks a precision: another engine is to be taken.
+            state = MISSING if reason.startswith("this processor does not compute in") else FAULT
+            yield Finding("engines", name, state, reason)
         else:
             yield Finding("engines", name, OK, f"{done.stdout.split()[-1]} computes {DEFAULT_MODEL}")
 
