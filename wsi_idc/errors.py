@@ -71,5 +71,9 @@ class UnknownModelError(ModelError):
     """No model of that name or at that path."""
 
 
+class PrecisionError(ModelError):
+    """An engine for numbers that this processor does not compute in; nothing is wrong with the model."""
+
+
 class DivergedError(DataError):
     """A training that went astray: its learning rate was too high for it."""

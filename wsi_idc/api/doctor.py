@@ -32,16 +32,21 @@ OK, MISSING, FAULT = "ok", "missing", "fault"
 _NOT_FOR_USE = {"dev", "docs", "test"}
 # Loading TensorFlow from a slow drive takes half a minute; what takes far longer hangs.
 _LONGEST_S = 150
+# Exit status of the next where a processor lacks a precision: nothing is broken, and another engine is to be taken.
+_LACKS_PRECISION = 3
 # Run apart, with the name of an engine.
-_TRY_ENGINE = """
+_TRY_ENGINE = f"""
 import sys
-from wsi_idc.errors import WsiIdcError
+from wsi_idc.errors import PrecisionError, WsiIdcError
 from wsi_idc.inference.choose import make_engine
 from wsi_idc.inference.engines import ENGINES, engine_versions
 from wsi_idc.models.registry import find_model
 try:
     make_engine(sys.argv[1], find_model())
     print(engine_versions(sys.argv[1])[ENGINES[sys.argv[1]].needs])
+except PrecisionError as error:
+    print(error, file=sys.stderr)
+    sys.exit({_LACKS_PRECISION})
 except WsiIdcError as error:
     sys.exit(str(error))
 """
@@ -165,9 +170,7 @@ def _engines() -> Iterator[Finding]:
             continue
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            # Nothing is broken where a processor lacks a precision: another engine is to be taken.
-            state = MISSING if reason.startswith("this processor does not compute in") else FAULT
-            yield Finding("engines", name, state, reason)
+            yield Finding("engines", name, MISSING if done.returncode == _LACKS_PRECISION else FAULT, reason)
         else:
             yield Finding("engines", name, OK, f"{done.stdout.split()[-1]} computes {DEFAULT_MODEL}")
 

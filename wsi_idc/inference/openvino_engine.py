@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from dask.system import CPU_COUNT
 
-from wsi_idc.errors import ModelError
+from wsi_idc.errors import PrecisionError
 from wsi_idc.inference.onnx_file import CONTEXT_INPUTS, read_onnx
 from wsi_idc.models.package import ModelPackage
 
@@ -27,14 +27,14 @@ class OpenVinoEngine:
     def __init__(self, package: ModelPackage, threads: int = CPU_COUNT) -> None:
         """Compile the package's ONNX weights for this processor, to compute on `threads` cores.
 
-        Raises ModelError where they are damaged, lie in other files too, or may never end, and where the processor does
-        not compute in the precision of this engine: it would be imitated, in silence, by another.
+        Raises ModelError where they are damaged, lie in other files too, or may never end, and PrecisionError where the
+        processor does not compute in the precision of this engine: it would be imitated, in silence, by another.
         """
         # What is wrong with a model is said first, for it is wrong on every processor.
         files = {network: read_onnx(package, network) for network in package.networks}
         core = _openvino().Core()
         if self._precision.upper() not in {*core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"), "F32"}:
-            raise ModelError(
+            raise PrecisionError(
                 f"this processor does not compute in {self._precision}; take --engine {OpenVinoEngine.name}"
             )
         self.lanes = threads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -39,19 +39,19 @@ class Plan:
 class Runner:
     """A model package and the `engines` made for it so far, to be used for one slide after another.
 
-    With a `client` of a Dask cluster, chunks are encoded there.
+    With a `client` of a Dask cluster, chunks are encoded there. Engines that were begun elsewhere can be given.
     """
 
     package: ModelPackage
     settings: Settings
     client: Client | None = None
-    engines: Engines = field(default=None)  # type: ignore[assignment]  # see __post_init__
+    begun: InitVar[Engines | None] = None
+    engines: Engines = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Begin without an engine where none is given; raises SettingsError where the settings do not fit the model."""
+    def __post_init__(self, begun: Engines | None) -> None:
+        """Raise SettingsError where the settings do not fit the model."""
         self.settings.resolved(self.package)
-        if self.engines is None:
-            self.engines = Engines(self.package, self.settings.n_threads)
+        self.engines = Engines(self.package, self.settings.n_threads) if begun is None else begun
 
     def predictor(self, n_patches: int) -> Predictor:
         """Return a predictor on the engine that the settings ask for, loaded when first used."""

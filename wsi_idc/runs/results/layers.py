@@ -91,19 +91,18 @@ def crops_of(slide: Slide, run: Pictured, numbers: np.ndarray, threads: int = 1)
     step = np.array([um / slide.mpp.x, um / slide.mpp.y])
     width, height = (min(side, max(1, int(n / s))) for n, s in zip(slide.size, step, strict=True))
     cropped = dict(enumerate(run.regions[:_CROPPED], 1))
-    corners, pixels = {}, {}
+    read_at: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def read(number: int) -> None:
         centre = _most_probable(run, numbers, number, cropped[number].geometry)
         corner = np.round(np.maximum(0, np.minimum(centre - side / 2 * step, np.array(slide.size) - side * step)))
         with suppress(SlideError):
-            pixels[number] = slide.read(float(corner[0]), float(corner[1]), width, height, um)
-            corners[number] = corner
+            read_at[number] = corner, slide.read(float(corner[0]), float(corner[1]), width, height, um)
 
     in_parallel(read, cropped, threads)
     found, spent = [], 0
-    for number in sorted(corners):
-        corner, image = corners[number], _jpeg(Image.fromarray(pixels[number]), 82)
+    for number, (corner, pixels) in sorted(read_at.items()):
+        image = _jpeg(Image.fromarray(pixels), 82)
         spent += len(image)
         if spent > _CROPS:
             break
