@@ -99,3 +99,22 @@ def test_large_arrays_that_come_and_go_are_made_of_the_same_pages():
     made, held = pages("kept")
     assert made < pages("as it is")[0] / 5
     assert held < 20, "MiB; all of it goes back at the end"
+
+
+UNUSED = """
+import sys
+from wsi_idc.runs.memory import be_lean
+be_lean()
+be_lean()
+import wsi_idc.runs.run
+unused = ("numpy.f2py.", "numpy.polynomial.", "numpy.testing.", "scipy.special.")
+assert not [name for name in sys.modules if name.startswith(unused)]
+import numpy
+from scipy.special import expit
+numpy.testing.assert_array_equal(expit(0.0), 0.5)
+numpy.testing.assert_array_equal(numpy.polynomial.Polynomial([1, 2])(3), 7)
+"""
+
+
+def test_what_a_run_does_not_use_is_loaded_when_something_uses_it():
+    subprocess.run([sys.executable, "-c", UNUSED], check=True)

@@ -165,7 +165,8 @@ class _Segmenting:
                 self.client = Client(self.scheduler[0], security=self.scheduler[1], set_as_default=False)
             self._runner = Runner(self.package, self.settings, self.client, engines)
         if kept:
-            keeping = replace(self._runner, settings=replace(self.settings, overwrite=False))
+            settings = replace(self.settings, overwrite=False)
+            keeping = replace(self._runner, settings=settings, begun=self._runner.engines)
             try:
                 return keeping.run(slide, folder, listener, number)
             except HeldError:
