@@ -99,3 +99,19 @@ def test_decimal_commas_in_asap_and_imagescope(tmp_path):
     both = [["1.000,5", "0"], *points[1:]]
     with pytest.raises(DataError, match=r"could not convert string to float: '1\.000,5'"):
         read_annotations(asap(tmp_path, annotated(both)))
+
+
+def test_an_area_within_a_hole_is_kept_as_an_island_and_said_so(tmp_path):
+    small = [[25, 25], [35, 25], [35, 35], [25, 35]]
+    drawn = layer(region(SQUARE[:-1]), region(small, number=2), region(HOLE[:-1], negative=1, number=3))
+    found = read_annotations(imagescope(tmp_path, drawn))
+    assert areas(found) == [9600, 100]
+    (note,) = found.notes
+    assert "island" in note
+
+
+def test_a_hole_as_large_as_an_area_takes_it_away(tmp_path):
+    drawn = layer(region(SQUARE[:-1]), region(HOLE[:-1], number=2), region(HOLE[:-1], negative=1, number=3))
+    found = read_annotations(imagescope(tmp_path, drawn))
+    assert areas(found) == [9600]
+    assert len(found.notes) == 1 and "cover" in found.notes[0]

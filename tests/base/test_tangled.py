@@ -52,3 +52,21 @@ def test_what_would_never_end_is_refused():
         tangled.check_tangle(star(300_001))
     angle = 2 * np.pi * np.arange(300_000) / 300_000
     tangled.check_tangle(Polygon(1e4 * np.column_stack([np.cos(angle), np.sin(angle)])))
+
+
+# What lies within an odd number of rings, in squares of a drawing on paper.
+@pytest.mark.parametrize(
+    ("holes", "area"),
+    [
+        ([(2, 2, 10, 7)], 60),  # touches the right edge
+        ([(5, 0, 11, 10)], 60),  # the right half, and 1 beyond
+        ([(8, 8, 12, 12)], 108),  # over a corner
+        ([(0, 0, 10, 10)], 0),  # all of it
+        ([(2, 2, 8, 8), (3, 3, 5, 5)], 68),  # one within another
+        ([(12, 0, 14, 2)], 104),  # beside it
+    ],
+)
+def test_holes_that_do_not_lie_within(holes, area):
+    rings = [shapely.box(*hole).exterior for hole in holes]
+    found = valid_area(Polygon(shapely.box(0, 0, 10, 10).exterior, rings))
+    assert found.is_valid and found.area == pytest.approx(area)

@@ -69,6 +69,16 @@ def test_damaged_and_misplaced_patches_are_named(tmp_path, section):
         load_patches(index_patches(tmp_path))
 
 
+def test_patches_further_apart_than_a_section_is_large_are_refused(tmp_path, section):
+    """What lies between them would be gigabytes of white."""
+    for x, y in ((1, 1), (49_951, 1)):
+        write_patch(tmp_path, "2", x, y, 0, section.pixels[:50, :50])
+    assert len(index_patches(tmp_path)) == 2
+    write_patch(tmp_path, "2", 1, 49_951, 0, section.pixels[:50, :50])
+    with pytest.raises(DataError, match="2: its patches lie as far as x=49951 and y=49951"):
+        index_patches(tmp_path)
+
+
 @pytest.mark.parametrize(("x", "y"), [(0, 1), (1, 0), (9_999_999, 1), (1, 9_999_999)])
 def test_places_that_are_none_are_named(tmp_path, section, x, y):
     """Of 0 the grid would make its last column, and of millions more than fits into memory."""

@@ -117,3 +117,19 @@ def test_a_tile_that_no_decoder_can_hold_is_refused(tmp_path: Path) -> None:
     folder = write_slide(tmp_path / "slide", ["0.dcm"], Rows=65_000, Columns=65_000)
     with pytest.raises(SlideError, match=r"0\.dcm: it claims tiles of 65000 x 65000 px"):
         Slide(folder)
+
+
+@pytest.mark.parametrize("open_ended", [True, False])
+def test_a_series_that_is_referred_to_is_not_that_of_the_slide(tmp_path: Path, open_ended: bool) -> None:
+    referred = Dataset()
+    referred.SeriesInstanceUID = "1.2.99"
+    referred.is_undefined_length_sequence_item = open_ended
+    for number in (1, 2):
+        write_level(
+            tmp_path / f"{number}.dcm", FULL, 2.0, 64, f"{SERIES}.{number}", ReferencedSeriesSequence=[referred]
+        )
+    for path in tmp_path.iterdir():
+        found = pydicom.dcmread(path)
+        found["ReferencedSeriesSequence"].is_undefined_length = open_ended
+        found.save_as(path)
+    assert find_slides([tmp_path]) == [tmp_path / "1.dcm", tmp_path / "2.dcm"]

@@ -65,6 +65,26 @@ def test_descriptions_that_state_a_pixel_size(tmp_path: Path, text: str) -> None
         assert slide.mpp.x == pytest.approx(0.5) and slide.mpp.source == "image description"
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Camera pixel size: 3.45 um; objective 20x", None),
+        ("superpixel size: 10", None),
+        ("thumb pixel size = 16 um, pixel size = 2 um", (2, 2)),
+        ('PhysicalSizeX="2" PhysicalSizeXUnit="um" PhysicalSizeY="4"', (2, 4)),
+        ("pixel width: 2 um\npixel height: 4 um", (2, 4)),
+        ("<name>openslide.mpp-x</name><value>2</value><name>openslide.mpp-y</name><value>4</value>", (2, 4)),
+        ("Pixel size: 2 x 2 um", (2, 2)),
+        ("Pixel size: 2 x 4 um", (2, 4)),
+        ("Pixel size (um): 2", (2, 2)),
+        ('{"PhysicalSizeX": 2000, "PhysicalSizeXUnit": "nm"}', (2, 2)),
+    ],
+)
+def test_words_are_those_of_the_image_and_of_both_its_axes(text: str, expected: tuple[float, float] | None) -> None:
+    found = find_claims({"tiff.ImageDescription": text})
+    assert [(claim.x, claim.y) for claim in found] == ([expected] if expected else [])
+
+
 def test_an_objective_that_contradicts_the_pixel_size() -> None:
     facts = {"openslide.vendor": "aperio", "openslide.mpp-x": "2", "openslide.mpp-y": "2"}
     (found,) = contradictions(facts | {"openslide.objective-power": "40"})

@@ -111,7 +111,7 @@ def _area(one: Drawn, notes: Notes, budget: Budget) -> Area | None:
 
 
 def _cut(kept: Sequence[tuple[Drawn, Area]], holes: Sequence[tuple[Drawn, Area]], notes: Notes) -> list[Area | None]:
-    """Cut each hole out of the areas of its layer that it lies on; not out of one that lies in it, an island.
+    """Cut each hole out of the areas of its layer that it lies on; not out of a smaller one within it, an island.
 
     Raises ValueError where so many lie on each other that they are no drawing.
     """
@@ -124,10 +124,14 @@ def _cut(kept: Sequence[tuple[Drawn, Area]], holes: Sequence[tuple[Drawn, Area]]
         pairs += len(near)
         if pairs > _MOST_CUTS:
             raise ValueError(f"{len(holes):,} holes and {len(kept):,} areas that lie on each other; draw less")
-        on = [i for i in near if hole.cuts in kept[i][0].layers and not area.covers(kept[i][1])]
-        for i in on:
+        own = [i for i in near if hole.cuts in kept[i][0].layers]
+        islands = [i for i in own if area.covers(kept[i][1]) and not area.equals(kept[i][1])]
+        for i in set(own).difference(islands):
             cuts[i].append(area)
-        if not on:
+        for i in islands:
+            text = f"{kept[i][0].where}: lies in a hole ({hole.where}), kept as an island in it"
+            notes.add("that lie in holes of their layer, kept as islands", text)
+        if not own:
             text = f"{hole.where}: a hole that lies on nothing of its layer, left out"
             notes.add("that are holes and lie on nothing of their layer, left out", text)
     areas: list[Area | None] = []

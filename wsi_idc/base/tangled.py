@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from shapely import Polygon
 
-# From here on GEOS, whose time grows with the square of the crossings, takes longer than what is done here.
+# From here on crossings count against what may be mended of a file.
 _FEW = 200
 # No pen crosses its own line as often; beyond, time and memory grow without an end in sight.
 MOST_CROSSINGS = 20_000
@@ -52,11 +52,9 @@ def valid_area(polygon: Polygon, budget: Budget | None = None) -> shapely.Geomet
     times = _crossings(rings)
     if times > MOST_CROSSINGS:
         raise ValueError(f"an outline that crosses itself more than {MOST_CROSSINGS:,} times; draw it again")
-    if times <= _FEW:
-        return shapely.make_valid(polygon, method="linework")
-    if budget:
+    if budget and times > _FEW:
         budget.spend(times)
-    return _odd_faces(polygon, rings)
+    return _odd_faces(rings)
 
 
 def check_tangle(polygon: Polygon) -> None:
@@ -111,8 +109,11 @@ def _crossings(rings: list[np.ndarray]) -> int:
     return found // 2
 
 
-def _odd_faces(polygon: Polygon, rings: list[np.ndarray]) -> shapely.Geometry:
-    """Part the plane along the rings, and join the faces that they go round an odd number of times."""
+def _odd_faces(rings: list[np.ndarray]) -> shapely.Geometry:
+    """Part the plane along the rings, and join the faces that they go round an odd number of times.
+
+    Not by `shapely.make_valid`, which fills a hole that shares an edge with its outline.
+    """
     noded = shapely.node(shapely.MultiLineString(rings))
     faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(noded)))
     inner = shapely.get_coordinates(shapely.point_on_surface(faces))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,8 @@ _CHUNK = 2048
 _LARGEST_LIST, _LARGEST_PATCH = 1 << 20, 1 << 24
 MISSING = -1
 FARTHEST = 50_000  # pixels of 4 um: 20 cm, more than any section
+# Pixels of 4 um of a section, those between patches among them: twice a slide of 26 x 76 mm.
+_LARGEST_SECTION = 1 << 28
 _CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
 _SEPARATORS = re.compile(r"[\s,]+")
 _NAME = re.compile(r"^(?P<patient>.+)_idx5_x(?P<x>\d+)_y(?P<y>\d+)_class(?P<label>[01])\.png$")
@@ -66,6 +68,14 @@ def index_patches(folder: Path, patients: Collection[str] | None = None) -> list
             raise DataError(
                 f"{patch.path}: x={patch.x}, y={patch.y} is no place on a section; "
                 f"name it by its top left pixel, counted from 1 (to {FARTHEST})"
+            )
+    for patient, theirs in groupby(found, key=lambda p: p.patient):
+        places = [(p.x, p.y) for p in theirs]
+        (width, height) = (max(axis) for axis in zip(*places, strict=True))
+        if width * height > _LARGEST_SECTION:
+            raise DataError(
+                f"{folder / patient}: its patches lie as far as x={width} and y={height}, and no section is as large "
+                "at the scale of patches; are these places of another scale?"
             )
     for one, other in pairwise(found):
         if one.label != other.label and (one.x, one.y, one.patient) == (other.x, other.y, other.patient):

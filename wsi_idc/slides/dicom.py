@@ -20,7 +20,10 @@ _HEAD = 1 << 20
 _CLASS = re.compile(rb"\x02\x00\x02\x00UI..([0-9.]+)", re.DOTALL)
 _SLIDE_CLASS = b"1.2.840.10008.5.1.4.1.1.77.1.6"
 # Elements in explicit little endian, which every DICOM file that OpenSlide reads is written in.
-_SERIES = re.compile(rb"\x20\x00\x0e\x00UI..([0-9.]+)", re.DOTALL)
+_SERIES = (0x0020, 0x000E)
+# What begins and ends the items of sequences, and the representations of values whose length takes four bytes.
+_DELIMITERS, _ITEM, _UNSTATED = 0xFFFE, (0xFFFE, 0xE000), 0xFFFFFFFF
+_WIDE = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 _ROWS = re.compile(rb"\x28\x00\x10\x00US\x02\x00(..)", re.DOTALL)
 _COLUMNS = re.compile(rb"\x28\x00\x11\x00US\x02\x00(..)", re.DOTALL)
 _TOTAL_COLUMNS = re.compile(rb"\x48\x00\x06\x00UL\x04\x00(....)", re.DOTALL)
@@ -56,8 +59,7 @@ def group_by_series(files: Iterable[Path]) -> list[list[Path]]:
     """Group DICOM files by series, in their order; a file without a series stands alone."""
     groups: dict[bytes, list[Path]] = {}
     for path in files:
-        match = _SERIES.search(_head(path))
-        groups.setdefault(match[1] if match else os.fsencode(path), []).append(path)
+        groups.setdefault(_series(_head(path)) or os.fsencode(path), []).append(path)
     return list(groups.values())
 
 
@@ -67,12 +69,11 @@ def level_downsamples(path: Path, levels: Sequence[tuple[int, int]]) -> dict[tup
     It is that of the stated pixel spacings, where levels are padded to whole tiles. Levels whose sizes contradict them
     are left out, as are those of one size. `levels` begin with level 0.
     """
-    own = _SERIES.search(_head(path))
+    own = _series(_head(path))
     shapes = {size: {Shape(*size)} for size in levels}
     for file in sorted(path.parent.iterdir()):
         head = _head(file)
-        series = _SERIES.search(head)
-        of_slide = file == path or (series is not None and own is not None and series[1] == own[1])
+        of_slide = file == path or (own is not None and _series(head) == own)
         if of_slide and (shape := _shape(head)) is not None and (shape.width, shape.height) in shapes:
             shapes[shape.width, shape.height] |= {shape}
     # What a header says is more than the mere size.
@@ -80,6 +81,35 @@ def level_downsamples(path: Path, levels: Sequence[tuple[int, int]]) -> dict[tup
     full = known[levels[0]]
     found = {size: downsample_of(v, full) for size, v in known.items() if v is full or not may_be_padded(v, full)}
     return {size: d for size, d in found.items() if d is not None and d > 1 and levels.count(size) == 1}
+
+
+def _series(head: bytes) -> bytes | None:
+    """Return the series of an image, from the beginning of its file; not one that it refers to in a sequence."""
+    at, depth = _PREAMBLE + len(_MAGIC), 0
+    while at + 8 <= len(head):
+        tag = struct.unpack_from("<HH", head, at)
+        if tag[0] == _DELIMITERS:
+            length, at = struct.unpack_from("<I", head, at + 4)[0], at + 8
+            nested = tag == _ITEM
+        else:
+            kind = head[at + 4 : at + 6]
+            wide = kind in _WIDE
+            if wide and at + 12 > len(head):
+                break
+            length = struct.unpack_from("<I" if wide else "<H", head, at + (8 if wide else 6))[0]
+            at += 12 if wide else 8
+            if not depth and tag >= _SERIES:
+                found = head[at : at + length].rstrip(b"\0 ")
+                return found if tag == _SERIES and found else None
+            nested = kind in (b"SQ", b"UN")
+        # An end that is not stated is marked.
+        if length == _UNSTATED:
+            depth += nested
+        elif tag[0] == _DELIMITERS and not nested:
+            depth -= 1
+        else:
+            at += length
+    return None
 
 
 def _shape(head: bytes) -> Shape | None:

@@ -7,7 +7,7 @@ import re
 import struct
 import zipfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from wsi_idc.slides.openslide_reader import OpenSlideReader
 from wsi_idc.slides.reader import Reader
 from wsi_idc.slides.tiff.images import StoredImage, choose, ome_images, plain_images, role, warnings_of
 from wsi_idc.slides.tiff.jpeg_tiles import open_jpeg_tiles
-from wsi_idc.slides.tiff.ome import read_ome
+from wsi_idc.slides.tiff.ome import is_ome_xml, read_ome
 from wsi_idc.slides.tiff.pages import Page, Place, check_table, is_tiff, read_pages, walk
 from wsi_idc.slides.tiff.reader import TiffReader
 from wsi_idc.slides.tiff.scn import joined, overlapping, scn_images
@@ -212,8 +212,10 @@ def _images(path: Path, text: str, pages: list[Page]) -> list[StoredImage]:
     """Return the images of a TIFF, as its XML has them, else by its pages."""
     if "<scn" in text[:2000]:
         return scn_images(pages, text) or plain_images(pages)
-    found = ome_images(pages, read_ome(text, path.name)) if "OME" in text[:2000] else []
-    return found or plain_images(pages)
+    if not is_ome_xml(text):
+        return plain_images(pages)
+    unused = "has OME-XML that is damaged or does not fit it, and was not used: its scale is that of its TIFF tags"
+    return ome_images(pages, read_ome(text, path.name)) or [replace(i, note=unused) for i in plain_images(pages)]
 
 
 def _open_whole(path: Path, images: list[StoredImage], series: int | None, reader: OpenSlideReader) -> Opened | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wsi_idc.errors import ScaleError
 from wsi_idc.slides.length import length_um, micrometres
+from wsi_idc.slides.tiff.ome import is_ome_xml
 
 PLAUSIBLE_MPP = (0.05, 20.0)
 MAX_ANISOTROPY = 0.02
@@ -23,12 +24,19 @@ _DESCRIBED = (
     re.compile(r"(?:^|[|\s;,])MPP\s*=\s*([0-9.,eE+-]+)"),
     re.compile(r"<PixelSizeMicrons>\s*([0-9.,eE+-]+)"),
     re.compile(r"openslide\.mpp-x</name>\s*<value[^>]*>\s*([0-9.,eE+-]+)"),
-    re.compile(r"PhysicalSizeX\s*[=:]\s*\"?([0-9.,eE+-]+)\"?(?:\s*PhysicalSizeXUnit\s*[=:]\s*\"?([^\s\";,]+))?"),
     re.compile(
-        r"pixel[ _]?(?:width|size)(?:_?um|_?microns)?[ \t]*[=:][ \t]*\"?([0-9.,eE+-]+)\"?[ \t]*([^\s\d\";,=:]*)",
-        re.IGNORECASE,
+        r"PhysicalSizeX\"?\s*[=:]\s*\"?([0-9.,eE+-]+)\"?"
+        r"(?:[\s,]*\"?PhysicalSizeXUnit\"?\s*[=:]\s*\"?([^\s\";,}]+))?"
+    ),
+    # At the beginning of a line or an entry: that of a camera, or of a thumbnail, is another one.
+    re.compile(
+        r"(?:^|[|;,{\"])[ \t]*(?:image[ _]?)?pixel[ _]?(?:width|size)(?:_?um|_?microns|[ \t]*\([uµμ]m\))?\"?[ \t]*[=:]"
+        r"[ \t]*\"?([0-9.,eE+-]+)\"?(?:[ \t]*[x×][ \t]*(?P<high>[0-9.,eE+-]+))?[ \t]*([^\s\d\";,=:}]*)",
+        re.IGNORECASE | re.MULTILINE,
     ),
 )
+# The same of the height of a pixel.
+_OF_HEIGHT = {"mpp-x": "mpp-y", "PhysicalSizeX": "PhysicalSizeY", "width": "height"}
 _DESCRIBED_POWER = re.compile(r"(?:AppMag|NominalMagnification)\s*[=:]\s*\"?([0-9.]+)")
 
 
@@ -170,7 +178,7 @@ def _resolution_tags(properties: Mapping[str, str]) -> tuple[float, float] | Non
 def _description(properties: Mapping[str, str]) -> str:
     """Return the beginning of the description of a TIFF; nothing of OME-XML, which is of several images."""
     text = properties.get("tiff.ImageDescription", "")[:100_000]
-    return "" if "<OME" in text or ":OME" in text else text
+    return "" if is_ome_xml(text) else text
 
 
 def _described(properties: Mapping[str, str]) -> Mpp | None:
@@ -184,11 +192,22 @@ def _described(properties: Mapping[str, str]) -> Mpp | None:
         if um and per_unit and properties.get("tiff.ResolutionUnit", "none") == "none":
             return Mpp(um / per_unit[0], um / per_unit[1], "ImageJ description")
     for pattern in _DESCRIBED:
-        if found := pattern.search(text):
-            unit_name = found[2] if len(found.groups()) > 1 and found[2] else "um"
-            if um := length_um(found[1].rstrip(",."), unit_name):
-                return Mpp(um, um, "image description")
+        if width := _length(pattern, text, 1):
+            of_height = pattern.pattern
+            for x, y in _OF_HEIGHT.items():
+                of_height = of_height.replace(x, y)
+            height = _length(pattern, text, "high") or _length(re.compile(of_height, pattern.flags), text, 1)
+            return Mpp(width, height or width, "image description")
     return None
+
+
+def _length(pattern: re.Pattern[str], text: str, group: int | str) -> float | None:
+    """Return the um that a text states, by a group of a pattern whose last one is the unit; None without any."""
+    found = pattern.search(text)
+    if found is None or (isinstance(group, str) and not found.groupdict().get(group)):
+        return None
+    unit = found[pattern.groups] if pattern.groups > 1 else ""
+    return length_um(found[group].rstrip(",."), unit or "um")
 
 
 def _described_power(properties: Mapping[str, str]) -> float | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wsi_idc.slides.pyramid import Shape, downsample_of, may_be_padded
 from wsi_idc.slides.tiff.ome import OmeImage
-from wsi_idc.slides.tiff.pages import Page, kind_of
+from wsi_idc.slides.tiff.pages import NAMED, Page, kind_of, other_size, resized
 
 # From this scale on, in um/px, an image beside a finer one is a photo of the glass, not a scan.
 _PHOTO_MPP = 8.0
@@ -101,9 +102,10 @@ def ome_images(pages: Sequence[Page], found: Sequence[OmeImage]) -> list[StoredI
             if downsample is not None and downsample > 1 and not may_be_padded(whole[0].shape, full):
                 levels.append(StoredLevel(whole, downsample))
         kind = kind_of(image.name) or tops[0].kind
-        images.append(
-            StoredImage(_distinct(levels), kind, image.name, image.mpp, image.power, note_of(depth, times), is_ome=True)
-        )
+        own = full.width, full.height
+        notes = [note_of(depth, times), other_size(*own, *image.size) if all(image.size) and image.size != own else ""]
+        note = "; ".join(filter(None, notes))
+        images.append(StoredImage(_distinct(levels), kind, image.name, image.mpp, image.power, note, is_ome=True))
     return images
 
 
@@ -150,7 +152,12 @@ def plain_images(pages: Sequence[Page]) -> list[StoredImage]:
             small.append(page)
         else:
             copies[whole.at].append(StoredLevel((page,), downsample))
-    images = [StoredImage(_distinct([StoredLevel((p,), 1.0), *copies[p.at]])) for p in full]
+    images = [
+        StoredImage(
+            _distinct([StoredLevel((p,), 1.0), *copies[p.at]]), note=resized(p.text, p.shape.width, p.shape.height)
+        )
+        for p in full
+    ]
     images += [StoredImage((StoredLevel((p,), 1.0),), p.kind) for p in rest]
     images += [StoredImage((StoredLevel((p,), 1.0),), "thumbnail") for p in small]
     return sorted(images, key=lambda image: image.page.at)
@@ -244,6 +251,16 @@ def warnings_of(images: Sequence[StoredImage], chosen: int, *, asked: bool, join
             f"{' and '.join(map(str, shown))} was looked at, not {listed}{more}; --series takes another one, or all"
         )
     for i, other in enumerate(images):
+        name = other.name or other.page.text
+        # A scan may be named after what it shows; "macro image" says no more than that it is none.
+        more = re.sub(rf"{other.kind}s?|image|[\W_]", "", name.lower())
+        large = 2 * other.page.pixels >= image.page.pixels
+        if i not in shown and not asked and other.kind in NAMED and more and large:
+            shape = other.page.shape
+            found.append(
+                f"image {i} ({shape.width} x {shape.height} px) is as large as a scan, but its name, {name!r}, says "
+                f"{other.kind}: it was not looked at; --series {i} takes it"
+            )
         if i != chosen and role(other, image) == "no level":
             shape = other.page.shape
             found.append(

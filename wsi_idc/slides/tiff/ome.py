@@ -25,11 +25,17 @@ class OmeImage:
     """
 
     name: str
+    size: tuple[int, int]  # pixels across and down; 0 where not stated
     mpp: tuple[float, float] | None
     power: float | None
     sizes: tuple[int, int, int]  # z, channels as planes, time
     order: tuple[int, int, int] | None
     planes: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
+
+
+def is_ome_xml(text: str) -> bool:
+    """Say whether the description of a TIFF is OME-XML, sound or not."""
+    return "<OME" in text or ":OME" in text
 
 
 def read_ome(xml: str, file: str) -> list[OmeImage]:
@@ -57,11 +63,14 @@ def _image(
     samples = int(channels[0].get("SamplesPerPixel", "1")) if channels else 1
     counts = (size["Z"], max(1, size["C"] // max(1, samples)), size["T"])
     settings = image.find("{*}ObjectiveSettings")
-    stated = [length_um(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm")) for a in "XY"]
+    x, y = (length_um(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm")) for a in "XY")
+    # Pixels are square where one side is all that is said.
+    x, y = x or y, y or x
     few = counts[0] * counts[1] * counts[2] <= _MOST_PLANES
     return OmeImage(
         name=image.get("Name", ""),
-        mpp=(stated[0], stated[1]) if stated[0] and stated[1] else None,
+        size=(int(pixels.get("SizeX", "0")), int(pixels.get("SizeY", "0"))),
+        mpp=(x, y) if x and y else None,
         power=powers.get(settings.get("ID", "")) if settings is not None else None,
         sizes=counts,
         order=_order(channels) if counts[1] == 3 else None,

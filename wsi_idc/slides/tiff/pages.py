@@ -20,7 +20,8 @@ _MOST_PAGES = 1000
 LARGEST_TILE = 1 << 26
 # Bytes of pixels that a byte of codes can stand for: deflate makes 1032, LZW some 1,400 at most.
 _MOST_EXPANSION = 3000
-_WORDS = ("label", "macro", "overview", "thumbnail", "barcode")
+_SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
+NAMED = ("label", "macro", "overview", "thumbnail", "barcode")
 _UNIT_UM = {2: 25_400.0, 3: 10_000.0}
 # Tags that name a page: DocumentName, ImageDescription, PageName.
 _NAMES = (269, 270, 285)
@@ -173,7 +174,30 @@ def kind_of(text: str) -> str:
         words = [*text.splitlines(), "", ""][1].split(" ")[0]
     else:
         words = text if len(text) < 100 else ""
-    return next((word for word in _WORDS if word in words.lower()), "")
+    # "MacroImage" and "slide_label" are said so; a macrodissected and an unlabelled section are not.
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", words).lower()
+    return next((word for word in NAMED if re.search(rf"(?<![a-z]){word}s?(?:image)?(?![a-z])", apart)), "")
+
+
+def resized(text: str, width: int, height: int) -> str:
+    """Say where the description of an Aperio slide is of other pixels than the width x height there are; else "".
+
+    It has the size of the scan, of the part of it that the file holds, and behind an arrow what that was reduced to.
+    """
+    if not text.startswith("Aperio"):
+        return ""
+    line = re.sub(r"\(.*?\)", "", [*text.splitlines(), "", ""][1].partition(";")[0].partition("|")[0])
+    full, arrow, _ = line.partition("->")
+    stated = [(int(w), int(h)) for w, h in _SIZE.findall(full)]
+    return other_size(width, height, *stated[-1]) if stated and (arrow or (width, height) not in stated) else ""
+
+
+def other_size(width: int, height: int, stated_width: int, stated_height: int) -> str:
+    """Say of an image that it is of another size than its metadata state, so that its scale may be another too."""
+    return (
+        f"is {width} x {height} px, but its metadata are of {stated_width} x {stated_height} px: a reduced or cut "
+        "copy, whose scale may be another than the one stated; if so, give the true one with --mpp"
+    )
 
 
 def _refuse_tiles(path: Path, found: Page) -> None:
