@@ -26,7 +26,7 @@ _UNUSED = {"numpy.f2py", "numpy.polynomial", "numpy.testing", "scipy.special"}
 def be_lean() -> None:
     """Keep BLAS from spinning beside the engine, have freed arrays go back to the system (glibc only), end at once.
 
-    Parts of NumPy and SciPy that nothing here uses are loaded when something does: an eighth of the time of imports.
+    Parts of NumPy and SciPy that nothing here uses are loaded when something does: a seventh of the time of imports.
     Left to itself malloc keeps what large arrays took, in an arena for each thread: a seventh of the memory of a run.
     Whatever the environment sets comes first. BLAS heeds this only where NumPy is not loaded yet.
     """
