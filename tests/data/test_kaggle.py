@@ -8,7 +8,7 @@ from PIL import Image
 import wsi_idc
 from wsi_idc.data.assemble import assemble, paste_patches
 from wsi_idc.data.audit import audit_folder
-from wsi_idc.data.kaggle import index_patches, load_patches, patients_in, read_patients
+from wsi_idc.data.kaggle import index_patches, load_patches, patients_in, read_patch, read_patients
 from wsi_idc.errors import DataError, OutputError
 from wsi_idc.heatmap.store import read_heatmap
 
@@ -66,6 +66,18 @@ def test_damaged_and_misplaced_patches_are_named(tmp_path, section):
     write_patch(tmp_path, "1", 1, 1, 0, section.pixels[:50, :50])
     (tmp_path / "1" / "0" / "1_idx5_x51_y1_class0.png").write_bytes(b"\x89PNG damaged")
     with pytest.raises(DataError, match=r"x51_y1_class0\.png: cannot be read"):
+        load_patches(index_patches(tmp_path))
+
+
+def test_patches_are_of_colours_and_white_where_transparent(tmp_path, section):
+    """As `wsi-idc predict` reads them."""
+    folder = tmp_path / "2" / "0"
+    folder.mkdir(parents=True)
+    Image.new("RGBA", (50, 50), (10, 20, 30, 0)).save(folder / "2_idx5_x1_y1_class0.PNG")
+    (patch,) = index_patches(tmp_path)
+    assert (read_patch(patch.path) == 255).all()
+    Image.new("L", (50, 50)).save(folder / "2_idx5_x51_y1_class0.png")
+    with pytest.raises(DataError, match=r"x51_y1.*not 8-bit colour"):
         load_patches(index_patches(tmp_path))
 
 

@@ -6,6 +6,7 @@ import struct
 import time
 import zipfile
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +59,20 @@ def test_a_slide_a_picture_and_a_zip_become_slides(place, painted, section, tmp_
     other.folder.mkdir()
     content = zip_of(("case/", b""), ("case/Slide 1.tif", painted.read_bytes()), ("case/notes.txt", b"."))
     assert taken(other, "case.zip", content).relative_to(other.folder).as_posix() == "slide/case/case/Slide 1.tif"
+
+
+def test_a_picture_is_of_colours_and_white_where_transparent(place):
+    clear = io.BytesIO()
+    Image.new("RGBA", (60, 60), (10, 20, 30, 0)).save(clear, "PNG")
+    with Slide(taken(place, "clear.png", clear.getvalue(), 4.0)) as slide:
+        assert (slide.read(0, 0, 60, 60, 4.0) == 255).all()
+
+
+def test_a_picture_of_16_bits_is_refused(place):
+    deep = io.BytesIO()
+    Image.fromarray(np.full((60, 60), 60_000, np.uint16)).save(deep, "PNG")
+    with pytest.raises(DataError, match="not 8-bit colour"):
+        taken(place, "deep.png", deep.getvalue(), 4.0)
 
 
 def _link():

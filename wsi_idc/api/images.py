@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from wsi_idc.base.inputs.picture import picture_facts, read_picture
+from wsi_idc.base.inputs.picture import picture_facts, read_rgb
 from wsi_idc.base.raster import average
 from wsi_idc.errors import DataError, SlideError
 from wsi_idc.inference.choose import choose_engine, make_engine
@@ -20,8 +19,6 @@ from wsi_idc.slides.tiff.pages import is_tiff
 
 WHITE = 255
 _LARGEST = 25_000_000  # pixels
-# Of Pillow: those of 8-bit colour.
-_MODES = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
 # A scale that is off by less is the model's: tags are rounded.
 _SAME = 0.01
 # As far as slides may be coarser than the model.
@@ -171,16 +168,12 @@ def _at_scale(path: Path, pixels: np.ndarray, mpp: float | None, package: ModelP
 def read_image(path: Path) -> np.ndarray:
     """Read an image as (h, w, 3) uint8, white where it is transparent; raises DataError where it cannot be."""
     try:
-        image = read_picture(path, _LARGEST, _MODES)
+        return read_rgb(path, _LARGEST)
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
         raise DataError(f"{path}: {reason}") from error
     except ValueError as error:
         raise DataError(f"{path}: {error}{' for predict; use segment' if 'too large' in str(error) else ''}") from error
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return np.asarray(image.convert("RGB"))
 
 
 def _cut(pixels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.ndimage import convolve
 
 from wsi_idc.base.inputs.bounded import read_text
-from wsi_idc.base.inputs.picture import read_picture
+from wsi_idc.base.inputs.picture import read_rgb
 from wsi_idc.errors import DataError
 
 LAYOUT = "<patient>/<0|1>/<patient>_idx5_x<x>_y<y>_class<0|1>.png"
@@ -27,7 +27,7 @@ FARTHEST = 50_000  # pixels of 4 um: 20 cm, more than any section
 _LARGEST_SECTION = 1 << 28
 _CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
 _SEPARATORS = re.compile(r"[\s,]+")
-_NAME = re.compile(r"^(?P<patient>.+)_idx5_x(?P<x>\d+)_y(?P<y>\d+)_class(?P<label>[01])\.png$")
+_NAME = re.compile(r"^(?P<patient>.+)_idx5_x(?P<x>\d+)_y(?P<y>\d+)_class(?P<label>[01])\.(?i:png)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +150,14 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def read_patch(path: Path) -> np.ndarray:
-    """Read one patch as (h, w, 3) uint8 RGB; a few at the section's edge are not 50x50.
+    """Read one patch as (h, w, 3) uint8 RGB, white where transparent; a few at the section's edge are not 50x50.
 
-    Raises DataError where the file is damaged.
+    Raises DataError where the file is damaged, or its pixels are no 8-bit colours.
     """
     try:
-        return np.asarray(read_picture(path, _LARGEST_PATCH).convert("RGB"))
+        return read_rgb(path, _LARGEST_PATCH)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as an image; get the file again or remove it") from error
+        raise DataError(f"{path}: cannot be read as an image ({error}); get the file again or remove it") from error
 
 
 def decode_patches(patches: Sequence[LabelledPatch], size: int) -> Iterator[tuple[int, np.ndarray]]:

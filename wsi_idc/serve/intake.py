@@ -7,10 +7,8 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from wsi_idc.base.disk.trouble import output_error, said_bytes
-from wsi_idc.base.inputs.picture import read_picture
+from wsi_idc.base.inputs.picture import read_rgb
 from wsi_idc.errors import DataError, ScaleError, SlideError
 from wsi_idc.serve.place import Place, label
 from wsi_idc.slides.paths.find import SUFFIXES, find_slides
@@ -86,8 +84,7 @@ def _of_picture(upload: Path, slide: Path, mpp: float | None) -> Path:
     if mpp is None:
         raise DataError(_NO_SCALE)
     try:
-        with read_picture(upload, _MOST_PIXELS) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
+        pixels = read_rgb(upload, _MOST_PIXELS)
     except (OSError, ValueError) as error:
         raise DataError(f"it is a picture that cannot be read: {error}") from error
     fits = [d for d in (1, 4, 16) if d == 1 or min(pixels.shape[:2]) >= 16 * d]

@@ -2,10 +2,11 @@ import io
 import os
 import struct
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from wsi_idc.base.inputs.picture import picture_facts, read_picture
+from wsi_idc.base.inputs.picture import picture_facts, read_picture, read_rgb
 
 
 def test_pictures_are_read(tmp_path):
@@ -13,6 +14,21 @@ def test_pictures_are_read(tmp_path):
     image = read_picture(tmp_path / "a.png", 20, ("RGB",))
     assert (image.size, image.getpixel((0, 0))) == ((5, 4), (255, 0, 0))
     assert round(picture_facts(tmp_path / "a.png")["dpi"][0]) == 254
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P"])
+def test_what_is_transparent_is_white(tmp_path, mode):
+    clear = Image.new("RGBA", (2, 1), (200, 0, 0, 255))
+    clear.putpixel((1, 0), (10, 20, 30, 0))
+    clear.convert(mode).save(tmp_path / "a.png")
+    assert read_rgb(tmp_path / "a.png", 2).tolist() == [[[200, 0, 0], [255, 255, 255]]]
+
+
+@pytest.mark.parametrize("pixels", [np.full((5, 4), 9, np.uint8), np.full((5, 4), 60_000, np.uint16)])
+def test_what_has_no_colours_is_refused(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="not 8-bit colour"):
+        read_rgb(tmp_path / "a.png", 20)
 
 
 def test_what_is_refused(tmp_path):

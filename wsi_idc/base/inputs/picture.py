@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from wsi_idc.base.inputs.bounded import open_regular
 
+# Pixels of 8-bit colours, as Pillow names them.
+_COLOURS = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
 # What pictures of tissue come as. Pillow knows many more, some of which start another program.
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")
 
@@ -31,6 +34,15 @@ def read_picture(path: Path, most: int, modes: Collection[str] = ()) -> Image.Im
     if size[0] * size[1] > most:
         raise ValueError(f"{size[0]} x {size[1]} pixels are too large")
     raise ValueError(f"its pixels are {mode}, not 8-bit colour; export it as RGB")
+
+
+def read_rgb(path: Path, most: int) -> np.ndarray:
+    """Decode a picture of 8-bit colours as (h, w, 3) uint8, white where it is transparent; raises as `read_picture`."""
+    image = read_picture(path, most, _COLOURS)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return np.asarray(image.convert("RGB"))
 
 
 def picture_facts(path: Path) -> dict[str, Any]:
