@@ -32,7 +32,8 @@ def _parse(root: Element, source: Source) -> Iterator[Drawn]:
     if frame.centre_nm is None or frame.mpp is None:
         raise DataError(
             f"{source.file}: {_NEEDS}, and the slide does not state its scale and hamamatsu.XOffsetFromSlideCentre; "
-            "give the .ndpi file that it was drawn on"
+            "give the .ndpi file that it was drawn on: "
+            f"wsi-idc convert {source.file.name} OUT.geojson --slide SLIDE.ndpi"
         )
     found = ((_where(view, n), view) for n, view in enumerate(root.iterfind("ndpviewstate"), 1))
     to_pixels = _Pixels(np.array(frame.centre_nm), 1000 * np.array(frame.mpp), np.array(frame.size) / 2)

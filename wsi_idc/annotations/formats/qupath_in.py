@@ -22,7 +22,7 @@ def _reads(document: Any) -> bool:
 def _parse(document: Any, source: Source) -> Iterator[Drawn]:
     """Read the objects of a GeoJSON document, children after their parents, whatever the form of its root.
 
-    What is no annotation to QuPath but a cell, a tile or another detection is taken as one, with a note. Raises
+    What is no annotation to QuPath but a cell, a tile or the core of an array is taken as one, with a note. Raises
     ValueError where it is not GeoJSON.
     """
     features = features_of(document)
@@ -37,7 +37,7 @@ def _drawn(feature: Any, where: str) -> Drawn:
     classification, class_color = _classification(properties.get("classification"))
     measurements, unread = _measurements(properties.get("measurements") or {})
     parts, closed = _parts(geometry)
-    notes = [f"is a {kind} in QuPath, taken as an annotation"] if kind in ("detection", "tile", "cell") else []
+    notes = [f"is a {kind} in QuPath, taken as an annotation"] if kind != "annotation" else []
     notes += ["a closed line, taken as the area within it"] if closed else []
     notes += ["measurements that are no numbers, left out"] if unread else []
     return Drawn(
