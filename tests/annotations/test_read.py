@@ -107,10 +107,11 @@ def test_what_has_no_area_is_left_out_and_named(tmp_path):
     assert "no geometry" in found.notes[-1]
 
 
-def test_cells_and_tiles_are_taken_with_a_note(tmp_path):
-    found = read_annotations(written(tmp_path / "a.json", [feature(objectType="tile"), feature()]))
+@pytest.mark.parametrize("kind", ["tile", "tmaCore"])
+def test_what_is_no_annotation_is_taken_with_a_note(tmp_path, kind):
+    found = read_annotations(written(tmp_path / "a.json", [feature(objectType=kind), feature()]))
     assert len(found.annotations) == 2
-    assert found.notes == ["object 1: is a tile in QuPath, taken as an annotation"]
+    assert found.notes == [f"object 1: is a {kind} in QuPath, taken as an annotation"]
 
 
 @pytest.mark.parametrize("form", ["qupath", "asap", "imagescope"])

@@ -75,6 +75,7 @@ def test_descriptions_that_state_a_pixel_size(tmp_path: Path, text: str) -> None
         ("pixel width: 2 um\npixel height: 4 um", (2, 4)),
         ("<name>openslide.mpp-x</name><value>2</value><name>openslide.mpp-y</name><value>4</value>", (2, 4)),
         ("Pixel size: 2 x 2 um", (2, 2)),
+        ("Exposure 3 ms\nEffective pixel size = 2 um", (2, 2)),
         ("Pixel size: 2 x 4 um", (2, 4)),
         ("Pixel size (um): 2", (2, 2)),
         ('{"PhysicalSizeX": 2000, "PhysicalSizeXUnit": "nm"}', (2, 2)),

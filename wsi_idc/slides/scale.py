@@ -19,24 +19,35 @@ _CONTRADICTION = 1.5
 # What a user gives is another scale than what the file states where they are further apart: areas differ by 2 %.
 _ROUNDED = 1.01
 _IMAGEJ_UNIT = re.compile(r"^unit=(.+?)\s*$", re.MULTILINE)
-# What viewers and converters write of the pixel size into the description of a plain TIFF, in um.
+
+
+def _of_axes(pattern: str, x: str = "", y: str = "", flags: int = 0) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return a pattern with AXIS as each of the two axes is called; both are the same where it has none."""
+    return re.compile(pattern.replace("AXIS", x), flags), re.compile(pattern.replace("AXIS", y), flags)
+
+
+# What viewers and converters write of the width and the height of a pixel into the description of a plain TIFF, in um,
+# or with a unit behind it.
 _DESCRIBED = (
-    re.compile(r"(?:^|[|\s;,])MPP\s*=\s*([0-9.,eE+-]+)"),
-    re.compile(r"<PixelSizeMicrons>\s*([0-9.,eE+-]+)"),
-    re.compile(r"openslide\.mpp-x</name>\s*<value[^>]*>\s*([0-9.,eE+-]+)"),
-    re.compile(
-        r"PhysicalSizeX\"?\s*[=:]\s*\"?([0-9.,eE+-]+)\"?"
-        r"(?:[\s,]*\"?PhysicalSizeXUnit\"?\s*[=:]\s*\"?([^\s\";,}]+))?"
+    _of_axes(r"(?:^|[|\s;,])MPP\s*=\s*(?P<um>[0-9.,eE+-]+)"),
+    _of_axes(r"<PixelSizeMicrons>\s*(?P<um>[0-9.,eE+-]+)"),
+    _of_axes(r"openslide\.mpp-AXIS</name>\s*<value[^>]*>\s*(?P<um>[0-9.,eE+-]+)", "x", "y"),
+    _of_axes(
+        r"PhysicalSizeAXIS\"?\s*[=:]\s*\"?(?P<um>[0-9.,eE+-]+)\"?"
+        r"(?:[\s,]*\"?PhysicalSizeAXISUnit\"?\s*[=:]\s*\"?(?P<unit>[^\s\";,}]+))?",
+        "X",
+        "Y",
     ),
     # At the beginning of a line or an entry: that of a camera, or of a thumbnail, is another one.
-    re.compile(
-        r"(?:^|[|;,{\"])[ \t]*(?:image[ _]?)?pixel[ _]?(?:width|size)(?:_?um|_?microns|[ \t]*\([uµμ]m\))?\"?[ \t]*[=:]"
-        r"[ \t]*\"?([0-9.,eE+-]+)\"?(?:[ \t]*[x×][ \t]*(?P<high>[0-9.,eE+-]+))?[ \t]*([^\s\d\";,=:}]*)",
+    _of_axes(
+        r"(?:^|[|;,{\"])[ \t]*(?:(?:image|physical|effective|slide|sample|scan)[ _]?)?pixel[ _]?(?:AXIS|size)"
+        r"(?:_?um|_?microns|[ \t]*\([uµμ]m\))?\"?[ \t]*[=:]"
+        r"[ \t]*\"?(?P<um>[0-9.,eE+-]+)\"?(?:[ \t]*[x×][ \t]*(?P<height>[0-9.,eE+-]+))?[ \t]*(?P<unit>[^\s\d\";,=:}]*)",
+        "width",
+        "height",
         re.IGNORECASE | re.MULTILINE,
     ),
 )
-# The same of the height of a pixel.
-_OF_HEIGHT = {"mpp-x": "mpp-y", "PhysicalSizeX": "PhysicalSizeY", "width": "height"}
 _DESCRIBED_POWER = re.compile(r"(?:AppMag|NominalMagnification)\s*[=:]\s*\"?([0-9.]+)")
 
 
@@ -191,23 +202,18 @@ def _described(properties: Mapping[str, str]) -> Mpp | None:
         # In inches or centimetres the tags say it themselves.
         if um and per_unit and properties.get("tiff.ResolutionUnit", "none") == "none":
             return Mpp(um / per_unit[0], um / per_unit[1], "ImageJ description")
-    for pattern in _DESCRIBED:
-        if width := _length(pattern, text, 1):
-            of_height = pattern.pattern
-            for x, y in _OF_HEIGHT.items():
-                of_height = of_height.replace(x, y)
-            height = _length(pattern, text, "high") or _length(re.compile(of_height, pattern.flags), text, 1)
-            return Mpp(width, height or width, "image description")
+    for of_width, of_height in _DESCRIBED:
+        if width := _length(of_width.search(text)):
+            height = _length(of_width.search(text), "height") or _length(of_height.search(text)) or width
+            return Mpp(width, height, "image description")
     return None
 
 
-def _length(pattern: re.Pattern[str], text: str, group: int | str) -> float | None:
-    """Return the um that a text states, by a group of a pattern whose last one is the unit; None without any."""
-    found = pattern.search(text)
-    if found is None or (isinstance(group, str) and not found.groupdict().get(group)):
-        return None
-    unit = found[pattern.groups] if pattern.groups > 1 else ""
-    return length_um(found[group].rstrip(",."), unit or "um")
+def _length(found: re.Match[str] | None, group: str = "um") -> float | None:
+    """Return the um that a place in a text states by a group; None where there is none, or no such group."""
+    stated = found.groupdict() if found else {}
+    number = stated.get(group)
+    return length_um(number.rstrip(",."), stated.get("unit") or "um") if number else None
 
 
 def _described_power(properties: Mapping[str, str]) -> float | None:
