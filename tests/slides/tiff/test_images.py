@@ -61,6 +61,11 @@ def test_a_scan_that_is_passed_over_by_its_name_is_told(tmp_path: Path, name: st
         assert np.array_equal(slide.read(0, 0, 320, 240, 2.0), PIXELS)
 
 
+def test_a_text_that_names_ome_is_no_ome_xml(tmp_path: Path) -> None:
+    with Slide(write_ome(tmp_path / "a.tif", "Exported by:OMERO, MPP = 2")) as slide:
+        assert slide.mpp.x == 2 and not any("OME-XML" in w for w in slide.warnings)
+
+
 @pytest.mark.parametrize(
     "xml", [ome(channel=""), ome()[:-9], ome(channel='<Channel ID="Channel:0:0"/>')], ids=["none", "cut", "uncounted"]
 )

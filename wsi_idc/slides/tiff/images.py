@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from wsi_idc.slides.pyramid import Shape, downsample_of, may_be_padded
 from wsi_idc.slides.tiff.ome import OmeImage
-from wsi_idc.slides.tiff.pages import NAMED, Page, kind_of, other_size, resized
+from wsi_idc.slides.tiff.pages import LONGEST_NAME, NAMED, Page, kind_of, other_size, resized
 
 # From this scale on, in um/px, an image beside a finer one is a photo of the glass, not a scan.
 _PHOTO_MPP = 8.0
@@ -229,6 +229,15 @@ def role(image: StoredImage, chosen: StoredImage) -> str:
     return "no level" if image.page.reduced else "scan"
 
 
+def _telling_name(image: StoredImage) -> str:
+    """Return the name of a label or the like where it says more than that, as the name of a scan may; else ""."""
+    name = image.name or image.page.text
+    # What scanners write of an image is no name that somebody gave it.
+    given = len(name) < LONGEST_NAME and "<" not in name and not name.startswith("Aperio")
+    more = re.sub(rf"{image.kind}s?|image|[\W_]", "", name.lower())
+    return name if image.kind in NAMED and given and more else ""
+
+
 def warnings_of(images: Sequence[StoredImage], chosen: int, *, asked: bool, joined: Sequence[int] = ()) -> list[str]:
     """Say of a file what may be missed by looking at one of its images, or at those `joined`, one sentence each."""
     image = images[chosen]
@@ -251,11 +260,8 @@ def warnings_of(images: Sequence[StoredImage], chosen: int, *, asked: bool, join
             f"{' and '.join(map(str, shown))} was looked at, not {listed}{more}; --series takes another one, or all"
         )
     for i, other in enumerate(images):
-        name = other.name or other.page.text
-        # A scan may be named after what it shows; "macro image" says no more than that it is none.
-        more = re.sub(rf"{other.kind}s?|image|[\W_]", "", name.lower())
         large = 2 * other.page.pixels >= image.page.pixels
-        if i not in shown and not asked and other.kind in NAMED and more and large:
+        if i not in shown and not asked and large and (name := _telling_name(other)):
             shape = other.page.shape
             found.append(
                 f"image {i} ({shape.width} x {shape.height} px) is as large as a scan, but its name, {name!r}, says "

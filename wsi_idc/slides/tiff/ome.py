@@ -13,6 +13,7 @@ from wsi_idc.slides.length import length_um
 # Names of channels that are the primary colours of one RGB image; others are stains, mostly fluorescent.
 _PRIMARIES = {"red": 0, "r": 0, "green": 1, "g": 1, "blue": 2, "b": 2}
 _NUMBERED = re.compile(r"(channel|ch|c)?[ :_-]*[\d:_ ]*")
+_ROOT = re.compile(r"<(?:\w+:)?OME\b")
 # Planes of an image that are looked up; a stack of slides has some hundred.
 _MOST_PLANES = 100_000
 
@@ -35,7 +36,7 @@ class OmeImage:
 
 def is_ome_xml(text: str) -> bool:
     """Say whether the description of a TIFF is OME-XML, sound or not."""
-    return "<OME" in text or ":OME" in text
+    return _ROOT.search(text) is not None
 
 
 def read_ome(xml: str, file: str) -> list[OmeImage]:

@@ -20,6 +20,8 @@ _MOST_PAGES = 1000
 LARGEST_TILE = 1 << 26
 # Bytes of pixels that a byte of codes can stand for: deflate makes 1032, LZW some 1,400 at most.
 _MOST_EXPANSION = 3000
+# Letters of a name; what is longer is a description.
+LONGEST_NAME = 100
 _SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
 NAMED = ("label", "macro", "overview", "thumbnail", "barcode")
 _UNIT_UM = {2: 25_400.0, 3: 10_000.0}
@@ -173,7 +175,7 @@ def kind_of(text: str) -> str:
         # The second line is the size of the image, and begins with what it is, where it is not the slide.
         words = [*text.splitlines(), "", ""][1].split(" ")[0]
     else:
-        words = text if len(text) < 100 else ""
+        words = text if len(text) < LONGEST_NAME else ""
     # "MacroImage" and "slide_label" are said so; a macrodissected and an unlabelled section are not.
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", words).lower()
     return next((word for word in NAMED if re.search(rf"(?<![a-z]){word}s?(?:image)?(?![a-z])", apart)), "")
