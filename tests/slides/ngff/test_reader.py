@@ -289,3 +289,21 @@ def test_a_run_gives_the_same_as_on_a_tiff_without_loss(tmp_path: Path, section:
     assert all(np.array_equal(heatmaps[0], other, equal_nan=True) for other in heatmaps[1:])
     numbers = [{k: one.summary[k] for k in ("tissue_mm2", "idc_mm2", "foci")} for one in found]
     assert numbers[0] == numbers[1] == numbers[2]
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({}, False),
+        ({"inverted": False, "window": {"start": 0, "end": 255, "min": 0, "max": 255}}, False),
+        ({"window": {"start": 12.0, "end": 240.0}}, False),
+        ({"inverted": True}, True),
+        ({"window": {"start": 0, "end": 127}}, True),
+        ({"window": {"start": None, "end": "x"}}, False),
+    ],
+)
+def test_settings_that_show_another_picture_are_told(tmp_path: Path, setting: dict[str, Any], told: bool) -> None:
+    channels = [{"label": name} | setting for name in ("red", "green", "blue")]
+    path = write_image(tmp_path / "a.zarr", PIXELS, attributes={"omero": {"channels": channels}})
+    with Slide(path) as slide:
+        assert any("`omero`" in w for w in slide.warnings) == told

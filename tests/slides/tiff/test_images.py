@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from wsi_idc.errors import SlideError
 from wsi_idc.slides.slide import Slide
 from wsi_idc.slides.tiff.pages import kind_of, resized
 
@@ -101,3 +102,29 @@ def test_a_description_of_aperio_is_of_the_pixels_there_are(line: str, told: boo
     found = resized(f"Aperio Image Library v11.2.1\r\n{line}", 320, 240)
     assert ("320 x 240 px, but its metadata are of 1280 x 960 px" in found) == told and bool(found) == told
     assert resized(line, 320, 240) == ""
+
+
+@pytest.mark.parametrize(
+    ("colours", "order"),
+    [
+        (("FF0000FF", "00FF00FF", "0000FFFF"), (0, 1, 2)),
+        (("0000FFFF", "00FF00FF", "FF0000FF"), (2, 1, 0)),
+        ((), (0, 1, 2)),
+        (("0000FFFF", "00FF00FF", "FFFF00FF"), None),
+    ],
+)
+def test_planes_without_names_are_told_by_their_colours(
+    tmp_path: Path, colours: tuple[str, ...], order: tuple[int, int, int] | None
+) -> None:
+    stated = [f'Color="{int.from_bytes(bytes.fromhex(c), signed=True)}"' for c in colours] or [""] * 3
+    channels = "".join(f'<Channel ID="Channel:0:{i}" SamplesPerPixel="1" {c}/>' for i, c in enumerate(stated))
+    planes = np.moveaxis(PIXELS, 2, 0)[list(np.argsort(order or (0, 1, 2)))]
+    path = tmp_path / "a.ome.tif"
+    xml = ome(channel=channels).encode()
+    tifffile.imwrite(path, planes, photometric="minisblack", description=xml, metadata=None, ome=False)
+    if order is None:
+        with pytest.raises(SlideError, match="not 8-bit RGB"):
+            Slide(path)
+        return
+    with Slide(path) as slide:
+        assert np.array_equal(slide.read(0, 0, 320, 240, 2.0), PIXELS)

@@ -9,7 +9,14 @@ import numpy as np
 
 from wsi_idc.base.inputs.bounded import read_text
 from wsi_idc.errors import SlideError
-from wsi_idc.slides.ngff.multiscales import LevelEntry, Multiscale, channels_of, order_of, read_multiscales
+from wsi_idc.slides.ngff.multiscales import (
+    LevelEntry,
+    Multiscale,
+    channels_of,
+    order_of,
+    read_multiscales,
+    shown_otherwise,
+)
 from wsi_idc.slides.ngff.plane import Plane
 from wsi_idc.slides.ngff.store import XML, Content, Group, is_store, read_group
 from wsi_idc.slides.pyramid import Shape, downsample_of, may_be_padded
@@ -107,6 +114,8 @@ def _image(group: Group, number: int, image: Multiscale, described: OmeImage | N
     if order is not None:
         for _, plane in found:
             plane.take_colours(order)
+        if shown_otherwise(channels_of(group)):
+            notes.append("its `omero` settings show it inverted or stretched; its pixels were taken as they are stored")
     name = (described.name if described else "") or image.name
     stored = StoredImage(
         tuple(StoredLevel((_page((number, i), p, None if i else mpp, colours),), d) for i, (d, p) in enumerate(found)),

@@ -13,8 +13,8 @@ from wsi_idc.slides.ngff.store import Group
 from wsi_idc.slides.tiff.ome import colour_order
 
 _VERSIONS = ("0.4", "0.5")
-# Colours that channels of one RGB image are shown in.
-_PRIMARY = ("FF0000", "00FF00", "0000FF")
+# Grey values that are shown from black to white, of 256: fewer are another picture.
+_STRETCHED = 192
 _TYPES = {"channel": "c", "time": "t"}
 
 
@@ -133,6 +133,14 @@ def channels_of(group: Group) -> list[dict[str, Any]]:
     return [c for c in channels if isinstance(c, dict)] if isinstance(channels, list) else []
 
 
+def shown_otherwise(channels: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether a viewer would show 8-bit channels inverted, or stretched by a quarter or more."""
+    windows = [c["window"] for c in channels if isinstance(c.get("window"), dict)]
+    ends = [(w.get("start"), w.get("end")) for w in windows]
+    narrow = [isinstance(a, int | float) and isinstance(b, int | float) and b - a < _STRETCHED for a, b in ends]
+    return any(narrow) or any(c.get("inverted") is True for c in channels)
+
+
 def order_of(channels: Sequence[Mapping[str, Any]]) -> tuple[int, int, int] | None:
     """Return where red, green and blue lie among three planes; None where their channels are no primary colours.
 
@@ -141,13 +149,6 @@ def order_of(channels: Sequence[Mapping[str, Any]]) -> tuple[int, int, int] | No
     if len(channels) != 3:
         # A single one of three samples is RGB.
         return (0, 1, 2) if len(channels) < 2 else None
-    names = [str(c.get("label") or "").strip().lower() for c in channels]
-    order = colour_order(names)
     # Some state transparency as well.
     shown = [str(c.get("color") or "").strip().lstrip("#").upper()[:6] for c in channels]
-    if order is None or set(names) & {"red", "r"}:
-        return order
-    if set(shown) == set(_PRIMARY):
-        red, green, blue = (shown.index(colour) for colour in _PRIMARY)
-        return red, green, blue
-    return order if len(set(shown)) == 1 else None
+    return colour_order([str(c.get("label") or "") for c in channels], shown)

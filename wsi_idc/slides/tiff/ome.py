@@ -12,6 +12,8 @@ from wsi_idc.slides.length import length_um
 
 # Names of channels that are the primary colours of one RGB image; others are stains, mostly fluorescent.
 _PRIMARIES = {"red": 0, "r": 0, "green": 1, "g": 1, "blue": 2, "b": 2}
+# Colours that channels of one RGB image are shown in.
+_SHOWN = ("FF0000", "00FF00", "0000FF")
 _NUMBERED = re.compile(r"(channel|ch|c)?[ :_-]*[\d:_ ]*")
 _ROOT = re.compile(r"<(?:\w+:)?OME\b")
 # Planes of an image that are looked up; a stack of slides has some hundred.
@@ -110,18 +112,30 @@ def _order(channels: list[ElementTree.Element]) -> tuple[int, int, int] | None:
     """Return where red, green and blue lie among three channels; None where they are no primary colours."""
     if any(c.get("EmissionWavelength") or c.get("Fluor") for c in channels):
         return None
-    return colour_order([c.get("Name", "") for c in channels])
+    # Red, green, blue and opacity as one number with a sign, white where nothing is said.
+    shown = [f"{int(c.get('Color', '-1')) & 0xFFFFFFFF:08X}"[:6] for c in channels]
+    return colour_order([c.get("Name", "") for c in channels], shown)
 
 
-def colour_order(names: Sequence[str]) -> tuple[int, int, int] | None:
-    """Return where red, green and blue lie among three channels of these names; None where they are something else."""
+def colour_order(names: Sequence[str], shown: Sequence[str]) -> tuple[int, int, int] | None:
+    """Return where red, green and blue lie among three channels; None where they are something else.
+
+    Their names tell, and of channels without names of their own the colours in which they are `shown`, RRGGBB, which
+    are equal where nothing is said of them.
+    """
     names = [name.strip().lower() for name in names]
     if all(name in _PRIMARIES for name in names) and len({_PRIMARIES[name] for name in names}) == 3:
         place = {_PRIMARIES[name]: i for i, name in enumerate(names)}
         return place[0], place[1], place[2]
-    # Unnamed, or all named alike: in the order of the file. Other names are stains.
+    # Unnamed, or all named alike; other names are stains.
     unnamed = all(_NUMBERED.fullmatch(name) for name in names)
-    return (0, 1, 2) if unnamed or len(set(names)) == 1 or all("rgb" in name for name in names) else None
+    if not (unnamed or len(set(names)) == 1 or all("rgb" in name for name in names)):
+        return None
+    if set(shown) == set(_SHOWN):
+        red, green, blue = (list(shown).index(colour) for colour in _SHOWN)
+        return red, green, blue
+    # In the order of the file.
+    return (0, 1, 2) if len(set(shown)) < 2 else None
 
 
 def _number(text: str | None) -> float | None:
