@@ -69,7 +69,7 @@ def test_damaged_and_misplaced_patches_are_named(tmp_path, section):
         load_patches(index_patches(tmp_path))
 
 
-def test_patches_are_of_colours_and_white_where_transparent(tmp_path, section):
+def test_patches_are_of_colours_and_white_where_transparent(tmp_path):
     """As `wsi-idc predict` reads them."""
     folder = tmp_path / "2" / "0"
     folder.mkdir(parents=True)

@@ -125,12 +125,13 @@ def _cut(kept: Sequence[tuple[Drawn, Area]], holes: Sequence[tuple[Drawn, Area]]
         if pairs > _MOST_CUTS:
             raise ValueError(f"{len(holes):,} holes and {len(kept):,} areas that lie on each other; draw less")
         own = [i for i in near if hole.cuts in kept[i][0].layers]
-        islands = [i for i in own if area.covers(kept[i][1]) and not area.equals(kept[i][1])]
-        for i in set(own).difference(islands):
-            cuts[i].append(area)
-        for i in islands:
-            text = f"{kept[i][0].where}: lies in a hole ({hole.where}), kept as an island in it"
-            notes.add("that lie in holes of their layer, kept as islands", text)
+        for i in own:
+            one, shape = kept[i]
+            if area.covers(shape) and not area.equals(shape):
+                text = f"{one.where}: lies in a hole ({hole.where}), kept as an island in it"
+                notes.add("that lie in holes of their layer, kept as islands", text)
+            else:
+                cuts[i].append(area)
         if not own:
             text = f"{hole.where}: a hole that lies on nothing of its layer, left out"
             notes.add("that are holes and lie on nothing of their layer, left out", text)

@@ -1,4 +1,4 @@
-"""Outlines that cross themselves: how often, and the area of one that does so hundreds of times."""
+"""Outlines that cross themselves: how often, and the area that they enclose."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def index_patches(folder: Path, patients: Collection[str] | None = None) -> list
             )
     for patient, theirs in groupby(found, key=lambda p: p.patient):
         places = [(p.x, p.y) for p in theirs]
-        (width, height) = (max(axis) for axis in zip(*places, strict=True))
+        width, height = (max(axis) for axis in zip(*places, strict=True))
         if width * height > _LARGEST_SECTION:
             raise DataError(
                 f"{folder / patient}: its patches lie as far as x={width} and y={height}, and no section is as large "
