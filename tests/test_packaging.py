@@ -29,7 +29,7 @@ CONDA = {"dask": "dask-core", "openslide-bin": "openslide"}
 def leavings(folder: str, names: list[str]) -> set[str]:
     """What git does not hold; `runs` and its like only at the top, since a package may have their names."""
     known = LEAVINGS if Path(folder) == ROOT else CACHES
-    return {name for name in names if name in known or name.endswith(".egg-info")}
+    return {name for name in names if name in known or name.endswith(".egg-info") or name.startswith(".coverage")}
 
 
 def files(folder: Path) -> set[str]:

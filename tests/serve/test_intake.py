@@ -27,11 +27,12 @@ def place(tmp_path):
 
 
 def zip_of(*files, method=zipfile.ZIP_DEFLATED):
-    """A zip of names, or entries, and what is in them."""
+    """A zip of names, or entries, and what is in them; the same at any time, since it becomes part of a test's name."""
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", method) as archive:
+    with zipfile.ZipFile(stream, "w") as archive:
         for name, content in files:
-            archive.writestr(name, content)
+            entry = name if isinstance(name, zipfile.ZipInfo) else zipfile.ZipInfo(name)
+            archive.writestr(entry, content, method)
     return stream.getvalue()
 
 
