@@ -134,10 +134,13 @@ class Keeper(Listener):
     def stopped(self, error: DiskError) -> DiskError:
         """Keep that what was begun is still to be done, as far as a disk that is full allows; returns what to raise."""
         left = [number for number, slide in enumerate(self._slides) if slide not in self.outcomes]
+        begun = [number for number in left if number in self._begun]
+        for number in begun:
+            # What processes that were ended were writing: the table needs the room.
+            remove_left(self._summary(number).parent)
         with suppress(OutputError):
-            for number in left:
-                if number in self._begun:
-                    self._unless_held(number, self._row(number, "pending") | {"reason": str(error)})
+            for number in begun:
+                self._unless_held(number, self._row(number, "pending") | {"reason": str(error)})
         # Else the page would say once more that the disk is full.
         self.page = None
         if len(self._slides) == 1:
