@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.dicom import is_dicom_slide, level_downsamples
-from wsi_idc.slides.paths.find import RULE, find_slides
+from wsi_idc.slides.paths.find import RULE, dicom_series, find_slides
 from wsi_idc.slides.slide import Slide
 
 pydicom = pytest.importorskip("pydicom")
@@ -117,6 +118,57 @@ def test_a_tile_that_no_decoder_can_hold_is_refused(tmp_path: Path) -> None:
     folder = write_slide(tmp_path / "slide", ["0.dcm"], Rows=65_000, Columns=65_000)
     with pytest.raises(SlideError, match=r"0\.dcm: it claims tiles of 65000 x 65000 px"):
         Slide(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"TotalPixelMatrixFocalPlanes": 3}, r"1\.dcm: it has 3 focal planes, .* export one of them"),
+        ({"NumberOfOpticalPaths": 2}, r"1\.dcm: it has 2 optical paths, .* export one of them"),
+        # OpenSlide 4.0 ends the process for it.
+        ({"DimensionOrganizationType": "TILED_SPARSE"}, r"1\.dcm: its tiles are scattered, .* export it anew"),
+        ({"Rows": 32_000, "Columns": 32_000}, r"1\.dcm: it claims tiles of 32000 x 32000 px"),
+    ],
+)
+def test_what_openslide_declines_or_dies_of_is_said_of_any_file_of_the_slide(tmp_path: Path, changes, why) -> None:
+    folder = write_slide(tmp_path / "slide", ["0.dcm"])
+    write_level(folder / "1.dcm", FULL[::2, ::2], 1.0, 64, **changes)
+    with pytest.raises(SlideError, match=why):
+        Slide(folder / "0.dcm")
+
+
+def test_a_level_twice_is_named(tmp_path: Path) -> None:
+    folder = write_slide(tmp_path / "slide", ["0.dcm", "1.dcm"])
+    write_level(folder / "copy.dcm", FULL, 0.5, 64)
+    with pytest.raises(SlideError, match=r"copy\.dcm: 0\.dcm in the same series is as large, 320 x 256 px"):
+        Slide(folder)
+    # Another image of the glass may have any size.
+    write_level(folder / "copy.dcm", FULL, 0.5, 64, ImageType=["ORIGINAL", "PRIMARY", "LABEL", "NONE"])
+    Slide(folder).close()
+
+
+def test_a_header_is_read_to_its_end_whatever_lies_before_it(tmp_path: Path) -> None:
+    """A colour profile larger than a megabyte, numbers that end as text does, a sequence of unknown representation."""
+    unknown = Dataset()
+    unknown.Rows, unknown.SeriesInstanceUID = 7, "1.2.99"
+    write_level(tmp_path / "0.dcm", FULL, 0.5, 64, FrameOfReferenceUID="1.2.5", ICCProfile=b"\2" * 3_000_000)
+    found = pydicom.dcmread(tmp_path / "0.dcm")
+    found.add_new(0x00091001, "SQ", [unknown])
+    found["00091001"].is_undefined_length = True
+    found.TotalPixelMatrixColumns, found.PixelSpacing = 0x2000, [9, 9]
+    del found.PixelSpacing
+    found.save_as(tmp_path / "0.dcm")
+    data = (tmp_path / "0.dcm").read_bytes()
+    of_sequence = struct.pack("<HH2sHI", 9, 0x1001, b"SQ", 0, 0xFFFFFFFF)
+    assert data.count(of_sequence) == 1
+    begin = data.index(of_sequence)
+    end = data.index(struct.pack("<HHI", 0xFFFE, 0xE0DD, 0), begin)
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    implicit = struct.pack("<HHIH", 0x28, 0x10, 2, 7) + struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
+    changed = of_sequence.replace(b"SQ", b"UN") + item + implicit
+    (tmp_path / "0.dcm").write_bytes(data[:begin] + changed + data[end:])
+    assert level_downsamples(tmp_path / "0.dcm", [(0x2000, 256), (0x1000, 128)]) == {(0x1000, 128): 2}
+    assert dicom_series(tmp_path) == [[tmp_path / "0.dcm"]]
 
 
 @pytest.mark.parametrize("open_ended", [True, False])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
-import re
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.pyramid import Shape, downsample_of, may_be_padded
@@ -14,52 +15,70 @@ from wsi_idc.slides.tiff.pages import LARGEST_TILE
 
 _MAGIC = b"DICM"
 _PREAMBLE = 128
-# As much of a file as holds what is looked for; the table of frames behind it can be large.
-_HEAD = 1 << 20
-# The class of the object in the header of the file (0002,0002), and that of images of slides.
-_CLASS = re.compile(rb"\x02\x00\x02\x00UI..([0-9.]+)", re.DOTALL)
+
+Tag = tuple[int, int]
+_CLASS, _KIND, _SERIES, _PART = (0x0002, 0x0002), (0x0008, 0x0008), (0x0020, 0x000E), (0x0020, 0x9161)
+_ORGANISATION, _ROWS, _COLUMNS, _SPACING = (0x0020, 0x9311), (0x0028, 0x0010), (0x0028, 0x0011), (0x0028, 0x0030)
+_TOTAL_COLUMNS, _TOTAL_ROWS = (0x0048, 0x0006), (0x0048, 0x0007)
+_SEVERAL = {(0x0048, 0x0302): "optical paths", (0x0048, 0x0303): "focal planes"}
+# Where each frame lies; nothing that counts here comes behind it.
+_PLACES = (0x5200, 0x9230)
 _SLIDE_CLASS = b"1.2.840.10008.5.1.4.1.1.77.1.6"
-# Elements in explicit little endian, which every DICOM file that OpenSlide reads is written in.
-_SERIES = (0x0020, 0x000E)
 # What begins and ends the items of sequences, and the representations of values whose length takes four bytes.
 _DELIMITERS, _ITEM, _UNSTATED = 0xFFFE, (0xFFFE, 0xE000), 0xFFFFFFFF
 _WIDE = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
-_ROWS = re.compile(rb"\x28\x00\x10\x00US\x02\x00(..)", re.DOTALL)
-_COLUMNS = re.compile(rb"\x28\x00\x11\x00US\x02\x00(..)", re.DOTALL)
-_TOTAL_COLUMNS = re.compile(rb"\x48\x00\x06\x00UL\x04\x00(....)", re.DOTALL)
-_TOTAL_ROWS = re.compile(rb"\x48\x00\x07\x00UL\x04\x00(....)", re.DOTALL)
-_SPACING = re.compile(rb"\x28\x00\x30\x00DS..([0-9.eE+-]+)\\([0-9.eE+-]+)", re.DOTALL)
+# Of text, which is filled up to an even length.
+_TEXT = {b"CS", b"DS", b"UI"}
+# Longer values are passed over, and so is the rest of a header of more elements: no slide has as many.
+_LONGEST, _MOST = 1024, 20_000
 
 
 def is_dicom(path: Path) -> bool:
     """Say whether a file is DICOM by its content; False where it cannot be read."""
-    return _head(path, _PREAMBLE + 4)[_PREAMBLE:] == _MAGIC
+    return bool(_header(path))
 
 
 def is_dicom_slide(path: Path) -> bool | None:
     """Say whether a file is an image of a DICOM slide, by its content; None where that cannot be told."""
-    head = _head(path, 1 << 12)
-    found = _CLASS.search(head)
-    if head[_PREAMBLE : _PREAMBLE + 4] != _MAGIC:
-        return None if not head else False
-    return found[1] == _SLIDE_CLASS if found else None
+    header = _header(path)
+    if not header:
+        return None if header is None else False
+    return header[_CLASS] == _SLIDE_CLASS if _CLASS in header else None
 
 
-def check_tiles(path: Path) -> None:
-    """Raise SlideError where a file claims tiles that no decoder can hold: OpenSlide ends the process for them."""
-    shape = _shape(_head(path))
-    if shape is not None and not 0 < shape.tile[0] * shape.tile[1] <= LARGEST_TILE:
-        raise SlideError(
-            f"{path}: it claims tiles of {shape.tile[0]} x {shape.tile[1]} px, more than can be decoded; "
-            "the header is damaged, or export the slide with tiles of at most 4096 px"
-        )
+def check_headers(path: Path) -> None:
+    """Raise SlideError where the slide that a file belongs to is none that OpenSlide reads, and why.
+
+    Of what it declines it names no way out, and for some headers it ends the process.
+    """
+    levels: dict[tuple[int, int], Path] = {}
+    for file, header in _of_slide(path):
+        shape = _shape(header)
+        if shape is not None and not 0 < shape.tile[0] * shape.tile[1] <= LARGEST_TILE:
+            raise SlideError(
+                f"{file}: it claims tiles of {shape.tile[0]} x {shape.tile[1]} px, more than can be decoded; "
+                "the header is damaged, or export the slide with tiles of at most 4096 px"
+            )
+        for tag, what in _SEVERAL.items():
+            if (count := _number(header, tag)) > 1:
+                raise SlideError(f"{file}: it has {count} {what}, of which OpenSlide reads none; export one of them")
+        if header.get(_ORGANISATION) == b"TILED_SPARSE" and _PLACES not in header:
+            raise SlideError(f"{file}: its tiles are scattered, and it does not state where they lie; export it anew")
+        if shape is None or b"VOLUME" not in header.get(_KIND, b"") or _PART in header:
+            continue
+        other = levels.setdefault((shape.width, shape.height), file)
+        if other != file:
+            raise SlideError(
+                f"{file}: {other.name} in the same series is as large, {shape.width} x {shape.height} px: "
+                "a level, focal plane or optical path of a slide given twice; move one of them away"
+            )
 
 
 def group_by_series(files: Iterable[Path]) -> list[list[Path]]:
     """Group DICOM files by series, in their order; a file without a series stands alone."""
     groups: dict[bytes, list[Path]] = {}
     for path in files:
-        groups.setdefault(_series(_head(path)) or os.fsencode(path), []).append(path)
+        groups.setdefault((_header(path) or {}).get(_SERIES) or os.fsencode(path), []).append(path)
     return list(groups.values())
 
 
@@ -69,12 +88,9 @@ def level_downsamples(path: Path, levels: Sequence[tuple[int, int]]) -> dict[tup
     It is that of the stated pixel spacings, where levels are padded to whole tiles. Levels whose sizes contradict them
     are left out, as are those of one size. `levels` begin with level 0.
     """
-    own = _series(_head(path))
     shapes = {size: {Shape(*size)} for size in levels}
-    for file in sorted(path.parent.iterdir()):
-        head = _head(file)
-        of_slide = file == path or (own is not None and _series(head) == own)
-        if of_slide and (shape := _shape(head)) is not None and (shape.width, shape.height) in shapes:
+    for _, header in _of_slide(path):
+        if (shape := _shape(header)) is not None and (shape.width, shape.height) in shapes:
             shapes[shape.width, shape.height] |= {shape}
     # What a header says is more than the mere size.
     known = {size: max(found, key=lambda s: (s.mpp is not None, s.tile)) for size, found in shapes.items()}
@@ -83,61 +99,79 @@ def level_downsamples(path: Path, levels: Sequence[tuple[int, int]]) -> dict[tup
     return {size: d for size, d in found.items() if d is not None and d > 1 and levels.count(size) == 1}
 
 
-def _series(head: bytes) -> bytes | None:
-    """Return the series of an image, from the beginning of its file; not one that it refers to in a sequence."""
-    at, depth = _PREAMBLE + len(_MAGIC), 0
-    while at + 8 <= len(head):
-        tag = struct.unpack_from("<HH", head, at)
-        if tag[0] == _DELIMITERS:
-            length, at = struct.unpack_from("<I", head, at + 4)[0], at + 8
-            nested = tag == _ITEM
-        else:
-            kind = head[at + 4 : at + 6]
-            wide = kind in _WIDE
-            if wide and at + 12 > len(head):
-                break
-            length = struct.unpack_from("<I" if wide else "<H", head, at + (8 if wide else 6))[0]
-            at += 12 if wide else 8
-            if not depth and tag >= _SERIES:
-                found = head[at : at + length].rstrip(b"\0 ")
-                return found if tag == _SERIES and found else None
-            nested = kind in (b"SQ", b"UN")
-        # An end that is not stated is marked.
-        if length == _UNSTATED:
-            depth += nested
-        elif tag[0] == _DELIMITERS and not nested:
-            depth -= 1
-        else:
-            at += length
-    return None
+def _of_slide(path: Path) -> list[tuple[Path, dict[Tag, bytes]]]:
+    """Return the files of the slide that a file belongs to, in order of name, each with its header."""
+    own = (_header(path) or {}).get(_SERIES)
+    # What a system keeps beside a file begins with a point, and may be a piece of it.
+    headers = [(v, _header(v)) for v in sorted(path.parent.iterdir()) if v == path or not v.name.startswith(".")]
+    return [(file, v) for file, v in headers if v and (file == path or (own is not None and v.get(_SERIES) == own))]
 
 
-def _shape(head: bytes) -> Shape | None:
-    """Return size, tiles and scale of an image, from the beginning of its file; None where it states no size."""
-    total = [pattern.search(head) for pattern in (_TOTAL_COLUMNS, _TOTAL_ROWS)]
-    tile = [pattern.search(head) for pattern in (_COLUMNS, _ROWS)]
-    if total[0] is None or total[1] is None or tile[0] is None or tile[1] is None:
+def _shape(header: dict[Tag, bytes]) -> Shape | None:
+    """Return size, tiles and scale of an image; None where its header states no size."""
+    width, height, wide, high = (_number(header, tag) for tag in (_TOTAL_COLUMNS, _TOTAL_ROWS, _COLUMNS, _ROWS))
+    if not all(tag in header for tag in (_TOTAL_COLUMNS, _TOTAL_ROWS, _COLUMNS, _ROWS)):
         return None
-    width, height = (struct.unpack("<I", match[1])[0] for match in (total[0], total[1]))
-    wide, high = (struct.unpack("<H", match[1])[0] for match in (tile[0], tile[1]))
-    spacing = _SPACING.search(head)
     mpp = None
-    if spacing:
-        try:
-            # Row spacing comes first, in mm: the distance of rows is along y.
-            y, x = (float(value) * 1000 for value in (spacing[1], spacing[2]))
-            mpp = (x, y) if x > 0 and y > 0 else None
-        except ValueError:
-            mpp = None
+    try:
+        # Row spacing comes first, in mm: the distance of rows is along y.
+        y, x = (float(value) * 1000 for value in header.get(_SPACING, b"").split(b"\\"))
+        mpp = (x, y) if 0 < x < math.inf and 0 < y < math.inf else None
+    except ValueError:
+        pass
     return Shape(width, height, (wide, high), mpp)
 
 
-def _head(path: Path, size: int = _HEAD) -> bytes:
+def _number(header: dict[Tag, bytes], tag: Tag) -> int:
+    return int.from_bytes(header.get(tag, b""), "little")
+
+
+def _header(path: Path) -> dict[Tag, bytes] | None:
+    """Return what a file states of itself, by tag; nothing where it is not DICOM, None where it cannot be read."""
     try:
         # Not what is no file: to open a pipe would wait for ever.
         if not path.is_file():
-            return b""
+            return None
         with path.open("rb") as stream:
-            return stream.read(size)
+            return _elements(stream) if stream.read(_PREAMBLE + len(_MAGIC))[_PREAMBLE:] == _MAGIC else {}
     except OSError:
-        return b""
+        return None
+
+
+def _elements(stream: BinaryIO) -> dict[Tag, bytes]:
+    """Return the elements of a file that lie in no sequence, which may be about another image, and the pixel spacing.
+
+    It is in explicit little endian, as every DICOM file that OpenSlide reads. Of where each frame lies only that this
+    is stated is returned, not what.
+    """
+    found: dict[Tag, bytes] = {}
+    # The ends of the sequences and items one is in, and whether what is in them states its representations.
+    ends: list[tuple[float, bool]] = []
+    for _ in range(_MOST):
+        while ends and stream.tell() >= ends[-1][0]:
+            ends.pop()
+        if len(begun := stream.read(8)) < 8:
+            break
+        tag = struct.unpack_from("<HH", begun)
+        explicit = not ends or ends[-1][1]
+        kind = begun[4:6] if explicit and tag[0] != _DELIMITERS else b""
+        if kind in _WIDE:
+            length = int.from_bytes(stream.read(4), "little")
+        else:
+            length = int.from_bytes(begun[6:] if kind else begun[4:], "little")
+        if not ends and tag >= _PLACES:
+            return found | ({_PLACES: b""} if tag == _PLACES else {})
+        at = stream.tell()
+        # An end that is not stated is marked.
+        end = math.inf if length == _UNSTATED else at + length
+        if tag[0] == _DELIMITERS and tag != _ITEM:
+            del ends[-1:]
+        elif tag == _ITEM or kind == b"SQ" or end == math.inf:
+            # Within a sequence of unknown kind nothing states its representation.
+            ends.append((end, explicit and kind != b"UN"))
+        else:
+            if (not ends or tag == _SPACING) and length <= _LONGEST:
+                value = stream.read(length)
+                found.setdefault(tag, value.rstrip(b"\0 ") if kind in _TEXT else value)
+            stream.seek(at + length)
+    return found

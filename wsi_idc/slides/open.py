@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.content import FASTSLIDE
-from wsi_idc.slides.dicom import check_tiles, is_dicom, level_downsamples
+from wsi_idc.slides.dicom import check_headers, is_dicom, level_downsamples
 from wsi_idc.slides.fastslide_reader import FastSlideFile, FastSlideReader
 from wsi_idc.slides.ngff.images import read_images
 from wsi_idc.slides.ngff.reader import NgffReader
@@ -103,7 +103,7 @@ def open_file(path: Path, series: int | None = None) -> Opened:
         )
     of_dicom = is_dicom(path)
     if of_dicom:
-        check_tiles(path)
+        check_headers(path)
     try:
         reader = OpenSlideReader(path)
         _only_one(path, series)
