@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -214,6 +215,17 @@ def test_observers_are_compared_mark_by_mark(tmp_path):
     assert slide["mitoses_per_mm2"] == [pytest.approx(3 / 2.36926, abs=1e-3), pytest.approx(2 / 2.13233, abs=1e-3)]
     assert slide["scores"] == {"tubules": [2, None], "pleomorphism": [2, None], "mitoses": [1, 1], "grade": [1, None]}
     assert pair["kappa"]["mitoses"] == {"slides": 1, "agreement": 1.0, "kappa": None, "weighted_kappa": None}
+
+
+def test_observers_at_two_scales_are_not_compared(tmp_path):
+    one = counted(2, 1)
+    mpp = replace(one.basis.mpp, x=one.basis.mpp.x * 0.8, y=one.basis.mpp.y * 0.8)
+    fields = tuple(replace(f, area_mm2=f.area_mm2 * 0.64) for f in one.fields)
+    other = replace(one, basis=replace(one.basis, mpp=mpp), fields=fields)
+    for name, sheet in (("a", one), ("b", other)):
+        write_record(Record(sheet, name, "2026-01-01T00:00:00+00:00"), tmp_path / name)
+    with pytest.raises(DataError, match=r"was judged by a at 0\.25 x 0\.25 and b at 0\.2 x 0\.2 um/px"):
+        compare_observers(find_records([tmp_path]))
 
 
 def test_one_observer_alone_is_compared_with_nobody(tmp_path):

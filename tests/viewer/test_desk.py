@@ -121,10 +121,21 @@ def test_a_second_editor_is_told(run):
 
 def test_what_cannot_be_begun_is_said_and_lets_go(run, made):
     theirs = json.loads((run / "regions.geojson").read_text())
+    own = dict(theirs["wsi_idc"])
     theirs["wsi_idc"] |= {"slide_fingerprint": "0" * 64, "slide": "theirs.svs"}
     (run / NAME).write_text(json.dumps(theirs))
     desk = Desk()
     with pytest.raises(DataError, match=r"regions-edited\.geojson: is of another slide, theirs\.svs, than .*run"):
+        desk.begin(run, "one")
+    theirs["wsi_idc"] |= {"slide_fingerprint": own["slide_fingerprint"], "model_sha256": "0" * 64, "model": "other"}
+    (run / NAME).write_text(json.dumps(theirs))
+    with pytest.raises(
+        DataError, match=r"is of a run by other, and .*run is by idc-.* now; move it away to begin anew"
+    ):
+        desk.begin(run, "one")
+    theirs["wsi_idc"] = own | {"parameters": own["parameters"] | {"mpp": 0.4}}
+    (run / NAME).write_text(json.dumps(theirs))
+    with pytest.raises(DataError, match=r"is of a run with mpp 0\.4, and .*run has mpp not given now; move it away"):
         desk.begin(run, "one")
     (run / NAME).write_text("no JSON")
     with pytest.raises(DataError, match="neither JSON nor XML"):
@@ -145,3 +156,18 @@ def test_the_outlines_of_a_threshold_are_taken(run, painted):
         assert session.area_mm2 == pytest.approx(found.regions(0.6)["numbers"]["idc_mm2"], abs=1e-3)
     session.move("one", History.undo)
     desk.close()
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_what_is_saved_says_of_itself_what_it_was_begun_with(run, said):
+    """Outlines of another threshold stay those; of outlines that say nothing no model is known."""
+    begun = json.loads((run / "regions.geojson").read_text())
+    own = begun.pop("wsi_idc")
+    if said:
+        begun["wsi_idc"] = own | {"parameters": own["parameters"] | {"threshold": 0.6}}
+    (run / NAME).write_text(json.dumps(begun))
+    session = Desk().begin(run, "one")
+    session.save("one", "me")
+    saved = json.loads((run / NAME).read_text())["wsi_idc"]
+    assert saved.pop("edited")["from"] == NAME
+    assert saved == (begun["wsi_idc"] if said else {key: own[key] for key in ("slide", "slide_fingerprint")})

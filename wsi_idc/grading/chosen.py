@@ -14,6 +14,7 @@ from wsi_idc.grading.nuclei import COARSEST_UM, MEASURED_UM, Nuclei, measure_nuc
 from wsi_idc.grading.report import read_segmentation
 from wsi_idc.grading.worksheet import Basis, SheetField, Worksheet
 from wsi_idc.heatmap.store import read_provenance
+from wsi_idc.runs.results.origin import check_origin
 from wsi_idc.slides.slide import Slide
 
 # So many more fields are looked at for one that lies on none of a worksheet, some of which were moved.
@@ -29,8 +30,8 @@ def begin(run: Path, slide: Slide) -> Worksheet:
     known = str(origin["slide_fingerprint"])
     basis = Basis(slide.name, known, slide.size, slide.mpp, str(origin["model"]), str(origin["model_sha256"]))
     drawn, said = _read(run)
-    if said.get("slide_fingerprint") != known:
-        raise DataError(f"{_file(run)}: holds fields of another slide, or of no stated one; {_again(run)}")
+    if not said:
+        raise DataError(f"{_file(run)}: does not say of which slide its fields are; {_again(run)}")
     fields: list[SheetField] = []
     for one in (a for a in drawn if a.classification == "Field"):
         left, top, right, bottom = (int(v) for v in shapely.bounds(one.geometry))
@@ -83,4 +84,5 @@ def _read(run: Path) -> tuple[list[Any], dict[str, Any]]:
     if not _file(run).is_file():
         raise DataError(f"{_file(run)}: no fields were chosen yet; run wsi-idc fields {run} first")
     found = read_annotations(_file(run))
+    check_origin(_file(run).parent, found.origin, run, settings=True)
     return found.annotations, dict(found.origin)

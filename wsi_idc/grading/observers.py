@@ -39,7 +39,7 @@ def find_records(paths: Iterable[Path]) -> list[Record]:
 def compare_observers(records: Sequence[Record]) -> dict[str, Any]:
     """Compare each two observers on the slides that both judged; see docs/grading.md for the keys.
 
-    Raises DataError where no slide has two observers.
+    Raises DataError where no slide has two observers, or two had one at different scales.
     """
     names = sorted({r.observer for r in records})
     pairs = []
@@ -81,7 +81,13 @@ def matched(first: SheetField, second: SheetField, mpp: tuple[float, float]) -> 
 
 
 def _of_slide(first: Record, second: Record) -> dict[str, Any]:
-    basis = first.sheet.basis
+    basis, scales = first.sheet.basis, [(r.sheet.basis.mpp.x, r.sheet.basis.mpp.y) for r in (first, second)]
+    if scales[0] != scales[1]:
+        at = [f"{r.observer} at {x:.4g} x {y:.4g}" for r, (x, y) in zip((first, second), scales, strict=True)]
+        raise DataError(
+            f"{basis.slide}: was judged by {' and '.join(at)} um/px, so areas differ; leave out the worksheet that "
+            "is of the wrong scale"
+        )
     theirs = {(f.x, f.y, f.width, f.height): f for f in second.sheet.fields if f.state == "counted"}
     fields: list[dict[str, Any]] = []
     for one in (f for f in first.sheet.fields if f.state == "counted"):

@@ -31,6 +31,14 @@ class Basis:
     model: str
     model_sha256: str
 
+    def unlike(self, other: Basis) -> str:
+        """Say by what, in words, this is not what `other` is about; "" where both are about the same."""
+        if self.fingerprint != other.fingerprint:
+            return f"another slide, {self.slide},"
+        if (self.mpp.x, self.mpp.y) != (other.mpp.x, other.mpp.y):
+            return f"another scale, {self.mpp.x:.4g} x {self.mpp.y:.4g} um/px,"
+        return "" if self.model_sha256 == other.model_sha256 else f"another model, {self.model},"
+
     @property
     def why_not_countable(self) -> str | None:
         """Why mitoses cannot be counted on this slide; None where they can."""

@@ -17,9 +17,9 @@ from wsi_idc.annotations.read import read_annotations
 from wsi_idc.annotations.write import write_annotations
 from wsi_idc.base.disk.left import remove_left
 from wsi_idc.base.files import locked
-from wsi_idc.errors import DataError, HeldError
+from wsi_idc.errors import HeldError
 from wsi_idc.heatmap.store import read_grid, read_provenance
-from wsi_idc.runs.results.origin import origin_of
+from wsi_idc.runs.results.origin import check_origin
 from wsi_idc.viewer.edits import Edited, History, Outlines, beginning
 
 # Beside the outputs of a run, which are never written to.
@@ -38,13 +38,17 @@ def user() -> str:
 
 @dataclass(slots=True)
 class Session:
-    """A run that is edited: its outlines step by step, and whether they are saved. `owner` is the window that may."""
+    """A run that is edited: its outlines step by step, and whether they are saved. `owner` is the window that may.
+
+    `origin` is what those said of themselves that it was begun with.
+    """
 
     folder: Path
     history: History
     owner: str
     saved: bool
     begun_with: str
+    origin: dict[str, Any]
     held: ExitStack = field(repr=False)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -108,7 +112,7 @@ class Session:
         x, y = read_grid(store).slide_mpp
         at = datetime.now(UTC).isoformat(timespec="seconds")
         edited = {"by": who, "at": at, "wsi_idc": version("wsi-idc"), "from": self.begun_with}
-        origin: dict[str, Any] = origin_of(read_provenance(store)) | {"edited": edited}
+        origin = self.origin | {"edited": edited}
         named = [
             replace(o, name=f"IDC {n}", measurements={"Area mm2": round(o.geometry.area * x * y / 1e6, 6)})
             for n, o in enumerate(sorted(self.history.now.outlines, key=_largest_first), 1)
@@ -170,11 +174,12 @@ def _opened(folder: Path, owner: str) -> Session:
         remove_left(folder, NAME)
         found = next(p for p in (folder / _PLACE / _DRAFT, folder / NAME, folder / "regions.geojson") if p.is_file())
         file = read_annotations(found)
-        stated = file.origin.get("slide_fingerprint")
-        if stated not in (None, read_provenance(folder / "heatmap.zarr")["slide_fingerprint"]):
-            raise DataError(f"{found}: is of another slide, {file.origin.get('slide')}, than {folder}; move it away")
+        check_origin(found, file.origin, folder)
+        # Of outlines that say nothing of themselves no model is known, but the slide that they are shown on.
+        about = read_provenance(folder / "heatmap.zarr")
+        origin = file.origin or {key: about[key] for key in ("slide", "slide_fingerprint")}
         first = beginning(file.annotations)
-        return Session(folder, History((first,)), owner, found.name != _DRAFT, found.name, held)
+        return Session(folder, History((first,)), owner, found.name != _DRAFT, found.name, dict(origin), held)
     except BaseException:
         held.close()
         raise

@@ -147,16 +147,48 @@ def test_names_that_look_alike_as_folders_are_two_observers(run):
     assert folder_of(run, "A.B") != folder_of(run, "A B") != folder_of(run, "A-B")
 
 
+def test_what_was_made_of_a_run_is_not_taken_for_that_of_the_one_that_replaced_it(fine, tmp_path):
+    """The scale is corrected: fields of another area, and mitoses that are now told to be too coarse to be seen."""
+    run = wsi_idc.segment(fine, tmp_path, threshold=0.02).folder
+    write_fields(run, run / "fields", Wish(number=2, area_mm2=0.02), fine)
+    with Slide(fine) as slide:
+        before = Bench()
+        sitting = before.begin(run, slide, "Ada", "one")
+        marked(sitting, slide)
+        sitting.save("one", slide)
+        before.close()
+    wsi_idc.segment(fine, tmp_path, threshold=0.02, mpp=0.5, overwrite=True)
+    with Slide(fine, 0.5) as slide:
+        with pytest.raises(DataError, match=r"fields: is of a run with mpp not given, and .* has mpp 0.5 now; move it"):
+            Bench().begin(run, slide, "Ada", "one")
+        write_fields(run, run / "fields", Wish(number=2, area_mm2=0.02), fine, overwrite=True)
+        with pytest.raises(DataError, match=r"Ada/.*: is of another scale, 0.25 x 0.25 um/px, than .*; move it away"):
+            Bench().begin(run, slide, "Ada", "one")
+        assert Bench().begin(run, slide, "Bert", "one").now.basis.why_not_countable
+
+
+def test_a_worksheet_of_another_model_is_not_gone_on_with(run, slide):
+    bench = Bench()
+    marked(bench.begin(run, slide, "Ada", "one"), slide)
+    bench.close()
+    draft = folder_of(run, "Ada") / "draft.json"
+    document = json.loads(draft.read_text())
+    document["run"] |= {"model": "theirs", "model_sha256": "0" * 64}
+    draft.write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"draft\.json: is of another model, theirs, than .* is now"):
+        Bench().begin(run, slide, "Ada", "one")
+
+
 def test_fields_of_another_slide_or_none_are_refused(run, slide):
     file = run / "fields" / "fields.geojson"
     document = json.loads(file.read_text())
     document["wsi_idc"]["slide_fingerprint"] = "another"
     file.write_text(json.dumps(document))
-    with pytest.raises(DataError, match=r"fields of another slide.*wsi-idc fields .* again"):
+    with pytest.raises(DataError, match=r"fields: is of another slide, .*; move it away to begin anew"):
         Bench().begin(run, slide, "A", "one")
     del document["wsi_idc"]
     file.write_text(json.dumps(document))
-    with pytest.raises(DataError, match="of no stated one"):
+    with pytest.raises(DataError, match=r"does not say of which slide .* wsi-idc fields .* again"):
         Bench().begin(run, slide, "A", "one")
     file.unlink()
     with pytest.raises(DataError, match=r"no fields were chosen yet; run wsi-idc fields"):

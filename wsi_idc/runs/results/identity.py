@@ -46,9 +46,10 @@ def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]
     for name in dict.fromkeys([*wanted["parameters"], *asked]):
         before, now = (p.get(name, defaults.get(name)) for p in (asked, wanted["parameters"]))
         if before != now:
-            found.append(f"{name} {_shown(before)}, now {_shown(now)}")
+            found.append(f"{name} {shown(before)}, now {shown(now)}")
     return found
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return the value of a setting in words."""
     return "not given" if value is None else str(value)

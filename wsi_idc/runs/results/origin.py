@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wsi_idc.errors import OutputError, SlideError
+from wsi_idc.errors import DataError, OutputError, SlideError
+from wsi_idc.heatmap.store import read_provenance
 from wsi_idc.runs.manifest import Manifest
 from wsi_idc.runs.results.folder import OUTPUTS, read_summary
+from wsi_idc.runs.results.identity import shown
 from wsi_idc.slides.paths.address import SlideAddress
 from wsi_idc.slides.paths.find import dicom_series
 from wsi_idc.slides.slide import Slide
+
+_APART = "move it away to begin anew"
 
 
 def run_of(outlines: Path) -> Path | None:
@@ -45,6 +49,27 @@ def origin_of(provenance: Mapping[str, Any], parameters: Mapping[str, Any] | Non
     keys = ("slide", "slide_fingerprint", "model", "model_sha256")
     said = {key: provenance[key] for key in keys if key in provenance}
     return said | {"parameters": dict(provenance["parameters"]) | dict(parameters or {})}
+
+
+def check_origin(file: Path, said: Mapping[str, Any], run: Path, *, settings: bool = False) -> None:
+    """Raise DataError where what is kept beside a run says that it was made of another one: that was made anew since.
+
+    Its slide, model and given scale have to be those of the run, and with `settings` everything that was asked for.
+    What is not said of outlines made elsewhere may be anything.
+    """
+    now = origin_of(read_provenance(run / "heatmap.zarr"))
+    if said.get("slide_fingerprint") not in (None, now["slide_fingerprint"]):
+        raise DataError(f"{file}: is of another slide, {said.get('slide')}, than {run}; {_APART}")
+    if said.get("model_sha256") not in (None, now["model_sha256"]):
+        raise DataError(f"{file}: is of a run by {said.get('model')}, and {run} is by {now['model']} now; {_APART}")
+    if not isinstance(asked := said.get("parameters"), Mapping):
+        return
+    for name in [*now["parameters"]] if settings else ["mpp"]:
+        before, given = asked.get(name), now["parameters"].get(name)
+        if before != given:
+            raise DataError(
+                f"{file}: is of a run with {name} {shown(before)}, and {run} has {name} {shown(given)} now; {_APART}"
+            )
 
 
 def check_slide(outlines: Path, slide: Slide, origin: Mapping[str, Any] | None = None) -> None:

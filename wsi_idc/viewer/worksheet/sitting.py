@@ -183,8 +183,8 @@ def _opened(run: Path, slide: Slide, observer: str, owner: str) -> Sitting:
         source = draft if draft.is_file() else saved[-1] if saved else None
         if source:
             record = read_record(source)
-            if record.sheet.basis.fingerprint != first.basis.fingerprint:
-                raise DataError(f"{source}: is of another slide than {run}; move it away")
+            if other := record.sheet.basis.unlike(first.basis):
+                raise DataError(f"{source}: is of {other} than {run} is now; move it away to begin anew")
             first = record.sheet
         kept = saved[-1] if saved else None
         return Sitting(run, observer, owner, [first], kept, source is not None and source != draft, held)
