@@ -51,6 +51,10 @@ class HeldError(OutputError):
     """An output folder that another process holds."""
 
 
+class OtherRunError(OutputError):
+    """Results of the same slide by another model, or with other settings, which are left as they are."""
+
+
 class DiskError(OutputError):
     """A disk or network drive that is full, or fails, while it is written to; what was computed is kept."""
 

@@ -1,18 +1,21 @@
 import csv
+import re
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import wsi_idc
 from wsi_idc.base.files import locked
-from wsi_idc.errors import HeldError, ModelError, SlideError
+from wsi_idc.errors import HeldError, ModelError, OtherRunError, SlideError
 from wsi_idc.runs.batch import segment_slides
 from wsi_idc.runs.executors.executor import Limits, Listener
 from wsi_idc.runs.upkeep.status import read_status
+from wsi_idc.slides.write import write_slide
 
 
 def rows(manifest):
@@ -75,6 +78,37 @@ def test_manifest_keeps_the_rows_of_earlier_runs(painted, tmp_path):
     segment_slides([one], tmp_path / "out", package, settings)
     segment_slides([two], tmp_path / "out", package, settings)
     assert [r["slide"] for r in rows(tmp_path / "out" / "manifest.csv")] == [str(one), str(two)]
+
+
+def test_results_that_a_run_leaves_stay_in_the_table_and_say_why(painted, tmp_path):
+    """Other settings without --overwrite: what is there is whole, and is that of the settings before."""
+    one, two = (shutil.copy(painted, tmp_path / f"{n}.tif") for n in "12")
+    package, out = wsi_idc.find_model(), tmp_path / "out"
+    segment_slides([one], out, package, wsi_idc.Settings(threshold=0.9))
+    (before,) = rows(out / "manifest.csv")
+    outcomes = segment_slides([one, two], out, package, wsi_idc.Settings())
+    assert isinstance(outcomes[one], OtherRunError)
+    first, second = rows(out / "manifest.csv")
+    # The summary does not say how long the slide took from without.
+    expected = before | {"reason": str(outcomes[one]), "seconds": first["seconds"]}
+    assert first == expected and first["state"] == "done"
+    assert first["made_by"] == f"idc-context {package.version}, threshold 0.9"
+    assert second["made_by"].startswith(f"idc-context {package.version}, threshold 0.2")
+    assert len(read_status(out).made_by) == 2
+    said = "They are of different models or settings: 1 by idc-context"
+    assert said in (out / "index.html").read_text(encoding="utf-8")
+    shutil.copy(two, one)
+    write_slide(one, np.full((600, 600, 3), 250, np.uint8), 4.0)
+    segment_slides([one, two], out, package, wsi_idc.Settings())
+    assert rows(out / "manifest.csv")[0]["state"] == "failed", "they are of what the slide was before"
+
+
+def test_one_slide_under_two_names_is_said_to_count_twice(painted, tmp_path):
+    slides = [Path(shutil.copy(painted, tmp_path / f"{n}.tif")) for n in "12"]
+    segment_slides(slides, tmp_path / "out", wsi_idc.find_model(), wsi_idc.Settings())
+    first, second = sorted((r["warnings"] for r in rows(tmp_path / "out" / "manifest.csv")), key=len)
+    assert "counts twice" not in first
+    assert re.search(rf"is the same slide as {tmp_path}/[12]\.tif, so it counts twice$", second)
 
 
 def test_slides_of_one_name_find_their_results_again(painted, tmp_path):

@@ -226,3 +226,14 @@ def test_rows_of_a_table_that_was_changed_by_hand_are_looked_at(large, caplog):
     large.write_text(large.read_text().replace("pending,", "pensive,", 1))
     assert len(list(Manifest(large).rows())) == 999
     assert "1 of its 1000 rows are damaged" in caplog.text
+
+
+def test_a_table_of_an_older_version_is_read_and_written_as_one_of_this(tmp_path):
+    path = tmp_path / "manifest.csv"
+    older = [name for name in COLUMNS if name != "made_by"]
+    values = dict.fromkeys(older, "") | {"slide": "/s/1.svs", "state": "done", "output": "1", "warnings": "faint"}
+    path.write_text(",".join(older) + "\n" + ",".join(values.values()) + "\n")
+    assert Manifest(path).read() == {"/s/1.svs": values | {"made_by": ""}}
+    Manifest(path).add([{"slide": "/s/2.svs", "state": "pending", "output": "2"}])
+    assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert [row["warnings"] for row in Manifest(path).read().values()] == ["faint", ""]

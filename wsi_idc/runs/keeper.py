@@ -14,7 +14,17 @@ from typing import Any
 from wsi_idc.base.disk.left import remove_left
 from wsi_idc.base.files import is_held
 from wsi_idc.base.inputs.bounded import signature
-from wsi_idc.errors import DataError, DiskError, HeldError, LostError, ModelError, OutputError, SlideError, WsiIdcError
+from wsi_idc.errors import (
+    DataError,
+    DiskError,
+    HeldError,
+    LostError,
+    ModelError,
+    OtherRunError,
+    OutputError,
+    SlideError,
+    WsiIdcError,
+)
 from wsi_idc.runs.executors.executor import Listener
 from wsi_idc.runs.folder_page import FolderPage
 from wsi_idc.runs.manifest import Manifest, Row
@@ -46,6 +56,8 @@ class Keeper(Listener):
     _before: dict[int, object] = field(default_factory=dict)
     _left: dict[int, HeldError] = field(default_factory=dict)
     _last_look: bool = False
+    # The slides done by their content, as the fingerprints tell.
+    _contents: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Number the slides."""
@@ -110,13 +122,24 @@ class Keeper(Listener):
             _log.debug("%s failed", slide, exc_info=outcome)
             if not isinstance(outcome, HeldError):
                 row = self._row(number, "failed") | {"reason": str(failure), "seconds": f"{seconds:.2f}"}
+                if isinstance(outcome, OtherRunError):
+                    # What it left are results all the same.
+                    with suppress(DataError):
+                        row = self._done(number) | {"reason": str(failure)}
                 self._unless_held(number, row)
         else:
             self.outcomes[slide] = outcome
             if outcome.reused:
                 # What computing it took, not finding it: forecasts go by it.
                 seconds = took_s(outcome.summary)
-            self._revise(number, lambda _: self._done(number, outcome.summary) | {"seconds": f"{seconds:.2f}"})
+            same = self._contents.setdefault(outcome.summary["identity"]["slide_fingerprint"], slide)
+            twice = "" if same == slide else f"is the same slide as {same}, so it counts twice".replace("; ", ", ")
+
+            def now(_: object) -> Row:
+                row = self._done(number, outcome.summary) | {"seconds": f"{seconds:.2f}"}
+                return row | {"warnings": "; ".join(filter(None, (str(row["warnings"]), twice)))}
+
+            self._revise(number, now)
         if self.page:
             self.page.now_and_then()
         if self.listener:

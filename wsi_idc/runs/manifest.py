@@ -23,7 +23,9 @@ _log = logging.getLogger(__name__)
 
 _WAY_OUT = "choose another -o or move it away"
 NUMBERS = ["tissue_mm2", "idc_mm2", "idc_share", "foci", "largest_extent_mm", "patches"]
-COLUMNS = ["slide", "state", "reason", "output", "seconds", *NUMBERS, "failed_chunks", "warnings"]
+COLUMNS = ["slide", "state", "reason", "output", "seconds", *NUMBERS, "failed_chunks", "made_by", "warnings"]
+# Of tables that older versions wrote.
+_BEFORE = [name for name in COLUMNS if name != "made_by"]
 STATES = ("pending", "running", "done", "incomplete", "failed")
 
 Row = Mapping[str, object]
@@ -225,11 +227,12 @@ class Manifest:
                 # As it was written to the last bit, each row of a large one need not be looked at for itself.
                 sound = os.fstat(stream.fileno()).st_size > _SMALL and sum_of(stream) in self._sums()
                 read = rows_of(stream)
-                if next(read, []) != COLUMNS:
+                if (header := next(read, [])) not in (COLUMNS, _BEFORE):
                     raise OutputError(f"{self._path}: is not a manifest of this version; {_WAY_OUT}")
+                older = header == _BEFORE
                 for line in read:
                     lines += 1
-                    if (row := _as_row(line)) and (sound or _is_whole(row)):
+                    if (row := _as_row([*line[:-1], "", *line[-1:]] if older else line)) and (sound or _is_whole(row)):
                         whole += 1
                         yield row
         except (OSError, csv.Error) as error:

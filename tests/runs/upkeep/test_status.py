@@ -42,6 +42,7 @@ def test_what_the_rows_say(tmp_path):
         "warned": [],
         "not_looked_at": [],
         "failed": [{"slide": "/slides/2.svs", "reason": "/slides/2.svs: no scale"}],
+        "made_by": {"": 3},
         "running": 0,
         "interrupted": 0,
         "remaining": 2,

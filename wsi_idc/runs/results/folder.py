@@ -15,9 +15,9 @@ from wsi_idc.base.disk.trouble import output_error
 from wsi_idc.base.files import HOLDER, LOCK, locked, replacing, sha256_of, sync
 from wsi_idc.base.inputs.bounded import read_bytes
 from wsi_idc.base.inputs.documents import checked, parse_json, read_json
-from wsi_idc.errors import DataError, DiskError, OutputError, UnreachableError
+from wsi_idc.errors import DataError, DiskError, OtherRunError, OutputError, UnreachableError
 from wsi_idc.runs.manifest import NUMBERS
-from wsi_idc.runs.results.identity import differences
+from wsi_idc.runs.results.identity import differences, made_by
 from wsi_idc.runs.results.outputs import schema
 from wsi_idc.runs.results.sums import NOT_AS_WRITTEN, has_sums, is_sealed, sealed
 
@@ -88,7 +88,9 @@ def previous_run(folder: Path, identity: dict[str, Any], overwrite: bool) -> dic
     except (OSError, ValueError):
         raise OutputError(f"{folder}: holds files of something else; choose another -o or give --overwrite") from None
     if others := differences(summary["identity"], identity):
-        raise OutputError(f"{folder}: holds another run ({'; '.join(others)}); choose another -o or give --overwrite")
+        of_slide = summary["identity"].get("slide_fingerprint") == identity["slide_fingerprint"]
+        kind = OtherRunError if of_slide else OutputError
+        raise kind(f"{folder}: holds another run ({'; '.join(others)}); choose another -o or give --overwrite")
     if summary.get("state") != "done" or not all((folder / name).exists() for name in OUTPUTS):
         return None
     if is_damaged(summary):
@@ -123,6 +125,7 @@ def numbers_of(summary: dict[str, Any]) -> dict[str, object]:
     return {key: summary[key] for key in NUMBERS} | {
         "reason": summary["message"],
         "failed_chunks": len(summary["failed_chunks"]),
+        "made_by": made_by(summary),
         # Told apart by what none of them holds.
         "warnings": "; ".join(warning.replace("; ", ", ") for warning in summary["warnings"]),
     }

@@ -50,6 +50,18 @@ def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]
     return found
 
 
+def made_by(summary: Mapping[str, Any]) -> str:
+    """Return the model, threshold, and what else was not at its default, of the run that a summary is of, in words.
+
+    A given scale is the slide's own, and a warning.
+    """
+    defaults = {name: list(s.default) if s.default == () else s.default for name, s in settings_of(Settings).items()}
+    chosen = {name: value for name, value in summary["parameters"].items() if value != defaults.get(name)}
+    chosen.pop("mpp", None)
+    words = [f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in chosen.items()]
+    return ", ".join([f"{summary['model']['name']} {summary['model']['version']}", *words])
+
+
 def shown(value: Any) -> str:
     """Return the value of a setting in words."""
     return "not given" if value is None else str(value)

@@ -22,7 +22,8 @@ LOOK_AGAIN_S = 3.0
 @dataclass(frozen=True, slots=True)
 class Status:
     """What became of the slides of an output folder so far; `failed` has each slide with its reason, `warned` those
-    done, also in part, that have warnings, `not_looked_at` those done without a single patch, and why.
+    done, also in part, that have warnings, `not_looked_at` those done without a single patch, and why, `made_by` how
+    many were done by which model and settings.
 
     `remaining` slides have not ended: `running` and `interrupted` ones are among them. The rates are those of one
     process, from the slides done, and `seconds_left` is what remains at that rate by the processes now at work, or by
@@ -34,6 +35,7 @@ class Status:
     warned: list[dict[str, str]]
     not_looked_at: list[dict[str, str]]
     failed: list[dict[str, str]]
+    made_by: dict[str, int]
     running: int
     interrupted: int
     remaining: int
@@ -57,7 +59,7 @@ def read_status(output: Path) -> Status:
 
 
 def _count(output: Path, manifest: Manifest) -> Status:
-    states: Counter[str] = Counter()
+    states, made_by = Counter[str](), Counter[str]()
     warned: list[dict[str, str]] = []
     nothing: list[dict[str, str]] = []
     failed: list[dict[str, str]] = []
@@ -70,8 +72,10 @@ def _count(output: Path, manifest: Manifest) -> Status:
             patches += float(str(row["patches"]) or 0)
             if row["patches"] == "0":
                 nothing.append({name: str(row[name]) for name in ("slide", "reason")})
-        if state in ("done", "incomplete") and row["warnings"]:
-            warned.append({name: str(row[name]) for name in ("slide", "warnings")})
+        if state in ("done", "incomplete"):
+            made_by[str(row["made_by"])] += 1
+            if row["warnings"]:
+                warned.append({name: str(row[name]) for name in ("slide", "warnings")})
         elif state == "failed":
             failed.append({name: str(row[name]) for name in ("slide", "reason")})
         elif state == "running" and not is_held(output / str(row["output"])):
@@ -85,6 +89,7 @@ def _count(output: Path, manifest: Manifest) -> Status:
         warned=warned,
         not_looked_at=nothing,
         failed=failed,
+        made_by=dict(made_by.most_common()),
         running=running,
         interrupted=left,
         remaining=remaining,
