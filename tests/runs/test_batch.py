@@ -92,7 +92,7 @@ def test_results_that_a_run_leaves_stay_in_the_table_and_say_why(painted, tmp_pa
     # The summary does not say how long the slide took from without.
     expected = before | {"reason": str(outcomes[one]), "seconds": first["seconds"]}
     assert first == expected and first["state"] == "done"
-    assert first["made_by"] == f"idc-context {package.version}, threshold 0.9"
+    assert first["made_by"] == f"idc-context {package.version}, threshold 0.9, min_area_mm2 0.04, stride 50"
     assert second["made_by"].startswith(f"idc-context {package.version}, threshold 0.2")
     assert len(read_status(out).made_by) == 2
     said = "They are of different models or settings: 1 by idc-context"
