@@ -53,8 +53,8 @@ def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]
 def made_by(summary: Mapping[str, Any]) -> str:
     """Return the model of the run that a summary is of, and those of its settings that are not always the same, in words.
 
-    They are those that go by the model where they are not given, and what was not at its default. A given scale is the
-    slide's own, and a warning.
+    They are those that go by the model where they are not given, and what was not at its default. A scale that was
+    given is the slide's own, and a warning.
     """
     defaults = {name: list(s.default) if s.default == () else s.default for name, s in settings_of(Settings).items()}
     chosen = {name: value for name, value in summary["parameters"].items() if value != defaults.get(name)}
