@@ -16,6 +16,17 @@ def test_pictures_are_read(tmp_path):
     assert round(picture_facts(tmp_path / "a.png")["dpi"][0]) == 254
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_a_picture_is_turned_as_it_is_to_be_shown(tmp_path, suffix):
+    image = Image.new("RGB", (48, 32), "white")
+    image.paste("red", (0, 0, 16, 16))
+    facts = Image.Exif()
+    facts[274] = 6
+    image.save(tmp_path / f"a{suffix}", exif=facts)
+    turned = read_rgb(tmp_path / f"a{suffix}", 10_000)
+    assert turned.shape == (48, 32, 3) and turned[4, 28, 1] < 60 and turned[4, 4, 1] > 200
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "P"])
 def test_what_is_transparent_is_white(tmp_path, mode):
     clear = Image.new("RGBA", (2, 1), (200, 0, 0, 255))

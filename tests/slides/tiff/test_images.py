@@ -128,3 +128,23 @@ def test_planes_without_names_are_told_by_their_colours(
         return
     with Slide(path) as slide:
         assert np.array_equal(slide.read(0, 0, 320, 240, 2.0), PIXELS)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_an_image_that_is_to_be_turned_is_told(tmp_path: Path, orientation: int) -> None:
+    path = tmp_path / "turned.tif"
+    tags = [(274, "H", 1, orientation, True)]
+    tifffile.imwrite(
+        path, PIXELS, photometric="rgb", tile=(64, 64), extratags=tags, resolution=(2500, 2500), resolutionunit=3
+    )
+    with Slide(path) as slide:
+        assert np.array_equal(slide.read(0, 0, 320, 240, 4.0), PIXELS)
+        assert [f"orientation {orientation}" in w for w in slide.warnings] == [True] * (orientation > 1)
+
+
+def test_a_volume_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "volume.tif"
+    planes = np.stack([PIXELS, OTHER])
+    tifffile.imwrite(path, planes, photometric="rgb", tile=(1, 64, 64), volumetric=True)
+    with pytest.raises(SlideError, match=r"volume\.tif: has 2 planes in one image"):
+        Slide(path, 1.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from wsi_idc.base.inputs.bounded import open_regular
 
@@ -37,8 +37,11 @@ def read_picture(path: Path, most: int, modes: Collection[str] = ()) -> Image.Im
 
 
 def read_rgb(path: Path, most: int) -> np.ndarray:
-    """Decode a picture of 8-bit colours as (h, w, 3) uint8, white where it is transparent; raises as `read_picture`."""
-    image = read_picture(path, most, _COLOURS)
+    """Decode a picture of 8-bit colours as (h, w, 3) uint8, white where it is transparent; raises as `read_picture`.
+
+    It is turned as it is to be shown: a camera stores how it was held.
+    """
+    image = ImageOps.exif_transpose(read_picture(path, most, _COLOURS))
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)

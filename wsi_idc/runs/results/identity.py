@@ -51,7 +51,7 @@ def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]
 
 
 def made_by(summary: Mapping[str, Any]) -> str:
-    """Return the model of the run that a summary is of, and those of its settings that are not always the same, in words.
+    """Return the model of the run that a summary is of, and those of its settings that may differ, in words.
 
     They are those that go by the model where they are not given, and what was not at its default. A scale that was
     given is the slide's own, and a warning.

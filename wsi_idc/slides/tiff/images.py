@@ -68,6 +68,8 @@ class StoredImage:
     def colour_problem(self) -> str:
         """Why its pixels are not 8-bit RGB, or ""."""
         page, planes = self.page, self.levels[0].pages
+        if page.depth > 1:
+            return f"has {page.depth} planes in one image"
         if page.bits != 8:
             return f"has {page.bits} bits a sample, and not 8"
         if page.signed:
@@ -242,6 +244,11 @@ def warnings_of(images: Sequence[StoredImage], chosen: int, *, asked: bool, join
     """Say of a file what may be missed by looking at one of its images, or at those `joined`, one sentence each."""
     image = images[chosen]
     found = [f"the image {image.note}"] if image.note else []
+    if (turn := image.page.orientation) in range(2, 9):
+        found.append(
+            f"the image is to be shown turned or mirrored (TIFF orientation {turn}): it was read, and its regions lie, "
+            "as it is stored"
+        )
     if image.kind and not asked:
         found.append(f"the file marks its only image as {image.kind}; is it the slide?")
     shown = sorted({chosen, *joined})

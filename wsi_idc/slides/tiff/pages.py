@@ -27,6 +27,7 @@ NAMED = ("label", "macro", "overview", "thumbnail", "barcode")
 _UNIT_UM = {2: 25_400.0, 3: 10_000.0}
 # Tags that name a page: DocumentName, ImageDescription, PageName.
 _NAMES = (269, 270, 285)
+_ORIENTATION = 274
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Page:
     `at` is its place in the file: (page,) or (page, SubIFD). `kind` is label, macro, overview, thumbnail, barcode or
     mask where the file says so, else "". `reduced` says that it is marked as a smaller copy. `shape.mpp` is the scale
     that its resolution tags state. `signed` says that samples may be negative, or are no whole numbers, and
-    `undefined` that a fourth sample is there of which nothing is said, not that it is transparency.
+    `undefined` that a fourth sample is there of which nothing is said, not that it is transparency. `depth` is how many
+    planes it has one behind another, and `orientation` how it is to be turned to be shown: 1 for not at all.
     """
 
     at: tuple[int, ...]
@@ -52,6 +54,8 @@ class Page:
     reduced: bool
     kind: str
     text: str
+    depth: int = 1
+    orientation: int = 1
 
     @property
     def pixels(self) -> int:
@@ -143,6 +147,8 @@ def _describe(path: Path, page: Any, at: Place) -> Page:
         # Aperio marks its macro photo by bit 3; bit 2 is a mask.
         kind=kind_of(text) or ("mask" if subfile & 4 else "macro" if subfile & 8 else ""),
         text=text,
+        depth=int(page.imagedepth or 1),
+        orientation=page.tags.valueof(_ORIENTATION, 1),
     )
     _refuse_tiles(path, found)
     return found
