@@ -247,8 +247,8 @@ def _open_image(
         check_table(path, page, tiff.pages[page.at])
     reader: Reader | None = None
     # OpenSlide takes a tiled OME-TIFF for a plain TIFF: it knows neither its scale nor its levels in SubIFDs.
-    # Of a fourth sample of which nothing is said it makes transparency.
-    if image.page.at == (0,) and not image.is_ome and not image.page.undefined:
+    # Of a fourth sample of which nothing is said it makes transparency, and it turns each tile for itself.
+    if image.page.at == (0,) and not image.is_ome and not image.page.undefined and image.page.orientation == 1:
         if isinstance(by_openslide, str) and not _DECLINED.search(by_openslide):
             raise SlideError(f"{path}: OpenSlide cannot open it ({by_openslide}); is the file whole?")
         reader = _plain(tiff, image, by_openslide) if isinstance(by_openslide, OpenSlideReader) else None

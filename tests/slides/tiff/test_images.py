@@ -130,8 +130,9 @@ def test_planes_without_names_are_told_by_their_colours(
         assert np.array_equal(slide.read(0, 0, 320, 240, 2.0), PIXELS)
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("orientation", [1, 2, 3, 4, 5, 6, 7, 8])
 def test_an_image_that_is_to_be_turned_is_told(tmp_path: Path, orientation: int) -> None:
+    """OpenSlide 4.0 mirrors each tile for itself, where the image is to be turned."""
     path = tmp_path / "turned.tif"
     tags = [(274, "H", 1, orientation, True)]
     tifffile.imwrite(
