@@ -15,6 +15,7 @@ from wsi_idc.errors import HeldError, ModelError, OtherRunError, SlideError
 from wsi_idc.runs.batch import segment_slides
 from wsi_idc.runs.executors.executor import Limits, Listener
 from wsi_idc.runs.upkeep.status import read_status
+from wsi_idc.runs.upkeep.verify import verify
 from wsi_idc.slides.write import write_slide
 
 
@@ -97,7 +98,7 @@ def test_results_that_a_run_leaves_stay_in_the_table_and_say_why(painted, tmp_pa
     assert len(read_status(out).made_by) == 2
     said = "They are of different models or settings: 1 by idc-context"
     assert said in (out / "index.html").read_text(encoding="utf-8")
-    shutil.copy(two, one)
+    assert verify(out).whole
     write_slide(one, np.full((600, 600, 3), 250, np.uint8), 4.0)
     segment_slides([one, two], out, package, wsi_idc.Settings())
     assert rows(out / "manifest.csv")[0]["state"] == "failed", "they are of what the slide was before"
@@ -107,7 +108,7 @@ def test_one_slide_under_two_names_is_said_to_count_twice(painted, tmp_path):
     slides = [Path(shutil.copy(painted, tmp_path / f"{n}.tif")) for n in "12"]
     segment_slides(slides, tmp_path / "out", wsi_idc.find_model(), wsi_idc.Settings())
     first, second = sorted((r["warnings"] for r in rows(tmp_path / "out" / "manifest.csv")), key=len)
-    assert "counts twice" not in first
+    assert "counts twice" not in first and verify(tmp_path / "out").whole
     assert re.search(rf"is the same slide as {tmp_path}/[12]\.tif, so it counts twice$", second)
 
 

@@ -125,7 +125,7 @@ class Keeper(Listener):
                 if isinstance(outcome, OtherRunError):
                     # What it left are results all the same.
                     with suppress(DataError):
-                        row = self._done(number) | {"reason": str(failure)}
+                        row = _with(self._done(number), "reason", str(failure))
                 self._unless_held(number, row)
         else:
             self.outcomes[slide] = outcome
@@ -137,7 +137,7 @@ class Keeper(Listener):
 
             def now(_: object) -> Row:
                 row = self._done(number, outcome.summary) | {"seconds": f"{seconds:.2f}"}
-                return row | {"warnings": "; ".join(filter(None, (str(row["warnings"]), twice)))}
+                return _with(row, "warnings", twice)
 
             self._revise(number, now)
         if self.page:
@@ -218,6 +218,11 @@ class Keeper(Listener):
     def _row(self, number: int, state: str) -> dict[str, object]:
         slide = self._slides[number]
         return {"slide": os.path.realpath(slide), "state": state, "output": self.names[slide]}
+
+
+def _with(row: dict[str, object], column: str, more: str) -> dict[str, object]:
+    """Return a row that says more in a column, behind what its results say."""
+    return row | {column: "; ".join(filter(None, (str(row[column]), more)))}
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,11 @@ def _of_row(run: Path, summary: dict[str, Any], row: Row) -> list[str]:
         stated = {"state": summary["state"]} | numbers_of(summary)
     except (KeyError, TypeError, AttributeError):
         return [f"{run / OUTPUTS[-1]}: {NOT_AS_WRITTEN}"]
-    others = [name for name, value in stated.items() if row[name] != ("" if value is None else str(value))]
+    said = {name: "" if value is None else str(value) for name, value in stated.items()}
+    # A later run may have more to say of a slide; who made its results older versions did not.
+    more = {"reason": str(row["reason"]), "warnings": str(row["warnings"])}
+    said |= {name: value for name, value in more.items() if value.startswith(said[name])}
+    others = [n for n, value in said.items() if row[n] != value and not (n == "made_by" and not row[n])]
     return [f"{run.parent / 'manifest.csv'}: {', '.join(others)} of {run.name}: not as in its summary.json"] * bool(
         others
     )
