@@ -89,17 +89,51 @@ def test_a_job_that_crashes_says_so_and_one_that_is_removed_ends(server, small):
     wait_for(lambda: not (server.data / "jobs" / key).exists())
 
 
-def test_a_picture_gets_its_scale_afterwards(server, small):
-    from PIL import Image
+def scale_of(server, key):
+    """The scale that a job is said to have, and that of its results."""
+    summary = json.loads(server.ask("GET", f"/api/jobs/{key}/summary.json")[2])
+    return server.job(key)["mpp"], summary["slide"]["mpp"]["x"]
 
-    stream = io.BytesIO()
-    with Image.open(small) as image:
-        image.convert("RGB").save(stream, "PNG")
-    key = server.send("field.png", stream.getvalue())
+
+def test_a_picture_gets_its_scale_afterwards(server, picture):
+    key = server.send("field.png", picture)
     assert "states no scale" in server.ended(key)["reason"]
     assert server.ask("POST", f"/api/jobs/{key}/again?mpp=1e9")[0] == 400
     assert server.ask("POST", f"/api/jobs/{key}/again?mpp=4.0")[0] == 200
-    assert server.ended(key)["state"] == "done" and server.job(key)["mpp"] == 4.0
+    assert server.ended(key)["state"] == "done" and scale_of(server, key) == (4.0, 4.0)
+
+
+def test_a_scale_that_was_wrong_is_said_anew(server, picture):
+    """The slide that was made of the picture at the first try kept its scale."""
+    key = server.send("field.png", picture, 20.0)
+    assert "coarser" in server.ended(key)["reason"]
+    assert server.ask("POST", f"/api/jobs/{key}/again?mpp=4")[0] == 200
+    wait_for(lambda: begun(server, key) == 1)
+    os.killpg(process_of(server, key), signal.SIGKILL)
+    assert "SIGKILL" in server.ended(key)["reason"]
+    # The upload is not kept any more, and part of it is computed at 4 um/px.
+    assert not (server.data / "jobs" / key / "upload").exists()
+    assert server.ask("POST", f"/api/jobs/{key}/again?mpp=2")[0] == 200
+    job = server.ended(key)
+    assert job["state"] == "done" and scale_of(server, key) == (2.0, 2.0)
+    assert not [w for w in job["result"]["warnings"] if "um/px" in w]
+    assert server.ask("GET", f"/of/{key}/tile/0/0/0")[0] == 200
+
+
+def test_a_scale_that_its_sender_says_counts_more_than_the_file_and_a_warning_says_so(server, small):
+    key = server.send("slide.tif", small.read_bytes(), 2.0)
+    job = server.ended(key)
+    assert job["state"] == "done" and scale_of(server, key) == (2.0, 2.0)
+    assert [w for w in job["result"]["warnings"] if "states 4 um/px" in w and "--mpp 2 was used" in w]
+    assert b"--mpp 2 was used" in server.ask("GET", f"/api/jobs/{key}/report.html")[2]
+
+
+def test_what_runs_is_not_begun_again(server, small):
+    key = server.send("slide.svs", small.read_bytes())
+    wait_for(lambda: begun(server, key) == 1)
+    status, _, body = server.ask("POST", f"/api/jobs/{key}/again?mpp=2")
+    assert status == 409 and b"only what failed" in body
+    assert server.ended(key)["mpp"] is None and begun(server, key) == 1
 
 
 def test_a_second_server_is_refused_and_what_was_kept_long_enough_goes(tmp_path, small):

@@ -36,7 +36,7 @@ FILES = {
 }
 _SHOWN = ("report.html", "overview.png", "thumbnail.jpg")
 _FILE = Annotated[str, Path(description="one of " + ", ".join(FILES))]
-_MPP = Annotated[float | None, Query(description="um per pixel, for what states no scale", gt=0)]
+_MPP = Annotated[float | None, Query(description="um per pixel, in place of what it states", gt=0)]
 
 
 class Words(BaseModel):
@@ -73,7 +73,7 @@ class JobFacts(BaseModel):
     reason: str = Field(description="why it failed, or expired")
     size: int = Field(description="bytes")
     received: int = Field(description="bytes of them that are there")
-    mpp: float | None = Field(description="um per pixel, where its sender said it")
+    mpp: float | None = Field(description="um per pixel, where its sender said it: it holds, whatever the slide states")
     created: str
     changed: str
     place: int | None = Field(description="its place in the queue, from 1")

@@ -1,4 +1,4 @@
-"""From what was sent to a slide: a slide file as it is, a picture at the scale that was said, a zip unpacked."""
+"""From what was sent to a slide: a slide file as it is, a picture as a slide without a scale, a zip unpacked."""
 
 from __future__ import annotations
 
@@ -34,20 +34,21 @@ _NO_SCALE = (
 def take_in(place: Place, name: str, mpp: float | None, most_bytes: int) -> Path:
     """Make a slide of what was sent under a name, and return it; one that was made before is taken as it is.
 
+    What is made holds no scale that its sender said: that may be said anew. `mpp` is used to see that it can be opened.
     Raises DataError or SlideError, which say in words why it is none.
     """
     slide = place.slide()
     if slide is None:
         shutil.rmtree(place.slides, ignore_errors=True)
         place.slides.mkdir()
-        slide = _made(place, name, mpp, most_bytes)
+        slide = _made(place, name, most_bytes)
         _check(slide, name, mpp)
         place.keep_slide(slide)
         place.upload.unlink(missing_ok=True)
     return slide
 
 
-def _made(place: Place, name: str, mpp: float | None, most_bytes: int) -> Path:
+def _made(place: Place, name: str, most_bytes: int) -> Path:
     called = label(name)
     with place.upload.open("rb") as stream:
         begins = stream.read(8)
@@ -55,7 +56,7 @@ def _made(place: Place, name: str, mpp: float | None, most_bytes: int) -> Path:
         unpack(place.upload, folder := place.slides / called, most_bytes)
         return _only_slide(folder)
     if begins.startswith(_PICTURES):
-        return _of_picture(place.upload, place.slides / f"{called}.tif", mpp)
+        return _of_picture(place.upload, place.slides / f"{called}.tif")
     suffix = PurePosixPath(name).suffix.lower()
     slide = place.slides / f"{called}{suffix if suffix in SUFFIXES else '.tif'}"
     try:
@@ -69,7 +70,7 @@ def _made(place: Place, name: str, mpp: float | None, most_bytes: int) -> Path:
 def _check(slide: Path, name: str, mpp: float | None) -> None:
     """Open a slide; raises SlideError, which says why it cannot be, without telling where it lies."""
     try:
-        with Slide(slide, mpp_missing=mpp):
+        with Slide(slide, mpp):
             pass
     except ScaleError as error:
         if mpp is None:
@@ -80,15 +81,13 @@ def _check(slide: Path, name: str, mpp: float | None) -> None:
         raise SlideError(f"it is no slide that can be read, or a damaged one: {why}") from error
 
 
-def _of_picture(upload: Path, slide: Path, mpp: float | None) -> Path:
-    if mpp is None:
-        raise DataError(_NO_SCALE)
+def _of_picture(upload: Path, slide: Path) -> Path:
     try:
         pixels = read_rgb(upload, _MOST_PIXELS)
     except (OSError, ValueError) as error:
         raise DataError(f"it is a picture that cannot be read: {error}") from error
     fits = [d for d in (1, 4, 16) if d == 1 or min(pixels.shape[:2]) >= 16 * d]
-    return write_slide(slide, pixels, mpp, downsamples=fits, compression="deflate")
+    return write_slide(slide, pixels, None, downsamples=fits, compression="deflate")
 
 
 def _only_slide(folder: Path) -> Path:

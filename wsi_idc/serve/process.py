@@ -32,7 +32,8 @@ def main(folder: Path, facts: dict[str, Any]) -> None:
         raise SystemExit(1) from error
     command = [sys.executable, "-m", "wsi_idc", "segment", str(slide), "-o", str(place.output), "--json"]
     if mpp is not None:
-        command += ["--mpp-missing", repr(mpp)]
+        # What its sender says is meant, whatever the file states: a warning says so where that is another scale.
+        command += ["--mpp", repr(mpp)]
     os.execv(sys.executable, command)
 
 

@@ -89,14 +89,19 @@ class Store:
 
     def again(self, key: str, mpp: float | None) -> Job:
         """Queue a job that failed once more, with another scale if that is given; raises DataError."""
-        place = self.place(self.queue.get(key))
-        if not (place.upload.is_file() or place.slide()):
-            raise DataError("it is not there any more; upload it again")
-        place.refused.unlink(missing_ok=True)
-        if mpp is not None and self.queue.get(key).state == "failed":
-            # What was made of it at another scale is not gone on with.
-            shutil.rmtree(place.output, ignore_errors=True)
-        return self._told(self.queue.move(key, "queued", mpp=mpp))
+        # Asked for twice at once, the second finds it queued, and takes nothing away from what runs already.
+        with self.changed:
+            job = self.queue.get(key)
+            place = self.place(job)
+            if job.state != "failed":
+                raise DataError(f"it is {job.state}; only what failed is begun again")
+            if not (place.upload.is_file() or place.slide()):
+                raise DataError("it is not there any more; upload it again")
+            place.refused.unlink(missing_ok=True)
+            if mpp is not None and mpp != job.mpp:
+                # What was computed at another scale is not gone on with; the slide made of it holds none.
+                shutil.rmtree(place.output, ignore_errors=True)
+            return self._told(self.queue.move(key, "queued", mpp=mpp))
 
     def remove(self, key: str, reason: str) -> None:
         """Remove a job with all that lies of it; who computes it sees that. Raises DataError where there is none."""

@@ -16,7 +16,7 @@ from wsi_idc.errors import OutputError
 def write_slide(
     path: Path,
     pixels: NDArray[np.uint8],
-    mpp: float,
+    mpp: float | None,
     *,
     downsamples: Sequence[int] = (1, 4, 16),
     tile: int = 256,
@@ -24,8 +24,8 @@ def write_slide(
 ) -> Path:
     """Write pixels (h, w, 3) uint8 of `mpp` um as a tiled pyramidal TIFF that OpenSlide opens; return the path.
 
-    Every level is the area average of the first one, cropped to whole blocks. `compression` is jpeg (stored as YCbCr),
-    deflate or none. The same pixels give the same bytes.
+    Without `mpp` the file states no scale. Every level is the area average of the first one, cropped to whole blocks.
+    `compression` is jpeg (stored as YCbCr), deflate or none. The same pixels give the same bytes.
     """
     if downsamples[0] != 1 or compression not in ("jpeg", "deflate", "none"):
         raise ValueError("the first downsample is 1, and the compression is jpeg, deflate or none")
@@ -43,8 +43,8 @@ def write_slide(
                     compressionargs=quality,
                     tile=(tile, tile),
                     subfiletype=int(d > 1),
-                    resolution=(1e4 / (mpp * d), 1e4 / (mpp * d)),
-                    resolutionunit="CENTIMETER",
+                    resolution=None if mpp is None else (1e4 / (mpp * d), 1e4 / (mpp * d)),
+                    resolutionunit=None if mpp is None else "CENTIMETER",
                     metadata=None,
                     software=False,
                 )
