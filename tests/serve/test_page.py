@@ -1,6 +1,7 @@
 """The page in a browser: files are chosen, sent in parts with the server killed in the middle, and looked at."""
 
 import json
+import os
 
 import pytest
 from browser import HARD_TO_USE, Tab, needs_browser, wait_for
@@ -59,6 +60,49 @@ def test_an_upload_survives_the_server_and_its_result_is_looked_at(tmp_path, sma
             assert hosts == {server.address.removeprefix("http://")}
             # What failed while the server was away is what the browser says of it.
             assert [f for f in tab.faults if "ERR_CONNECTION" not in f] == []
+        finally:
+            tab.close()
+
+
+@needs_browser
+def test_a_scale_that_is_corrected_holds_and_files_of_one_name_are_two(tmp_path, picture):
+    field = tmp_path / "field.png"
+    # What follows a picture is not looked at.
+    field.write_bytes(picture + bytes(20_000_000))
+    twins = [tmp_path / folder / "twin.svs" for folder in ("a", "b")]
+    for number, twin in enumerate(twins):
+        twin.parent.mkdir()
+        twin.write_bytes(b"junk %d" % number)
+        os.utime(twin, (number + 1e9, number + 1e9))
+    with Served(tmp_path / "data") as server:
+        tab = Tab(tmp_path / "profile", server.address)
+        try:
+            wait_for(lambda: "None yet" in (tab.run("document.body?.innerText") or ""))
+            slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 5_000_000}
+            tab._send("Network.emulateNetworkConditions", **slow)
+            tab.run("document.querySelector('#mpp').value = '2'")
+            choose(tab, field)
+            # It counts for more than what slides state, so it holds for these files only.
+            wait_for(lambda: tab.run("document.querySelector('#mpp').value") == "")
+            wait_for(lambda: any(j["received"] >= 8 * 2**20 for j in jobs(server)))
+            tab.run("document.querySelector('#mpp').value = '4'")
+            choose(tab, field)
+            wait_for(lambda: "already, with 2 µm per pixel" in tab.run("document.querySelector('#told').innerText"))
+            tab.run("location.reload()")
+            wait_for(lambda: "sender broke off" in (tab.run(LIST) or ""))
+            tab._send("Network.emulateNetworkConditions", **slow | {"uploadThroughput": -1})
+            tab.run("document.querySelector('#mpp').value = '4'")
+            choose(tab, field)
+            wait_for(lambda: "done" in {j["state"] for j in jobs(server)}, 120)
+            assert [(j["state"], j["mpp"]) for j in jobs(server)] == [("expired", 2.0), ("done", 4.0)]
+            wait_for(lambda: "4 µm per pixel" in tab.run(LIST))
+            choose(tab, *twins)
+            wait_for(lambda: [j["state"] for j in jobs(server)][2:] == ["failed"] * 2)
+            sent = [server.data / "jobs" / j["id"] / "upload" for j in jobs(server)[2:]]
+            assert sorted(file.read_bytes() for file in sent) == [b"junk 0", b"junk 1"]
+            assert tab.run(HARD_TO_USE) == []
+            # That nobody was asked before the page was left is what the browser says of it.
+            assert [f for f in tab.faults if "beforeunload" not in f] == []
         finally:
             tab.close()
 

@@ -55,6 +55,14 @@ def test_an_upload_goes_on_after_a_break(server):
     assert code(server.tus("HEAD", path)) == 404 and not (server.data / "jobs" / ended["id"]).exists()
 
 
+def test_who_goes_on_is_told_what_it_is(server):
+    path = server.begin("Müller 1.svs", 20, 0.5)
+    said = server.tus("HEAD", path)[1]["upload-metadata"].split(",")
+    told = {key: base64.b64decode(value).decode() for key, value in (pair.split() for pair in said)}
+    assert told == {"filename": "Müller 1.svs", "mpp": "0.5"}
+    assert "mpp" not in server.tus("HEAD", server.begin("x.svs", 20))[1]["upload-metadata"]
+
+
 def test_a_part_that_was_damaged_on_its_way_is_sent_again(server):
     path = server.begin("slide.svs", 20)
     assert code(server.part(path, 0, b"0123456789", Upload_Checksum=checksum(b"012345678x"))) == 460

@@ -100,6 +100,7 @@ def _answer_to_looks(router: APIRouter, store: Store) -> None:
             if job.state == "expired":
                 raise DataError("it was removed")
             there = {"Upload-Offset": str(store.received(job)), "Upload-Length": str(job.size)}
+            there["Upload-Metadata"] = _metadata_of(job)
         except WsiIdcError as error:
             return _refused(store, error, 404)
         return _answer(200, there | {"Cache-Control": "no-store"})
@@ -272,6 +273,12 @@ def _metadata(text: str) -> dict[str, str]:
         except ValueError as error:
             raise DataError(f"Upload-Metadata: {key[:40]} is not UTF-8 in base64") from error
     return found
+
+
+def _metadata_of(job: Job) -> str:
+    """Return what is known of an upload as tus has it, so that who goes on with it sees that it is what is meant."""
+    known = {"filename": job.name} | ({} if job.mpp is None else {"mpp": repr(job.mpp)})
+    return ",".join(f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in known.items())
 
 
 def _shown(name: str) -> str:

@@ -20,13 +20,17 @@ function made(tag, text, more = {}) {
 }
 
 function choose(files) {
-  const mpp = element("mpp").value.trim(), most = Number(list.dataset.most), refused = [];
+  const field = element("mpp"), mpp = field.value.trim(), most = Number(list.dataset.most), refused = [], before = uploads.length;
   for (const file of files) {
+    const same = uploads.find(u => !u.ended && !u.failed && u.isOf(file));
     if (PICTURE.test(file.name) && !mpp) refused.push(`${file.name}: a picture does not state its scale; give µm per pixel and choose it again.`);
     else if (file.size > most) refused.push(`${file.name}: ${size(file.size)} are more than the ${size(most)} that a slide may have here.`);
     else if (!file.size) refused.push(`${file.name}: is empty, or a folder; zip a folder.`);
-    else if (!uploads.some(u => !u.ended && !u.failed && u.file.name === file.name && u.file.size === file.size)) uploads.push(new Upload(file, mpp, soon));
+    else if (same) refused.push(`${file.name}: is being sent already${same.mpp && `, with ${same.mpp} µm per pixel`}; remove that to send it otherwise, and if it is another file of this name, choose it once that one is sent.`);
+    else uploads.push(new Upload(file, mpp, soon));
   }
+  // It counts for more than what a slide states, so it is not left standing for the files that are chosen next.
+  if (uploads.length > before && !refused.length) field.value = "";
   tell(refused.join(" "));
   begin();
 }
@@ -62,7 +66,7 @@ function remove(name, id, upload) {
 // What is to be shown of a slide: a list of what may be said of it, in the order in which it stands.
 function facts(job, upload) {
   const id = job?.id ?? upload.id, name = job?.name ?? upload.file.name, sending = upload && !upload.ended;
-  const fact = { id, name, state: job?.state ?? "waiting", words: "", share: null, lines: [], actions: [], picture: null, upload };
+  const fact = { id, name, mpp: job?.mpp ?? upload?.mpp ?? null, state: job?.state ?? "waiting", words: "", share: null, lines: [], actions: [], picture: null, upload };
   if (upload?.failed) Object.assign(fact, { state: "failed", words: `It was not sent: ${upload.failed}.`, actions: ["send"] });
   else if (sending && (!job || job.state === "uploading")) {
     const sent = upload.shown ?? upload.sent, on = upload.begun;
@@ -76,7 +80,7 @@ function facts(job, upload) {
   else if (job.state === "running") {
     const { stage, share, seconds_left } = job.progress;
     Object.assign(fact, { share: share ?? 0, words: stage + (share === null ? "" : ` ${Math.round(100 * share)} %${about(seconds_left)}`), actions: share === null ? [] : ["watch"] });
-  } else if (job.state === "failed") Object.assign(fact, { words: job.reason, actions: [/states no scale/.test(job.reason) ? "scale" : "again"] });
+  } else if (job.state === "failed") Object.assign(fact, { words: job.reason, actions: [/states no scale|um\/px/.test(job.reason) ? "scale" : "again"] });
   else if (job.state === "expired") fact.words = job.reason;
   else if (job.result) Object.assign(fact, { words: job.result.conclusion, lines: job.result.warnings, picture: `api/jobs/${id}/thumbnail.jpg`, actions: ["look", ...Object.keys(FILES).filter(name => job.result.files.includes(name))] });
   fact.words = capital(fact.words);
@@ -104,7 +108,7 @@ function action(name, fact) {
 }
 
 function row(key, fact) {
-  const text = JSON.stringify({ ...fact, upload: null }), bar = JSON.stringify([fact.state, fact.actions, fact.lines, fact.picture, fact.share === null]);
+  const text = JSON.stringify({ ...fact, upload: null }), bar = JSON.stringify([fact.state, fact.mpp, fact.actions, fact.lines, fact.picture, fact.share === null]);
   const old = rows.get(key);
   if (old?.text === text) return old.li;
   if (old?.bar === bar) {
@@ -116,6 +120,7 @@ function row(key, fact) {
   }
   const li = old?.li ?? made("li"), middle = made("div"), words = made("p", fact.words), name = made("div", fact.name, { class: "name" });
   li.replaceChildren(fact.picture ? made("img", "", { src: fact.picture, alt: "", loading: "lazy" }) : made("div", "", { class: "blank" }), middle);
+  if (fact.mpp) name.append(made("span", `${fact.mpp} µm per pixel`, { class: "soft" }));
   name.append(made("span", fact.state, { class: `state ${fact.state}` }));
   middle.append(name);
   const progress = fact.share === null ? null : made("progress", "", { max: 1, "aria-label": `${fact.state}: ${fact.name}` });

@@ -1,14 +1,28 @@
 // Uploads by the tus protocol: a file goes in parts, and after a break of the connection, of the page or of the server
-// it goes on where it was. What is under way is kept by the browser, so that the same file, chosen again, goes on too.
-const PART = 8 * 2 ** 20, LONGEST_WAIT = 20000, TUS = { "Tus-Resumable": "1.0.0" };
+// it goes on where it was. What is under way is kept by the browser, so that the same file, chosen again, goes on too:
+// with the same scale. With another one it is sent anew, and what was there of it at the other is removed.
+const PART = 8 * 2 ** 20, SAMPLE = 2 ** 16, LONGEST_WAIT = 20000, TUS = { "Tus-Resumable": "1.0.0" };
 const wait = ms => new Promise(done => setTimeout(done, ms));
 const base64 = bytes => { let text = ""; for (const byte of bytes) text += String.fromCharCode(byte); return btoa(text) };
+const decoded = text => new TextDecoder().decode(Uint8Array.from(atob(text), c => c.charCodeAt(0)));
 const coded = text => base64(new TextEncoder().encode(text));
 
 class Upload {
   constructor(file, mpp, changed) {
     Object.assign(this, { file, mpp, changed, sent: 0, failed: "", waits: false, ended: false, url: null });
-    this.kept = `wsi-idc upload ${file.name} ${file.size} ${file.lastModified}`;
+    this.kept = null;
+  }
+
+  isOf(file) { return ["name", "size", "lastModified"].every(key => this.file[key] === file[key]) }
+
+  // Name, size and time may be those of another file; what is in some places of it hardly is.
+  async mark() {
+    let sum = 2166136261;
+    for (const at of [0, this.file.size / 2, this.file.size - SAMPLE]) {
+      const from = Math.max(0, Math.floor(at));
+      for (const byte of new Uint8Array(await this.file.slice(from, from + SAMPLE).arrayBuffer())) sum = Math.imul(sum ^ byte, 16777619);
+    }
+    return `wsi-idc upload ${this.file.name} ${this.file.size} ${this.file.lastModified} ${sum >>> 0}`;
   }
 
   get id() { return this.url?.split("/").pop() ?? null }
@@ -31,12 +45,23 @@ class Upload {
   }
 
   async goOn() {
+    this.kept ??= await this.mark();
     this.url ??= localStorage.getItem(this.kept);
     if (this.url) {
       const answer = await ask("HEAD", this.url);
       if (answer.status === 404) { this.forget(); this.url = null; return }
       if (answer.status !== 200) throw await refused(answer);
       this.sent = Number(answer.headers.get("Upload-Offset"));
+      if (!this.isMeant(answer.headers.get("Upload-Metadata"))) {
+        // What is whole may have been computed, and stays.
+        if (this.sent < this.file.size) {
+          const removed = await ask("DELETE", this.url);
+          if (removed.status !== 204 && removed.status !== 404) throw await refused(removed);
+        }
+        this.forget();
+        Object.assign(this, { url: null, sent: 0 });
+        return;
+      }
     } else {
       const metadata = `filename ${coded(this.file.name)}` + (this.mpp ? `,mpp ${coded(this.mpp)}` : "");
       const answer = await ask("POST", "api/uploads", { "Upload-Length": this.file.size, "Upload-Metadata": metadata });
@@ -55,6 +80,12 @@ class Upload {
     this.forget();
     this.ended = true;
     this.changed();
+  }
+
+  // Whether an upload that is there already, as its metadata say, has the scale that is meant now.
+  isMeant(metadata) {
+    const said = (metadata ?? "").split(",").find(pair => pair.startsWith("mpp "));
+    return Number(said ? decoded(said.slice(4)) : 0) === Number(this.mpp);
   }
 
   async send(part) {
@@ -80,7 +111,7 @@ class Upload {
     this.forget();
   }
 
-  forget() { localStorage.removeItem(this.kept) }
+  forget() { if (this.kept) localStorage.removeItem(this.kept) }
 
   // Seconds left at the rate so far.
   left() {
