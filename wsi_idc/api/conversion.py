@@ -18,7 +18,7 @@ from wsi_idc.base.files import check_free
 from wsi_idc.errors import DataError, FormatError, OutputError
 from wsi_idc.models.registry import find_model
 from wsi_idc.runs.results.folder import OUTPUTS, read_summary
-from wsi_idc.runs.results.origin import check_slide, run_of
+from wsi_idc.runs.results.origin import check_same_slide, check_slide, run_of, stated_slide
 from wsi_idc.slides.slide import Slide
 
 Form = Literal["annotations", "tiles", "spatialdata"]
@@ -47,8 +47,9 @@ def convert_annotations(
     `classes` gives classes other names, "" leaves one out. `style` says whose XML an .xml is. With `like`, a run, they
     are written as OME-Zarr labels on the grid of its heatmap. `slide` is the slide that they are of: a .dcm, the DICOM
     segmentation of those of IDC, needs it, and so do formats that state lengths only. Raises SlideError where it is not
-    that of the run, DataError for what cannot be read, FormatError where the suffix of `target` has no format,
-    OutputError for the target, and MissingExtraError where a format needs an extra that is not installed.
+    that of the run, DataError for what cannot be read or is of another slide than `like`, FormatError where the suffix
+    of `target` has no format, OutputError for the target, and MissingExtraError where a format needs an extra that is
+    not installed.
     """
     _check_target(target, overwrite)
     if like is None and (slide is None or target.suffix.lower() != ".dcm"):
@@ -57,6 +58,8 @@ def convert_annotations(
     if slide is not None:
         _check(source, slide, found.origin)
     if like is not None:
+        said, provenance = stated_slide(source, found.origin), open_heatmap(like)[1]
+        check_same_slide(source, said, like, provenance, "give --like the run of that slide, or outlines of this one")
         notes = write_labels(target, found.annotations, like)
     elif slide is not None and target.suffix.lower() == ".dcm":
         notes = _segmentation(source, target, found.annotations, slide)

@@ -22,6 +22,7 @@ from wsi_idc.base.inputs.bounded import read_lines
 from wsi_idc.comparison.agreement import Areas, SlideAgreement, agreement_areas, compare_regions, polygons
 from wsi_idc.errors import DataError
 from wsi_idc.runs.results.folder import read_summary
+from wsi_idc.runs.results.origin import check_same_slide, stated_slide
 from wsi_idc.slides.paths.find import SUFFIXES
 
 # A folder may hold notes beside outlines: text that may be anything is read only where it is given by name.
@@ -137,7 +138,8 @@ def compare_pair(
     runs = {path: read_summary(path) for path in (pair.found, pair.truth) if _is_run(path)}
     frame = next((_frame(summary) for summary in runs.values()), None)
     sides = [_read(path, classes, roi_classes, frame, notes) for path in (pair.found, pair.truth)]
-    _check_slides(pair, runs, sides)
+    its, theirs = (stated_slide(path, side.origin) for path, side in zip((pair.found, pair.truth), sides, strict=True))
+    check_same_slide(pair.found, its, pair.truth, theirs, "compare outlines of one slide")
     notes += [f"{path}: some patches of this run could not be read" for path in runs if runs[path]["state"] != "done"]
     notes += [f"{path}: {summary['message']}" for path, summary in runs.items() if summary["message"]]
     scales = {(s["slide"]["mpp"]["x"], s["slide"]["mpp"]["y"]) for s in runs.values()}
@@ -178,21 +180,6 @@ def _check_classes(classes: Collection[str]) -> None:
         raise DataError(
             f"class {starred[0]!r}: ends in *, which marks what is neither IDC nor not; give it another name with "
             "wsi-idc convert --class OLD=NEW"
-        )
-
-
-def _check_slides(pair: Pair, runs: Mapping[Path, dict[str, Any]], sides: Sequence[_Side]) -> None:
-    """Raise DataError where both sides say of which slide they are, and their contents are not the same."""
-    known = []
-    for path, side in zip((pair.found, pair.truth), sides, strict=True):
-        run = runs.get(path, {})
-        stated = run.get("identity", {}).get("slide_fingerprint") or side.origin.get("slide_fingerprint")
-        name = run["slide"].get("slide") if run else side.origin.get("slide")
-        known.append((stated, f" ({name})" if name else ""))
-    (one, its), (other, that) = known
-    if one and other and one != other:
-        raise DataError(
-            f"{pair.found}: is of another slide{its} than {pair.truth}{that}; compare outlines of one slide"
         )
 
 

@@ -67,7 +67,16 @@ def test_a_file_that_states_another_slide_is_refused_everywhere(run, painted, ot
     with pytest.raises(DataError, match="is of another slide"):
         wsi_idc.compare(copied, drawn, mpp=4.0)
     assert wsi_idc.compare(drawn, run.folder)["slides"][0]["dice"] == 1
+    # On the grid of the heatmap of another slide, given as the run or as the heatmap in it.
+    line = r": is of another slide \(painted\.tif\) than .* \(other\.tif\); give --like the run of that slide"
+    for outlines in (drawn, run.folder, run.regions):
+        for like in (theirs.folder, theirs.heatmap):
+            with pytest.raises(DataError, match=line):
+                convert_annotations(outlines, tmp_path / "labels.zarr", like=like)
+    assert not (tmp_path / "labels.zarr").exists()
+    assert convert_annotations(drawn, tmp_path / "labels.zarr", like=run.folder).classes["IDC"] > 0
     # What says nothing is taken as before.
     write_annotations(tmp_path / "plain.geojson", [box(0, 0, 300, 300, name="IDC")])
     assert wsi_idc.compare(tmp_path / "plain.geojson", theirs.folder)["slides"]
+    assert convert_annotations(tmp_path / "plain.geojson", tmp_path / "plain.zarr", like=theirs.folder).classes
     assert isinstance(read_annotations(tmp_path / "plain.geojson").annotations[0], Annotation)

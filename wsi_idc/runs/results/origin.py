@@ -58,8 +58,7 @@ def check_origin(file: Path, said: Mapping[str, Any], run: Path, *, settings: bo
     What is not said of outlines made elsewhere may be anything.
     """
     now = origin_of(read_provenance(run / "heatmap.zarr"))
-    if said.get("slide_fingerprint") not in (None, now["slide_fingerprint"]):
-        raise DataError(f"{file}: is of another slide, {said.get('slide')}, than {run}; {_APART}")
+    check_same_slide(file, said, run, now, _APART)
     if said.get("model_sha256") not in (None, now["model_sha256"]):
         raise DataError(f"{file}: is of a run by {said.get('model')}, and {run} is by {now['model']} now; {_APART}")
     if not isinstance(asked := said.get("parameters"), Mapping):
@@ -93,6 +92,29 @@ def check_slide(outlines: Path, slide: Slide, origin: Mapping[str, Any] | None =
         raise SlideError(
             f"{slide.path}: is not the slide that {run} was made from; give that one, or outlines of its own"
         )
+
+
+def stated_slide(outlines: Path, origin: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return `slide` and `slide_fingerprint` as outlines say by their `origin`, else as the run they are of has it.
+
+    Of outlines that are no run and say nothing, that is nothing. Raises DataError where summary.json cannot be read.
+    """
+    run = run_of(outlines)
+    if run is None or origin.get("slide_fingerprint"):
+        return origin
+    summary = read_summary(run)
+    return {"slide": summary["slide"]["slide"], "slide_fingerprint": summary["identity"].get("slide_fingerprint")}
+
+
+def check_same_slide(one: Path, its: Mapping[str, Any], other: Path, theirs: Mapping[str, Any], way_out: str) -> None:
+    """Raise DataError, which ends in `way_out`, where two things say of which slide they are, and it is not the same.
+
+    `its` and `theirs` hold `slide` and `slide_fingerprint`, as `stated_slide` and the provenance of a heatmap do.
+    """
+    of_one, of_other = its.get("slide_fingerprint"), theirs.get("slide_fingerprint")
+    if of_one and of_other and of_one != of_other:
+        first, second = (f" ({said['slide']})" if said.get("slide") else "" for said in (its, theirs))
+        raise DataError(f"{one}: is of another slide{first} than {other}{second}; {way_out}")
 
 
 def _others(path: Path) -> list[str]:
