@@ -11,7 +11,7 @@ import pytest
 
 import wsi_idc
 from wsi_idc.base.files import locked
-from wsi_idc.errors import HeldError, ModelError, OtherRunError, SlideError
+from wsi_idc.errors import DataError, HeldError, ModelError, OtherRunError, SlideError
 from wsi_idc.runs.batch import segment_slides
 from wsi_idc.runs.executors.executor import Limits, Listener
 from wsi_idc.runs.upkeep.status import read_status
@@ -199,3 +199,32 @@ def test_importing_it_loads_nothing_that_computes():
     code = "import sys, wsi_idc.runs.batch; print(*{'dask', 'distributed', 'numpy', 'zarr'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
     assert done.stdout == "\n"
+
+
+def test_a_scale_that_is_corrected_in_a_list_is_another_run_of_the_same_slide(painted, tmp_path):
+    """The right result went into another folder, and the wrong one stayed, both done."""
+    out, package = tmp_path / "out", wsi_idc.find_model("idc-patch")
+    (tmp_path / "link.tif").symlink_to(painted)
+
+    def listed(said, file=painted, **settings):
+        slide = Path(f"{file}{said}")
+        return segment_slides([slide], out, package, wsi_idc.Settings(**settings))[slide]
+
+    def states():
+        return [(row["output"], row["state"]) for row in rows(out / "manifest.csv")]
+
+    assert listed("::mpp=2,name=foo").summary["slide"]["mpp"]["x"] == 2
+    for said in ("::mpp=4,name=foo", "::name=foo"):
+        assert "holds another run (mpp 2" in str(listed(said))
+    assert "holds another run" in str(listed("::mpp=4,name=foo", file=tmp_path / "link.tif"))
+    assert states() == [("foo", "failed")]
+    right = listed("::mpp=4,name=foo", overwrite=True)
+    assert right.summary["slide"]["mpp"]["x"] == 4 and right.folder == out / "foo"
+    assert states() == [("foo", "done")]
+    assert listed("::mpp=4,name=foo").reused
+    # Without a name, and by --mpp after a list, it is alike.
+    assert listed("::mpp=2").summary["slide"]["mpp"]["x"] == 2
+    assert "holds another run" in str(listed("")) and "holds another run" in str(listed("", mpp=4.0))
+    assert listed("", mpp=2.0).reused
+    with pytest.raises(DataError, match="is named again"):
+        segment_slides([Path(f"{painted}::mpp=2"), Path(f"{painted}::mpp=4")], out, package, wsi_idc.Settings())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsi_idc.base.setting import takes_settings
-from wsi_idc.errors import DiskError, HeldError, OutputError, WsiIdcError
+from wsi_idc.errors import DataError, DiskError, HeldError, OutputError, WsiIdcError
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.models.registry import find_model
 from wsi_idc.runs.executors.executor import Executor, Here, Limits, Listener
@@ -21,7 +21,7 @@ from wsi_idc.runs.log import Logged
 from wsi_idc.runs.manifest import Manifest
 from wsi_idc.runs.overwriting import Overwriting
 from wsi_idc.runs.settings import SegmentResult, Settings
-from wsi_idc.slides.paths.find import output_names
+from wsi_idc.slides.paths.find import known_as, output_names
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -61,12 +61,13 @@ def segment_slides(
     settings.resolved(package)
     manifest = Manifest(output / "manifest.csv")
     names = slide_names(slides, manifest)
-    real = [os.path.realpath(slide) for slide in names]
+    known = {slide: known_as(slide) for slide in names}
+    real = [os.path.realpath(slide) for slide in known.values()]
     overwriting = Overwriting(output, package, settings)
     kept = _kept(real, overwriting.begun() if settings.overwrite else set(), manifest)
     # A slide alone is no folder, and one after another each would write the page of all before it.
     page, logged = FolderPage(output, manifest) if len(names) > 1 else None, Logged(output, list(names), listener)
-    keeper = Keeper(manifest, output, names, logged, page)
+    keeper = Keeper(manifest, output, {known[slide]: name for slide, name in names.items()}, logged, page)
     tasks = [(slide, output / name, keep) for (slide, name), keep in zip(names.items(), kept, strict=True)]
     try:
         keeper.announce(again=settings.overwrite, kept=kept)
@@ -80,7 +81,7 @@ def segment_slides(
     finally:
         keeper.close()
         logged.finish()
-    return {slide: keeper.outcomes[slide] for slide in names}
+    return {slide: keeper.outcomes[known[slide]] for slide in names}
 
 
 def _kept(slides: Sequence[str], begun: set[str], manifest: Manifest) -> list[bool]:
@@ -112,7 +113,15 @@ def _compute(tasks: list[_Task], job: _Segmenting, limits: Limits, client: Clien
 
 
 def slide_names(slides: Sequence[Path], manifest: Manifest) -> dict[Path, str]:
-    """Return the name of the output folder of each slide: what the manifest says, else a new one."""
+    """Return the name of the output folder of each slide: what the manifest says, else a new one.
+
+    Raises DataError where two of `slides` are the same one: both would be written into one folder.
+    """
+    seen: dict[str, Path] = {}
+    for slide in slides:
+        first = seen.setdefault(os.path.realpath(known_as(slide)), slide)
+        if first != slide:
+            raise DataError(f"{first}: is named again, as {slide}; keep one of the two")
     held = {slide: str(row["output"]) for slide, row in manifest.read().items()}
     return dict(zip(slides, output_names(slides, held), strict=True))
 

@@ -94,7 +94,8 @@ def test_a_table_of_paths_and_quoted_commas(tmp_path: Path) -> None:
         ("a.svs,0.5,x,y", "more columns than its head"),
         ("a.svs,0.5,../x", "cannot name a folder"),
         ("a.svs,0.5,.x", "cannot name a folder"),
-        ("a.svs,0.5,x\na.svs,1.0,y", "row 2 of the list names a.svs again"),
+        ("a.svs,0.5,x\na.svs,1.0,y", "row 2 of the list names a.svs again, which row 1 does as a.svs"),
+        ("a.svs,0.5,x\nb.svs,,\n./a.svs,1.0,y", r"row 3 of the list names \./a\.svs again, which row 1 does as a\.svs"),
         ("a.svs,0.5,x\nb.svs,0.5,x", "row 2: 'x' cannot name a folder of its own"),
     ],
 )
@@ -102,6 +103,25 @@ def test_tables_that_say_what_cannot_be_meant(tmp_path: Path, row: str, message:
     (tmp_path / "list.csv").write_text(f"path,mpp,name\n{row}\n")
     with pytest.raises(DataError, match=message):
         read_list(tmp_path / "list.csv")
+
+
+def test_a_link_in_a_table_is_the_slide_that_it_leads_to(two_scans: Path) -> None:
+    (two_scans.parent / "link.tif").symlink_to(two_scans)
+    (table := two_scans.parent / "linked.csv").write_text("path,mpp\nlink.tif,0.5\ntwo.tif,1\n")
+    with pytest.raises(DataError, match=r"row 2 .* names two\.tif again, which row 1 does as link\.tif"):
+        read_list(table)
+
+
+def test_what_is_said_of_a_slide_by_two_is_refused_where_it_differs_and_kept_where_not(tmp_path: Path) -> None:
+    (slide := tmp_path / "a.tif").touch()
+    (tmp_path / "link.tif").symlink_to(slide)
+    for other in (f"{slide}::mpp=4", f"{tmp_path}/./link.tif::mpp=4", f"{tmp_path}/a.*::mpp=4"):
+        with pytest.raises(DataError, match=r"a\.tif::mpp=2: is named again, as .*::mpp=4; keep one of the two"):
+            find_slides([f"{slide}::mpp=2", other])
+    with pytest.raises(DataError, match="is named again"):
+        find_slides([f"{slide}::name=x", slide, f"{slide}::name=y"])
+    (found,) = find_slides([slide, f"{slide}::mpp=2", f"{tmp_path / 'link.tif'}::name=case 7", slide])
+    assert str(found) == f"{slide}::mpp=2,name=case 7"
 
 
 def test_the_head_of_a_table_without_paths_is_no_path(tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ def find_slides(
     A folder gives the slides in it, as `RULE` says; with `recursive`, those of all its subfolders too. Without, none is
     entered: one that holds a single DICOM slide and no other is that slide, and of others with slides in them `on_left`
     is told. A folder that cannot be looked into counts as a slide, which then fails by itself. Files and Zarr
-    stores given by name are taken as slides whatever they are. Raises DataError for an input without any.
+    stores given by name are taken as slides whatever they are. Raises DataError for an input without any, and for a
+    slide of which two inputs say another scale, or another name.
 
     >>> import wsi_idc
     >>> [path.name for path in wsi_idc.find_slides([".", "slide.*"])]
@@ -75,9 +76,12 @@ def find_slides(
         for slide in slides:
             one = replace(address, file=slide)
             before = found.setdefault((os.path.realpath(slide), one.series), one)
-            if (before.mpp, before.name) == (None, None):
-                # What a list says of a slide counts, wherever else it is named.
-                found[os.path.realpath(slide), one.series] = replace(one, file=before.file)
+            said = [(before.mpp, one.mpp), (before.name, one.name)]
+            if any(None not in pair and pair[0] != pair[1] for pair in said):
+                raise DataError(f"{before.path}: is named again, as {one.path}; keep one of the two")
+            # What a list says of a slide counts, wherever else it is named.
+            mpp, name = (a if b is None else b for a, b in said)
+            found[os.path.realpath(slide), one.series] = replace(before, mpp=mpp, name=name)
     if on_left:
         for folder in left:
             on_left(folder)
@@ -252,10 +256,22 @@ def _why_not(file: Path, error: OSError | ValueError) -> str:
     return f"cannot be read ({error.strerror})"
 
 
+def known_as(slide: Path) -> Path:
+    """Return the path by whose real path manifest.csv knows a slide: the scale that a list says is no part of it.
+
+    So a slide whose scale was corrected is the same slide, with other settings, as one that is given another `--mpp`.
+    """
+    address = SlideAddress.of(slide)
+    if address.path == address.file:
+        return slide
+    # A link that has an address behind it leads nowhere.
+    return replace(address, file=Path(os.path.realpath(address.file)), mpp=None).path
+
+
 def output_names(slides: Sequence[Path], held: Mapping[str, str] | None = None) -> list[str]:
     """Name the output folder of each slide: its stem; where two share it, the stem and a hash of the path.
 
-    `held` has the names that slides were given before, by real path, as manifest.csv keeps them: those slides keep
+    `held` has the names that slides were given before, by `known_as`, as manifest.csv keeps them: those slides keep
     them, and no other slide gets them, so that a slide finds its results again whatever else is run with it. Without
     (the manifest is gone) a slide may get another name than before, and is then computed again.
     """
@@ -266,7 +282,7 @@ def output_names(slides: Sequence[Path], held: Mapping[str, str] | None = None) 
     # One of dots alone, as that of "...svs", would lead to another folder.
     stems = [stem if (stem := SlideAddress.of(s).stem).strip(". ") else f"slide{stem}" for s in slides]
     taken = Counter([*stems, "manifest.csv", "log.jsonl", "index.html"])
-    real = [os.path.realpath(s) for s in slides]
+    real = [os.path.realpath(known_as(s)) for s in slides]
     return [
         kept[path]
         if path in kept

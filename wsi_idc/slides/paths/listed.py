@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -60,14 +61,18 @@ def _table(path: Path, lines: list[str], separator: str) -> Iterator[str]:
     rows = csv.DictReader(lines, delimiter=separator, restkey="", restval="", skipinitialspace=True)
     rows.fieldnames = [name.strip().lower() for name in rows.fieldnames or ()]
     names: set[str] = set()
-    paths: set[str] = set()
+    # By what they lead to: a path may be written in several ways, and a link is another name.
+    seen: dict[str, tuple[int, str]] = {}
     for number, row in enumerate(rows, 1):
         values = {column: (row.get(column) or "").strip() for column in _COLUMNS}
         if "" in row or not values["path"]:
             raise DataError(f"{path}: row {number} of the list has no path, or more columns than its head; mend it")
-        if values["path"] in paths:
-            raise DataError(f"{path}: row {number} of the list names {values['path']} again; keep one of the two")
-        paths.add(values["path"])
+        first, before = seen.setdefault(os.path.realpath(path.parent / values["path"]), (number, values["path"]))
+        if first != number:
+            raise DataError(
+                f"{path}: row {number} of the list names {values['path']} again, which row {first} does as {before}; "
+                "keep one of the two"
+            )
         name = values["name"] or None
         if name and (name in names or name.startswith(".") or _FORBIDDEN & set(name)):
             raise DataError(f"{path}: row {number}: {name!r} cannot name a folder of its own; give another name")
