@@ -78,6 +78,7 @@ def test_outlined_again_it_is_the_same_and_with_other_wishes_another(result, tmp
     again = delineate_again(result.heatmap, tmp_path / "again")
     assert (tmp_path / "again" / "regions.geojson").read_bytes() == result.regions.read_bytes()
     numbers = json.loads((tmp_path / "again" / "measurements.json").read_text())
+    assert numbers.pop("warnings") == []
     assert set(numbers) - {"heatmap", "outlining", "bands"} <= set(result.summary)
     for name in set(numbers) - {"heatmap", "outlining", "bands"}:
         assert numbers[name] == result.summary[name], "the area of tissue too, which the heatmap keeps less finely"
@@ -96,6 +97,21 @@ def test_outlined_again_it_is_the_same_and_with_other_wishes_another(result, tmp
     assert classes == ["IDC"] * len(higher.regions) + ["IDC 0.3 to 0.6", "IDC 0.6 to 1"]
     with pytest.raises(OutputError, match="not empty"):
         delineate_again(result.heatmap, tmp_path / "again")
+
+
+def test_outlines_that_hold_more_than_the_tissue_are_told(result, painted, tmp_path):
+    """Along a probability of almost 0 they run up to half a pixel of 22 um beyond the tissue."""
+    run = wsi_idc.segment(painted, tmp_path / "out", threshold=1e-9)
+    done = CliRunner().invoke(
+        main, ["delineate", str(result.folder), "-o", str(tmp_path / "again"), "--threshold", "1e-9"]
+    )
+    again = json.loads((tmp_path / "again" / "measurements.json").read_text())
+    for numbers in (run.summary, again):
+        assert numbers["idc_mm2"] > numbers["tissue_mm2"] and numbers["idc_share"] == 1
+        (said,) = [w for w in numbers["warnings"] if "more than the" in w]
+        assert f"hold {numbers['idc_mm2']:.4f} mm2" in said and "up to 11 um beyond" in said
+    assert said in done.stderr and "more than the" in (run.folder / "report.html").read_text()
+    assert not [w for w in result.summary["warnings"] if "more than the" in w]
 
 
 def test_outlined_again_all_that_was_asked_of_the_run_holds(painted, tmp_path):

@@ -23,6 +23,7 @@ from wsi_idc.regions.regions import measure_slide
 from wsi_idc.runs.results.folder import read_summary
 from wsi_idc.runs.results.origin import origin_of
 from wsi_idc.runs.results.overview import Pictured, draw_overview, read_plain
+from wsi_idc.runs.results.words import more_than_tissue
 
 WRITTEN = ("regions.geojson", "measurements.json", "overview.png")
 # What stands for tissue where no picture of the slide is at hand, and its longer side in pixels.
@@ -49,6 +50,7 @@ def delineate_again(heatmap: Path, output: Path, overwrite: bool = False, **sett
     tissue_mm2 = float(tissue.sum()) * fine_grid(grid).patch_mm2 if summary is None else summary["tissue_mm2"]
     numbers = measure_slide(found.regions, found.slivers, tissue_mm2, int(np.isfinite(probabilities).sum()))
     facts = numbers | {"heatmap": heatmap.name, "outlining": recorded(outlining), "bands": list(outlining.bands)}
+    facts["warnings"] = more_than_tissue(numbers, grid)
     run = Pictured(
         title=summary["slide"]["slide"] if summary else heatmap.resolve().parent.name,
         pixels=np.asarray((summary and _plain(heatmap.parent)) or _tissue_only(tissue, grid)),

@@ -17,7 +17,7 @@ from wsi_idc.inference.engines import engine_versions
 from wsi_idc.regions.regions import measure_slide
 from wsi_idc.runs.results.sums import total
 from wsi_idc.runs.results.warnings import warnings_of
-from wsi_idc.runs.results.words import nothing_looked_at
+from wsi_idc.runs.results.words import more_than_tissue, nothing_looked_at
 from wsi_idc.runs.work import Work
 
 RESEARCH_USE = "For research use only; not a medical device and not for diagnosis."
@@ -27,15 +27,17 @@ def summarise(work: Work) -> dict[str, Any]:
     """Gather what summary.json states but the timings; areas in mm2, lengths in mm, `idc_share` null without tissue."""
     slide, package, identity, tissue, report = work.slide, work.package, work.identity, work.tissue, work.report
     state, computed = "incomplete" if report.failed else "done", int(np.isfinite(work.probabilities).sum())
+    numbers = measure_slide(work.found.regions, work.found.slivers, tissue.tissue_mm2, computed)
+    beyond = more_than_tissue(numbers, work.grid)
     return {
         "state": state,
-        **measure_slide(work.found.regions, work.found.slivers, tissue.tissue_mm2, computed),
+        **numbers,
         "patches": computed,
         "patch_mm2": work.grid.patch_mm2,
         "ink_mm2": round(tissue.ink_mm2, 4),
         "out_of_focus_share": round(tissue.out_of_focus_share, 4),
         "message": "" if computed else nothing_looked_at(tissue.tissue_mm2),
-        "warnings": warnings_of(slide, tissue, work.familiarity, report),
+        "warnings": warnings_of(slide, tissue, work.familiarity, report) + beyond,
         "familiarity": work.familiarity and {"pixels": work.familiarity.pixels, "features": work.familiarity.features},
         "failed_chunks": [
             {

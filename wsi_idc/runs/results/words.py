@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from wsi_idc.base.grid import Grid
+from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.regions.regions import UNCERTAIN
 
 # Below these shares nobody needs to be told.
@@ -38,6 +40,22 @@ def nothing_looked_at(tissue_mm2: float) -> str:
     if tissue_mm2:
         why = f"no patch holds enough of its {tissue_mm2:.2f} mm2 of tissue (see --min-tissue)"
     return f"nothing was looked at, {why}: whether it has IDC is not known"
+
+
+def more_than_tissue(numbers: Mapping[str, Any], grid: Grid) -> list[str]:
+    """Say where the outlines of a grid hold more than the tissue, and why, in a sentence; [] where they do not.
+
+    Tissue ends between the centre of a pixel of the interpolated probabilities that is tissue and one that is none, of
+    probability 0; an outline along a low probability runs near the centre of the second.
+    """
+    idc, tissue = numbers["idc_mm2"], numbers["tissue_mm2"]
+    if idc is None or idc <= tissue:
+        return []
+    beyond = fine_grid(grid).patch_um / 2
+    return [
+        f"outlines hold {idc:.4f} mm2, more than the {tissue:.4f} mm2 of tissue, so their share is given as 1: at a "
+        f"low threshold they run up to {beyond:.0f} um beyond its edge, and holes that are filled count"
+    ]
 
 
 def limits(summary: Mapping[str, Any]) -> list[str]:
