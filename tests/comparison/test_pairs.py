@@ -144,9 +144,29 @@ def test_patients_from_a_table(tmp_path):
     table.write_text("slide,patient\na,P7\n")
     with pytest.raises(DataError, match="no patient for b; add a line"):
         find_pairs(tmp_path / "found", tmp_path / "truth", table)
-    table.write_text("name;who\na;P7\n")
-    with pytest.raises(DataError, match="columns slide and patient"):
-        find_pairs(tmp_path / "found", tmp_path / "truth", table)
+    table.write_text("slide,patient\na,P7\nb,P8\na.svs,P7\n")
+    assert [p.patient for p in find_pairs(tmp_path / "found", tmp_path / "truth", table)[0]] == ["P7", "P8"]
+    for rows, message in (
+        ("name;who\na;P7\n", "columns slide and patient"),
+        ("slide\na\n", "columns slide and patient"),
+        (
+            "slide,patient\na,P1\nb,P2\na.svs,P9\n",
+            r"patients\.csv: line 4 gives a\.svs to patient P9, line 2 to P1; keep",
+        ),
+        ("slide,patient\r\na,P1\r\n\r\nb,\r\n", r"patients\.csv: line 4 names no patient; write one"),
+        ("slide,patient\na\nb, \n", "line 2 names no patient"),
+        ("slide,patient\n,P1\n", "line 2 names no slide"),
+    ):
+        table.write_text(rows, newline="")
+        with pytest.raises(DataError, match=message):
+            find_pairs(tmp_path / "found", tmp_path / "truth", table)
+
+
+def test_slides_without_a_patient_in_their_names_are_not_of_one(tmp_path):
+    for side in ("found", "truth"):
+        for name in ("_1", "_2"):
+            write_annotations(tmp_path / side / f"{name}.geojson", [box(0, 0, 100, 100)])
+    assert [p.patient for p in find_pairs(tmp_path / "found", tmp_path / "truth")[0]] == ["_1", "_2"]
 
 
 def test_folders_that_cannot_be_paired(tmp_path):

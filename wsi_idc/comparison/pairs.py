@@ -64,7 +64,7 @@ def find_pairs(found: Path, truth: Path, patients: Path | None = None) -> tuple[
 
     Each is a file of annotations, the folder of a run, or a folder of such. A patient is the name up to the first "_",
     or what the CSV `patients` says (columns slide, patient). Returns also a line for each that has no partner. Raises
-    DataError where nothing can be paired, two files have one name, or a slide is not in the CSV.
+    DataError where nothing can be paired, two files have one name, or the CSV gives a slide no patient, or two.
     """
     sides = [_outlines_in(found), _outlines_in(truth)]
     if not any(map(_is_folder_of_many, (found, truth))):
@@ -78,7 +78,7 @@ def find_pairs(found: Path, truth: Path, patients: Path | None = None) -> tuple[
     slides = [name for name in sides[0] if name in sides[1]]
     if not slides:
         raise DataError(f"{found}: holds no slide of {truth}; outlines of one slide must have its name")
-    owners = _read_owners(patients) if patients else {name: name.split("_")[0] for name in slides}
+    owners = _read_owners(patients) if patients else {name: name.split("_")[0] or name for name in slides}
     if unknown := [name for name in slides if name not in owners]:
         raise DataError(f"{patients}: no patient for {', '.join(unknown)}; add a line for each")
     return [Pair(name, owners[name], sides[0][name], sides[1][name]) for name in slides], alone
@@ -114,11 +114,26 @@ def _outlines_in(path: Path) -> dict[str, Path]:
 
 
 def _read_owners(path: Path) -> dict[str, str]:
+    """Return the patient of each slide that a table names; raises DataError where it does not say, or says two."""
     try:
-        rows = csv.DictReader(read_lines(path, _LARGEST_TABLE))
-        return {_slide_name(row["slide"]): row["patient"].strip() for row in rows}
-    except (OSError, ValueError, KeyError, AttributeError, csv.Error) as error:
+        rows = csv.DictReader(read_lines(path, _LARGEST_TABLE), restval="")
+        if not {"slide", "patient"} <= set(rows.fieldnames or ()):
+            raise ValueError("no such columns")
+        said = [(rows.line_num, row["slide"].strip(), row["patient"].strip()) for row in rows]
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: not a table of patients; write CSV with the columns slide and patient") from error
+    owners: dict[str, tuple[int, str]] = {}
+    for line, slide, patient in said:
+        if not slide or not patient:
+            # Those without one would count as one patient together.
+            missing = "patient" if slide else "slide"
+            raise DataError(f"{path}: line {line} names no {missing}; write one, or remove the line")
+        first, before = owners.setdefault(_slide_name(slide), (line, patient))
+        if before != patient:
+            raise DataError(
+                f"{path}: line {line} gives {slide} to patient {patient}, line {first} to {before}; keep one of the two"
+            )
+    return {name: patient for name, (_, patient) in owners.items()}
 
 
 def compare_pair(
