@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from wsi_idc.errors import DataError
-from wsi_idc.grading.record import JSON, Record, read_record
+from wsi_idc.grading.record import JSON, Record, person, read_record
 from wsi_idc.grading.worksheet import SheetField
 
 SCORES = ("tubules", "pleomorphism", "mitoses", "grade")
@@ -28,7 +28,7 @@ def find_records(paths: Iterable[Path]) -> list[Record]:
     files = [f for path in given for f in (sorted(path.rglob(JSON)) if path.is_dir() else [path])]
     latest: dict[tuple[str, str], Record] = {}
     for record in map(read_record, dict.fromkeys(files)):
-        key = record.sheet.basis.fingerprint, record.observer
+        key = record.sheet.basis.fingerprint, person(record.observer)
         if key not in latest or record.saved >= latest[key].saved:
             latest[key] = record
     if not latest:
@@ -41,16 +41,17 @@ def compare_observers(records: Sequence[Record]) -> dict[str, Any]:
 
     Raises DataError where no slide has two observers, or two had one at different scales.
     """
-    names = sorted({r.observer for r in records})
+    # As who saved last wrote the name.
+    names = {person(r.observer): r.observer for r in sorted(records, key=lambda r: r.saved)}
     pairs = []
-    for first, second in combinations(names, 2):
-        of = [{r.sheet.basis.fingerprint: r for r in records if r.observer == name} for name in (first, second)]
+    for first, second in combinations(sorted(names), 2):
+        of = [{r.sheet.basis.fingerprint: r for r in records if person(r.observer) == who} for who in (first, second)]
         both = [(of[0][slide], of[1][slide]) for slide in of[0] if slide in of[1]]
         if both:
             slides = [_of_slide(*two) for two in both]
-            pairs.append({"observers": [first, second], "slides": slides, "kappa": _kappas(slides)})
+            pairs.append({"observers": [names[first], names[second]], "slides": slides, "kappa": _kappas(slides)})
     if not pairs:
-        raise DataError(f"no slide was judged by two observers; found are {', '.join(names)}")
+        raise DataError(f"no slide was judged by two observers; found are {', '.join(sorted(names.values()))}")
     return {"same_um": SAME_UM, "pairs": pairs}
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import unicodedata
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -54,6 +55,14 @@ class Record:
 def now() -> str:
     """Return the time as it is recorded."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def person(observer: str) -> str:
+    """Return what tells whether two names are of one observer: without case, spaces too many, or ways to code letters.
+
+    Programs of some systems write an accent as a sign of its own, which looks the same.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFKD", " ".join(observer.split())).casefold())
 
 
 def write_record(record: Record, folder: Path) -> None:

@@ -54,6 +54,21 @@ def test_it_is_told_in_tables(output):
     assert "all counted" in result.output and "0.500" in result.output
 
 
+def test_a_name_written_in_another_way_is_the_same_observer(output):
+    """The worksheet that was saved last counts, and the name is shown as it is written there."""
+    later = Record(judged("a", 9, 3, 3), "Bo\u0308b", "2026-01-03T00:00:00+00:00")
+    write_record(later, output / "again" / "1")
+    write_record(Record(judged("a", 2, 1, 1), "bÖB", "2026-01-02T00:00:00+00:00"), output / "again" / "2")
+    write_record(Record(judged("a", 2, 1, 1), "ADA ", "2026-01-02T00:00:00+00:00"), output / "again" / "3")
+    result = CliRunner().invoke(main, ["observers", str(output), "--json"])
+    pairs = json.loads(result.output)["pairs"]
+    assert [p["observers"] for p in pairs] == [["ADA ", "bob"], ["ADA ", "Bo\u0308b"], ["bob", "Bo\u0308b"]]
+    assert [len(p["slides"]) for p in pairs] == [3, 1, 1]
+    assert pairs[1]["slides"][0]["scores"]["tubules"] == [1, 3]
+    alone = CliRunner().invoke(main, ["observers", str(output / "again" / "1"), str(output / "again" / "2")])
+    assert alone.exit_code == 1 and "no slide was judged by two observers" in alone.output
+
+
 def test_one_that_is_damaged_is_named(output):
     (file,) = output.glob("slide-1/worksheets/bob/*/worksheet.json")
     file.write_text(file.read_text().replace('"observer": "bob"', '"observer": 7'))

@@ -143,6 +143,15 @@ def test_names_of_observers_never_become_paths(run, name, plain):
         folder_of(run, "  ")
 
 
+def test_a_name_written_in_several_ways_is_one_observer(run):
+    assert folder_of(run, "Anna") == folder_of(run, " anna ") and folder_of(run, "Anna").name == "anna"
+    assert folder_of(run, "Zoë B.") == folder_of(run, "ZOE\u0308  B.") != folder_of(run, "Zoe B.")
+    # What was saved by the name as it was given is gone on with.
+    (run / "worksheets" / "Bob").mkdir(parents=True)
+    assert folder_of(run, "Bob").name == "Bob"
+    shutil.rmtree(run / "worksheets")
+
+
 def test_names_that_look_alike_as_folders_are_two_observers(run):
     assert folder_of(run, "A.B") != folder_of(run, "A B") != folder_of(run, "A-B")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from wsi_idc.base.files import locked, replacing
 from wsi_idc.errors import DataError, HeldError, SettingsError
 from wsi_idc.grading.chosen import area_mm2, begin, next_best, nuclei_of
-from wsi_idc.grading.record import JSON, Record, now, read_record, to_document, write_record
+from wsi_idc.grading.record import JSON, Record, now, person, read_record, to_document, write_record
 from wsi_idc.grading.worksheet import Step, Worksheet, measured, put_instead
 from wsi_idc.slides.slide import Slide
 
@@ -125,9 +125,14 @@ def folder_of(run: Path, observer: str) -> Path:
     name = " ".join(observer.split())
     if not name:
         raise SettingsError("a worksheet needs the name of its observer")
+    # One folder for all ways to write a name, but where one lies by the name as it is given.
+    as_given = run / WORKSHEETS / _folder_name(name)
+    return as_given if as_given.is_dir() else run / WORKSHEETS / _folder_name(person(name))
+
+
+def _folder_name(name: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:60]
-    same = plain == name
-    return run / WORKSHEETS / (plain if same else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}")
+    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 class Bench:
