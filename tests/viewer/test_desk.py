@@ -125,7 +125,7 @@ def test_what_cannot_be_begun_is_said_and_lets_go(run, made):
     theirs["wsi_idc"] |= {"slide_fingerprint": "0" * 64, "slide": "theirs.svs"}
     (run / NAME).write_text(json.dumps(theirs))
     desk = Desk()
-    with pytest.raises(DataError, match=r"regions-edited\.geojson: is of another slide, theirs\.svs, than .*run"):
+    with pytest.raises(DataError, match=r"regions-edited\.geojson: is of another slide \(theirs\.svs\) than .*run"):
         desk.begin(run, "one")
     theirs["wsi_idc"] |= {"slide_fingerprint": own["slide_fingerprint"], "model_sha256": "0" * 64, "model": "other"}
     (run / NAME).write_text(json.dumps(theirs))

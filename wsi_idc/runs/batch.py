@@ -53,9 +53,8 @@ def segment_slides(
     A slide that fails is recorded with its reason and the next one is begun; only a ModelError, which all slides would
     share, is raised, a DiskError once the output is full or fails, and a SettingsError, before anything is begun. A
     slide that another process is computing is left to it, and looked at again at the end: a HeldError, if it still is.
-    With `settings.overwrite`, what a run of the same settings had overwritten when it was interrupted is kept.
-    The `listener` is told of slides by their place in `slides`, from 0; what it is told of as ended is an `Outcome`.
-    Returns what became of each slide.
+    With `settings.overwrite`, what a run of the same settings had overwritten when it was interrupted is kept. The
+    `listener` is told of slides by their place in `slides`, from 0. Returns what became of each slide.
     """
     limits = limits or Limits()
     settings.resolved(package)
