@@ -43,7 +43,7 @@ def segment_slides(
     """Segment slides into `output/<name>`, and keep `output/manifest.csv` up to date as each is begun and ends.
 
     Of several slides `output/index.html` shows them all; it is written now and then, and at the end. What happens when
-    is appended to `output/log.jsonl`.
+    is appended to `output/log.jsonl`. Returns what became of each slide.
 
     Several slides, or one with a limit of time, are computed in `limits.processes` other processes: a slide that
     crashes, hangs or takes all memory costs no other; a script that calls this guards its main part by
@@ -51,22 +51,22 @@ def segment_slides(
     several slides, within the same limits, or the chunks of a single one.
 
     A slide that fails is recorded with its reason and the next one is begun; only a ModelError, which all slides would
-    share, is raised, a DiskError once the output is full or fails, and a SettingsError, before anything is begun. A
-    slide that another process is computing is left to it, and looked at again at the end: a HeldError, if it still is.
-    With `settings.overwrite`, what a run of the same settings had overwritten when it was interrupted is kept. The
-    `listener` is told of slides by their place in `slides`, from 0. Returns what became of each slide.
+    share, is raised, a DiskError once the output is full or fails, and before anything is begun a SettingsError, or a
+    DataError for a slide that is given twice. One that another process is computing is left to it, and looked at again
+    at the end: a HeldError, if it still is. With `settings.overwrite`, what an interrupted run of these settings had
+    overwritten is kept. The `listener` is told of slides by their place, from 0, and of each that ended its `Outcome`.
     """
     limits = limits or Limits()
     settings.resolved(package)
     manifest = Manifest(output / "manifest.csv")
     names = slide_names(slides, manifest)
     known = {slide: known_as(slide) for slide in names}
-    real = [os.path.realpath(slide) for slide in known.values()]
+    real = list(map(os.path.realpath, known.values()))
     overwriting = Overwriting(output, package, settings)
     kept = _kept(real, overwriting.begun() if settings.overwrite else set(), manifest)
     # A slide alone is no folder, and one after another each would write the page of all before it.
     page, logged = FolderPage(output, manifest) if len(names) > 1 else None, Logged(output, list(names), listener)
-    keeper = Keeper(manifest, output, {known[slide]: name for slide, name in names.items()}, logged, page)
+    keeper = Keeper(manifest, output, dict(zip(known.values(), names.values(), strict=True)), logged, page)
     tasks = [(slide, output / name, keep) for (slide, name), keep in zip(names.items(), kept, strict=True)]
     try:
         keeper.announce(again=settings.overwrite, kept=kept)

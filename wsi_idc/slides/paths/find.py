@@ -76,11 +76,10 @@ def find_slides(
         for slide in slides:
             one = replace(address, file=slide)
             before = found.setdefault((os.path.realpath(slide), one.series), one)
-            said = [(before.mpp, one.mpp), (before.name, one.name)]
-            if any(None not in pair and pair[0] != pair[1] for pair in said):
-                raise DataError(f"{before.path}: is named again, as {one.path}; keep one of the two")
             # What a list says of a slide counts, wherever else it is named.
-            mpp, name = (a if b is None else b for a, b in said)
+            mpp, name = one.mpp if before.mpp is None else before.mpp, before.name or one.name
+            if one.mpp not in (None, mpp) or one.name not in (None, name):
+                raise DataError(f"{before.path}: is named again, as {one.path}; keep one of the two")
             found[os.path.realpath(slide), one.series] = replace(before, mpp=mpp, name=name)
     if on_left:
         for folder in left:
