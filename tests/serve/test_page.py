@@ -96,9 +96,16 @@ def test_a_scale_that_is_corrected_holds_and_files_of_one_name_are_two(tmp_path,
             wait_for(lambda: "done" in {j["state"] for j in jobs(server)}, 120)
             assert [(j["state"], j["mpp"]) for j in jobs(server)] == [("expired", 2.0), ("done", 4.0)]
             wait_for(lambda: "4 µm per pixel" in tab.run(LIST))
+            # One that is too coarse gets another scale on the page, where it says why it failed.
+            coarse = server.send("coarse.png", picture, 20.0)
+            wait_for(lambda: tab.run("document.querySelector('.actions input') !== null"))
+            tab.run("document.querySelector('.actions input').value = '4'")
+            press(tab, "Start again: coarse.png")
+            wait_for(lambda: server.job(coarse)["state"] == "done")
+            assert server.job(coarse)["mpp"] == 4.0
             choose(tab, *twins)
-            wait_for(lambda: [j["state"] for j in jobs(server)][2:] == ["failed"] * 2)
-            sent = [server.data / "jobs" / j["id"] / "upload" for j in jobs(server)[2:]]
+            wait_for(lambda: [j["state"] for j in jobs(server)][3:] == ["failed"] * 2)
+            sent = [server.data / "jobs" / j["id"] / "upload" for j in jobs(server)[3:]]
             assert sorted(file.read_bytes() for file in sent) == [b"junk 0", b"junk 1"]
             assert tab.run(HARD_TO_USE) == []
             # That nobody was asked before the page was left is what the browser says of it.

@@ -103,7 +103,7 @@ function action(name, fact) {
   if (name !== "scale") return null;
   const box = made("label", "µm per pixel "), field = made("input", "", { type: "number", min: 0.01, max: 100, step: "any", placeholder: "0.25" }), both = document.createDocumentFragment();
   box.append(field);
-  both.append(box, button("Start again", () => change("POST", `api/jobs/${id}/again?mpp=${encodeURIComponent(field.value)}`)));
+  both.append(box, button("Start again", () => change("POST", `api/jobs/${id}/again${field.value && `?mpp=${encodeURIComponent(field.value)}`}`)));
   return both;
 }
 
