@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -7,8 +8,9 @@ from click.testing import CliRunner
 
 from wsi_idc.cli.group import main
 from wsi_idc.data.split import official_split
-from wsi_idc.errors import DataError
-from wsi_idc.training.folds import fold_splits
+from wsi_idc.errors import DataError, OutputError
+from wsi_idc.training.config import read_config
+from wsi_idc.training.folds import fold_splits, train_folds
 
 from helpers import SMALL, write_patches
 
@@ -66,3 +68,44 @@ def test_a_number_of_folds_that_is_none(patches, tmp_path):
         done = CliRunner().invoke(main, ["train", str(patches), "-o", str(tmp_path / "o"), "--folds", given])
         assert done.exit_code == 2
         assert "at least 2, or hospital" in done.stderr
+
+
+def folds_of(folder):
+    """All that a folder of folds holds, but what says who is at it."""
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")}
+
+
+def test_folds_of_another_kind_number_or_patients_are_refused(tmp_path):
+    """Once 5 folds went on as 3 of them: a patient in two val lists, others in none."""
+    patients = ["10253", "10308", "9999", "9998", "8865", "8863"]
+    data = write_patches(tmp_path / "patches", patients)
+    out, config = tmp_path / "folds", read_config(None, [*SMALL, "fit.epochs=0"])
+    done = train_folds(data, config, 3, out)
+    before = folds_of(out)
+    more = write_patches(shutil.copytree(data, tmp_path / "more"), ["9997"])
+    fewer = shutil.copytree(data, tmp_path / "fewer")
+    shutil.rmtree(fewer / "9998")
+    for given, how, seed in (
+        (data, 2, 1),
+        (data, 5, 1),
+        (data, "hospital", 1),
+        (data, 3, 2),
+        (more, 3, 1),
+        (fewer, 3, 1),
+    ):
+        other = read_config(None, [*SMALL, "fit.epochs=0", f"fit.seed={seed}"])
+        with pytest.raises(OutputError, match=r"is of (other|none of these) folds.*; choose another -o"):
+            train_folds(given, other, how, out)
+        assert folds_of(out) == before
+    # A patient of the official test list is in no fold anyway.
+    write_patches(data, ["8864"])
+    assert train_folds(data, config, 3, out) == done
+    # A kill between two lists leaves one: the same are drawn again.
+    (out / "splits" / "fold-1" / "val.txt").unlink()
+    assert train_folds(data, config, 3, out) == done
+    assert folds_of(out) == before
+
+
+def test_folds_go_into_no_folder_of_something_else(patches, trained):
+    with pytest.raises(OutputError, match=r"holds \S+, which is of none of these folds; choose another -o"):
+        train_folds(patches, read_config(None, SMALL), 2, trained)
