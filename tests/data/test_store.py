@@ -1,4 +1,5 @@
 import os
+import shutil
 import threading
 
 import numpy as np
@@ -65,16 +66,23 @@ def test_other_patches_or_another_size_are_decoded_anew(patches, tmp_path, decod
     assert len(decoded) == 18 + 5 + 18
 
 
-def test_a_changed_file_is_noticed(patches, tmp_path, decoded):
+def test_a_changed_file_is_noticed_and_a_copy_is_the_same(patches, tmp_path, decoded):
+    """By what it holds: not by its length and time, which an exchanged file may have, nor by where it lies."""
     open_patches(patches, 16, tmp_path / "cache")
     path = patches[0].path
-    status = path.stat()
+    status, content = path.stat(), bytearray(path.read_bytes())
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "patches", copy)
+    open_patches(index_patches(copy), 16, tmp_path / "cache")
+    assert len(decoded) == 18
     Image.fromarray(np.full((16, 16, 3), 7, np.uint8)).save(path)
+    changed = path.read_bytes()
+    # Bytes behind the end of an image are of no image.
+    path.write_bytes(changed + bytes(len(content) - len(changed)))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
     assert (open_patches(patches, 16, tmp_path / "cache").pixels[0] == 7).all()
-    # By its time of change alone.
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    open_patches(patches, 16, tmp_path / "cache")
-    assert len(decoded) == 3 * 18
+    assert len(decoded) == 2 * 18
 
 
 def test_interrupted_it_leaves_no_half_cache(patches, tmp_path, monkeypatch):

@@ -104,15 +104,6 @@ def test_done_it_is_not_done_again(patches, trained, monkeypatch):
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
-def test_another_configuration_or_other_patches_are_refused(patches, trained, tmp_path):
-    with pytest.raises(OutputError, match="holds a training with another configuration or other patches"):
-        train(patches, config("fit.epochs=6"), trained)
-    more = shutil.copytree(patches, tmp_path / "more")
-    write_patches(more, ["8951"])
-    with pytest.raises(OutputError, match="holds a training with another configuration or other patches"):
-        train(more, config("fit.epochs=5"), trained)
-
-
 def test_a_folder_of_something_else_is_refused(patches, tmp_path):
     (tmp_path / "letter.txt").write_text("Dear")
     with pytest.raises(OutputError, match=r"holds letter\.txt, which is of no training"):

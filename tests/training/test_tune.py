@@ -1,12 +1,15 @@
 import csv
 import json
 import os
+import shutil
 
 import pytest
+from PIL import Image
 
 from wsi_idc.errors import DataError, DivergedError, ModelError, OutputError
 from wsi_idc.training import tune as tuning
 from wsi_idc.training.config import read_config
+from wsi_idc.training.package import package_run
 from wsi_idc.training.run import Hooks
 from wsi_idc.training.tune import DEFAULT_SPACE, read_space, tune
 
@@ -105,21 +108,21 @@ def test_interrupted_it_goes_on_and_ends_as_if_it_had_not_been(patches, tmp_path
 
 
 @pytest.mark.parametrize("method", ["random", "bayesian"])
-def test_the_best_is_the_best_of_all_that_were_tried(tmp_path, quick, method):
+def test_the_best_is_the_best_of_all_that_were_tried(patches, tmp_path, quick, method):
     space = {"optimizer.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}}
-    best = tune(tmp_path, BASE, space, tmp_path / "search", method=method, trials=5)
+    best = tune(patches, BASE, space, tmp_path / "search", method=method, trials=5)
     assert len(quick) == 5
     assert len({config.optimizer.learning_rate for _, config in quick}) == 5, "no configuration twice"
     nearest = min((config for _, config in quick), key=lambda c: abs(c.optimizer.learning_rate - 0.01))
     assert best == nearest
     # A search may be made longer.
-    tune(tmp_path, BASE, space, tmp_path / "search", method=method, trials=6)
+    tune(patches, BASE, space, tmp_path / "search", method=method, trials=6)
     assert [name for name, _ in quick] == list("012345")
 
 
-def test_another_seed_is_another_search(tmp_path, quick):
+def test_another_seed_is_another_search(patches, tmp_path, quick):
     for name, seed in (("first", 0), ("again", 0), ("other", 1)):
-        tune(tmp_path, BASE, SPACE, tmp_path / name, trials=2, seed=seed)
+        tune(patches, BASE, SPACE, tmp_path / name, trials=2, seed=seed)
     first, again, other = (quick[n : n + 2] for n in (0, 2, 4))
     assert first == again
     assert first != other
@@ -127,24 +130,24 @@ def test_another_seed_is_another_search(tmp_path, quick):
 
 @pytest.mark.parametrize("method", ["random", "bayesian", "hyperband"])
 @pytest.mark.parametrize("cut", ["oracle.json", "trial_*1/trial.json", "trial_*0/trial.json away"])
-def test_a_file_that_was_cut_short_loses_no_trial(tmp_path, quick, method, cut):
+def test_a_file_that_was_cut_short_loses_no_trial(patches, tmp_path, quick, method, cut):
     base, folder = read_config(None, [*SMALL, "fit.epochs=3"]), tmp_path / "search"
-    best = tune(tmp_path, base, SPACE, folder, method=method, trials=3)
+    best = tune(patches, base, SPACE, folder, method=method, trials=3)
     before, asked = (folder / "results.csv").read_bytes(), list(quick)
     (file,) = (folder / "search").glob(cut.removesuffix(" away"))
     if cut.endswith("away"):
         file.unlink()
     else:
         os.truncate(file, file.stat().st_size // 2)
-    assert tune(tmp_path, base, SPACE, folder, method=method, trials=3) == best
+    assert tune(patches, base, SPACE, folder, method=method, trials=3) == best
     # Each again, of which a training that is done is read: nothing else is asked for.
     assert quick == 2 * asked
     assert (folder / "results.csv").read_bytes() == before
 
 
-def test_hyperband_gives_many_epochs_to_few(tmp_path, quick):
+def test_hyperband_gives_many_epochs_to_few(patches, tmp_path, quick):
     base = read_config(None, [*SMALL, "fit.epochs=3"])
-    best = tune(tmp_path, base, SPACE, tmp_path / "search", method="hyperband")
+    best = tune(patches, base, SPACE, tmp_path / "search", method="hyperband")
     epochs = [config.fit.epochs for _, config in quick]
     # Two brackets: three of one epoch, of which the best goes on to three; and two of three at once.
     assert epochs == [1, 1, 1, 3, 3, 3]
@@ -158,9 +161,9 @@ def test_hyperband_gives_many_epochs_to_few(tmp_path, quick):
     assert best.optimizer.learning_rate == float(rows[0]["optimizer.learning_rate"])
 
 
-def test_hyperband_interrupted_goes_on(tmp_path, quick, monkeypatch):
+def test_hyperband_interrupted_goes_on(patches, tmp_path, quick, monkeypatch):
     base, known = read_config(None, [*SMALL, "fit.epochs=3"]), tuning.train
-    whole = tune(tmp_path, base, SPACE, tmp_path / "whole", method="hyperband")
+    whole = tune(patches, base, SPACE, tmp_path / "whole", method="hyperband")
     expected = list(quick)
     quick.clear()
     for stop in range(6):
@@ -172,45 +175,45 @@ def test_hyperband_interrupted_goes_on(tmp_path, quick, monkeypatch):
 
         monkeypatch.setattr(tuning, "train", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            tune(tmp_path, base, SPACE, tmp_path / "parts", method="hyperband")
+            tune(patches, base, SPACE, tmp_path / "parts", method="hyperband")
     monkeypatch.setattr(tuning, "train", known)
-    assert tune(tmp_path, base, SPACE, tmp_path / "parts", method="hyperband") == whole
+    assert tune(patches, base, SPACE, tmp_path / "parts", method="hyperband") == whole
     assert quick == expected
 
 
-def test_epochs_may_be_searched_but_not_by_hyperband(tmp_path, quick):
+def test_epochs_may_be_searched_but_not_by_hyperband(patches, tmp_path, quick):
     space = {"fit.epochs": {"low": 2, "high": 9}}
-    best = tune(tmp_path, BASE, space, tmp_path / "search", trials=4)
+    best = tune(patches, BASE, space, tmp_path / "search", trials=4)
     assert best.fit.epochs == max(config.fit.epochs for _, config in quick) > BASE.fit.epochs
     with pytest.raises(DataError, match="not in the space"):
-        tune(tmp_path, BASE, space, tmp_path / "hyperband", method="hyperband")
+        tune(patches, BASE, space, tmp_path / "hyperband", method="hyperband")
     with pytest.raises(DataError, match="1 or more"):
-        tune(tmp_path, read_config(None, ["fit.epochs=0"]), SPACE, tmp_path / "hyperband", method="hyperband")
+        tune(patches, read_config(None, ["fit.epochs=0"]), SPACE, tmp_path / "hyperband", method="hyperband")
     assert not (tmp_path / "hyperband").exists()
 
 
-def test_ends_of_whole_numbers_are_a_range_of_fractions_where_the_key_is_one(tmp_path, quick):
+def test_ends_of_whole_numbers_are_a_range_of_fractions_where_the_key_is_one(patches, tmp_path, quick):
     space = {"loss.gamma": {"low": 0, "high": 2}, "fit.seed": {"low": 0, "high": 1000}}
-    tune(tmp_path, BASE, space, tmp_path / "search", trials=4)
+    tune(patches, BASE, space, tmp_path / "search", trials=4)
     assert any(config.loss.gamma % 1 for _, config in quick)
     assert all(isinstance(config.fit.seed, int) for _, config in quick)
     assert len({config.fit.seed for _, config in quick}) > 1
 
 
-def test_trials_that_diverge_are_left_out(tmp_path, quick, monkeypatch):
+def test_trials_that_diverge_are_left_out(patches, tmp_path, quick, monkeypatch):
     def some(_data, config, run, *_):
         if int(run.name) < 5:
             raise DivergedError("astray")
         return {"metrics": {"val": {"auc": {"value": 0.5 + int(run.name) / 100}}}}
 
     monkeypatch.setattr(tuning, "train", some)
-    tune(tmp_path, BASE, SPACE, tmp_path / "search", trials=7)
+    tune(patches, BASE, SPACE, tmp_path / "search", trials=7)
     assert [r["trial"] for r in results(tmp_path / "search")] == ["6", "5"]
     with pytest.raises(DataError, match="none of 4 trials came to its end"):
-        tune(tmp_path, BASE, SPACE, tmp_path / "other", trials=4)
+        tune(patches, BASE, SPACE, tmp_path / "other", trials=4)
 
 
-def test_an_error_that_is_of_no_trial_ends_the_search_and_the_next_goes_on(tmp_path, quick, monkeypatch):
+def test_an_error_that_is_of_no_trial_ends_the_search_and_the_next_goes_on(patches, tmp_path, quick, monkeypatch):
     known = tuning.train
 
     def failing(data, config, run, *rest):
@@ -220,15 +223,15 @@ def test_an_error_that_is_of_no_trial_ends_the_search_and_the_next_goes_on(tmp_p
 
     monkeypatch.setattr(tuning, "train", failing)
     with pytest.raises(ModelError, match="cannot be built"):
-        tune(tmp_path, BASE, SPACE, tmp_path / "search", trials=3)
+        tune(patches, BASE, SPACE, tmp_path / "search", trials=3)
     monkeypatch.setattr(tuning, "train", known)
-    tune(tmp_path, BASE, SPACE, tmp_path / "search", trials=3)
+    tune(patches, BASE, SPACE, tmp_path / "search", trials=3)
     assert [name for name, _ in quick] == ["0", "1", "2"]
 
 
-def test_another_search_or_something_else_in_the_folder_is_refused(tmp_path, quick):
+def test_another_search_or_something_else_in_the_folder_is_refused(patches, tmp_path, quick):
     folder = tmp_path / "search"
-    tune(tmp_path, BASE, SPACE, folder, trials=2)
+    tune(patches, BASE, SPACE, folder, trials=2)
     other = SPACE | {"fit.batch_size": {"choices": [8]}}
     for arguments in (
         {"space": other},
@@ -238,18 +241,41 @@ def test_another_search_or_something_else_in_the_folder_is_refused(tmp_path, qui
     ):
         given = {"base": BASE, "space": SPACE, "folder": folder, "trials": 2} | arguments
         with pytest.raises(OutputError, match="holds another search"):
-            tune(tmp_path, **given)
+            tune(patches, **given)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("Dear")
     with pytest.raises(OutputError, match=r"holds letter\.txt, which is of no search"):
-        tune(tmp_path, BASE, SPACE, tmp_path / "full")
+        tune(patches, BASE, SPACE, tmp_path / "full")
     with tuning.locked(folder), pytest.raises(OutputError, match=r"another wsi-idc .* is writing there"):
-        tune(tmp_path, BASE, SPACE, folder, trials=2)
+        tune(patches, BASE, SPACE, folder, trials=2)
 
 
-def test_nothing_is_printed(tmp_path, quick, capsys):
+def test_other_patches_or_weights_are_another_search(patches, tmp_path, quick, trained):
+    """Once a table had the trials of two sets of patches side by side."""
+    data, folder = shutil.copytree(patches, tmp_path / "data"), tmp_path / "search"
+    model = package_run(trained, tmp_path / "model").folder
+    space = {"fit.seed": {"low": 1, "high": 99}, "model.init": {"choices": [str(model)]}}
+    base = read_config(None, ["fit.epochs=1"])
+    tune(data, base, space, folder, trials=2)
+    before = (folder / "results.csv").read_bytes()
+    # A copy of the same patches is the same data.
+    tune(shutil.copytree(data, tmp_path / "copy"), base, space, folder, trials=2)
+    patch = next((data / "8865" / "0").iterdir())
+    content = patch.read_bytes()
+    Image.new("RGB", (16, 16), "pink").save(patch)
+    with pytest.raises(OutputError, match=r"holds another search \(patches, .*choose another -o"):
+        tune(data, base, space, folder, trials=3)
+    patch.write_bytes(content)
+    (model / "model.json").write_text((model / "model.json").read_text().replace('"1.0.0"', '"1.0.1"'))
+    with pytest.raises(OutputError, match="holds another search"):
+        tune(data, base, space, folder, trials=3)
+    assert len(quick) == 2
+    assert (folder / "results.csv").read_bytes() == before
+
+
+def test_nothing_is_printed(patches, tmp_path, quick, capsys):
     for trials in (1, 2):
-        tune(tmp_path, BASE, SPACE, tmp_path / "search", trials=trials)
+        tune(patches, BASE, SPACE, tmp_path / "search", trials=trials)
     assert capsys.readouterr().out == ""
 
 
@@ -264,9 +290,9 @@ def test_nothing_is_printed(tmp_path, quick, capsys):
         ({"fit": {"low": 1, "high": 2}}, "fit: "),
     ],
 )
-def test_a_space_of_other_keys_or_values_is_refused_before_anything(tmp_path, quick, space, fault):
+def test_a_space_of_other_keys_or_values_is_refused_before_anything(patches, tmp_path, quick, space, fault):
     with pytest.raises(DataError, match=fault):
-        tune(tmp_path, BASE, space, tmp_path / "search")
+        tune(patches, BASE, space, tmp_path / "search")
     assert quick == []
     assert not (tmp_path / "search").exists()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -25,6 +24,7 @@ from wsi_idc.data.audit_report import (
     PatientCounts,
     write_audit,
 )
+from wsi_idc.data.content import pixel_digest
 from wsi_idc.data.kaggle import (
     FARTHEST,
     LAYOUT,
@@ -161,8 +161,7 @@ def _look_at(patches: Sequence[LabelledPatch], on_progress: Callable[[int, int],
             pixels = read_patch(patch.path)
         except DataError:
             return None
-        digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
-        return _Look(pixels.shape[:2], digest, float(pixels.mean()), float(pixels.std()))
+        return _Look(pixels.shape[:2], pixel_digest(pixels), float(pixels.mean()), float(pixels.std()))
 
     looks: list[_Look | None] = []
     batches = [patches[i : i + _BATCH] for i in range(0, len(patches), _BATCH)]

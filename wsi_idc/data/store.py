@@ -13,6 +13,7 @@ import numpy as np
 from filelock import FileLock
 
 from wsi_idc.base.files import replacing
+from wsi_idc.data.content import file_digests
 from wsi_idc.data.kaggle import LabelledPatch, decode_patches
 from wsi_idc.errors import DataError
 
@@ -45,11 +46,17 @@ class PatchArray:
         return np.array([p.patient for p in self.patches])
 
 
-def open_patches(patches: Sequence[LabelledPatch], size: int = 50, cache: Path | None = None) -> PatchArray:
+def open_patches(
+    patches: Sequence[LabelledPatch],
+    size: int = 50,
+    cache: Path | None = None,
+    digests: Sequence[bytes] | None = None,
+) -> PatchArray:
     """Decode `patches`, leaving out those that are not `size` pixels square.
 
-    With `cache`, a folder, the pixels lie in a file there and only what is used is in memory; the next call with the
-    same files reads it again without decoding anything. Raises DataError where a file is damaged or nothing is left.
+    With `cache`, a folder, the pixels lie in a file there and only what is used is in memory; the next call with files
+    of the same content, wherever they lie, reads it again without decoding anything. `digests` are those of
+    `data.content.file_digests`, where they are known. Raises DataError where a file is damaged or nothing is left.
     """
     if cache is None:
         pixels = np.empty((len(patches), size, size, 3), np.uint8)
@@ -58,7 +65,7 @@ def open_patches(patches: Sequence[LabelledPatch], size: int = 50, cache: Path |
             pixels[len(kept)] = decoded
             kept.append(number)
     else:
-        file = cache / f"patches-{_fingerprint(patches, size)}.npy"
+        file = cache / f"patches-{_fingerprint(digests or file_digests(patches), size)}.npy"
         listing = file.with_suffix(".kept.npy")
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):
@@ -91,10 +98,6 @@ def _fill(file: Path, listing: Path, patches: Sequence[LabelledPatch], size: int
         np.save(stream, np.array(kept, np.int64))
 
 
-def _fingerprint(patches: Sequence[LabelledPatch], size: int) -> str:
-    """Identify the files by name, length and time of change."""
-    digest = hashlib.sha256(f"{size}".encode())
-    for patch in patches:
-        status = patch.path.stat()
-        digest.update(f"{patch.path.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]
+def _fingerprint(digests: Sequence[bytes], size: int) -> str:
+    """Identify the pixels by the content of the files, in order."""
+    return hashlib.sha256(f"{size} ".encode() + b"".join(digests)).hexdigest()[:16]

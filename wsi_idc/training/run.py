@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,9 +16,10 @@ import numpy as np
 from wsi_idc.base.disk.left import remove_left
 from wsi_idc.base.files import locked, replacing
 from wsi_idc.data.cache import cache_folder
-from wsi_idc.data.kaggle import MISSING, LabelledPatch, is_whole_section, place_patches
+from wsi_idc.data.content import file_digests
+from wsi_idc.data.kaggle import MISSING, is_whole_section, place_patches
 from wsi_idc.data.store import PatchArray, open_patches
-from wsi_idc.errors import DataError, ModelError, OutputError
+from wsi_idc.errors import DataError, ModelError
 from wsi_idc.evaluation.metrics import write_json
 from wsi_idc.inference.engines import load_keras
 from wsi_idc.models.architectures import build, context_halo, feature_encoder
@@ -31,8 +31,9 @@ from wsi_idc.training.config import TrainConfig
 from wsi_idc.training.context import context_logits, encode_sections, fit_context, fit_new_context, lone_logits
 from wsi_idc.training.familiar import familiar_slides
 from wsi_idc.training.fit import OnBatch, Record, fit, predict_logits
+from wsi_idc.training.identity import check_free, content_of, held_text
 from wsi_idc.training.left.logs import draw_history, events_into, write_log
-from wsi_idc.training.left.reading import CONFIG, FAMILIAR, LOGITS, RESULT, held_config, read_result
+from wsi_idc.training.left.reading import CONFIG, FAMILIAR, LOGITS, RESULT, read_result
 from wsi_idc.training.select import select_patches
 
 # In how many other forms the validation patches are seen to fit temperature and threshold.
@@ -67,13 +68,15 @@ def train(data: Path, config: TrainConfig, run: Path, hooks: Hooks = Hooks()) ->
     with locked(run):
         remove_left(run)
         listed = select_patches(data, config.data)
-        text = f"# wsi-idc train; patches {_identity(*listed, data)}\n{config.toml()}"
-        _check_free(run, text)
+        digests = [file_digests(part) for part in listed]
+        text = held_text(config, content_of(config.model, data, listed, digests))
+        check_free(run, text)
         if (run / RESULT).exists():
             return read_result(run)
         cache = cache_folder() if config.data.cache == "disk" else None
         origin, model, context = _networks(config)
-        training, val = (open_patches(part, model.input_shape[1], cache) for part in listed)
+        size = model.input_shape[1]
+        training, val = (open_patches(part, size, cache, own) for part, own in zip(listed, digests, strict=True))
         training_set = TrainingSet.of(training, config)
         _check(training, val, model, config)
         with replacing(run / CONFIG) as temporary:
@@ -133,20 +136,6 @@ def _write_logits(path: Path, data: PatchArray, logits: np.ndarray) -> None:
         writer.writerow(["patient", "x", "y", "label", "logit"])
         for patch, logit in zip(data.patches, logits.tolist(), strict=True):
             writer.writerow([patch.patient, patch.x, patch.y, patch.label, f"{logit:.5f}"])
-
-
-def _check_free(run: Path, text: str) -> None:
-    """Raise OutputError where the run is not the one that `text` describes, nor empty."""
-    if (run / CONFIG).exists():
-        if held_config(run) != text:
-            raise OutputError(f"{run}: holds a training with another configuration or other patches; choose another -o")
-    elif held := sorted(p.name for p in run.iterdir() if not p.name.startswith(".")):
-        raise OutputError(f"{run}: holds {held[0]}, which is of no training; choose another -o")
-
-
-def _identity(training: list[LabelledPatch], val: list[LabelledPatch], data: Path) -> str:
-    names = "\n".join(str(p.path.relative_to(data)) for part in (training, val) for p in part)
-    return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
 def _networks(config: TrainConfig) -> tuple[str, keras.Model, keras.Model | None]:

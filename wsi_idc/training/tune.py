@@ -26,6 +26,7 @@ from wsi_idc.base.inputs.toml import read_toml_file
 from wsi_idc.base.pages.figures import draw_panels
 from wsi_idc.errors import DataError, DivergedError, OutputError, WsiIdcError
 from wsi_idc.training.config import TrainConfig, override
+from wsi_idc.training.identity import content_of_config
 from wsi_idc.training.left.logs import errors_of_disk
 from wsi_idc.training.run import Hooks, train
 
@@ -42,6 +43,8 @@ _RANGE = {"low", "high", "log"}
 # Where Hyperband says how many epochs a trial has.
 _EPOCHS = "tuner/epochs"
 SEARCH = "search.toml"
+# Keys of a configuration whose values are names of lists of patients, or of weights.
+_FROM = ("data.split", "model.init", "model.weights")
 # Where KerasTuner keeps what it has tried.
 _SEARCHED = "search"
 _LARGEST = 1 << 20
@@ -173,7 +176,8 @@ def tune(
     else:
         oracle = keras_tuner.oracles.RandomSearchOracle(max_trials=trials, **common)
     with locked(folder):
-        _claim(folder, {"method": method, "seed": seed, "space": dict(space), "base": base.model_dump()})
+        claimed = {"method": method, "seed": seed, "space": dict(space), "base": base.model_dump()}
+        _claim(folder, claimed | {"content": _contents(data, base, space)})
         tuner = _search(partial(_Tuner, oracle, data, base, space, folder, hooks or Hooks()), folder)
         done = [t for t in oracle.trials.values() if t.status == "COMPLETED"]
         if not done:
@@ -217,6 +221,12 @@ def _forget_damaged(searched: Path) -> None:
             return
 
 
+def _contents(data: Path, base: TrainConfig, space: Mapping[str, Any]) -> list[str]:
+    """Identify what trials are made from: with the base, and with each choice of other patients or weights."""
+    choices = [{key: value} for key in _FROM if key in space for value in space[key].get("choices", ())]
+    return [content_of_config(override(base, choice), data) for choice in ({}, *choices)]
+
+
 def _claim(folder: Path, search: Mapping[str, Any]) -> None:
     """Keep what is searched with the results, or see that it is what was kept."""
     path, text = folder / SEARCH, tomli_w.dumps(search)
@@ -226,7 +236,10 @@ def _claim(folder: Path, search: Mapping[str, Any]) -> None:
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     elif read_text(path, _LARGEST) != text:
-        raise OutputError(f"{folder}: holds another search (space, method, seed or configuration); choose another -o")
+        raise OutputError(
+            f"{folder}: holds another search (patches, space, method, seed or configuration), or one of an older "
+            "version; choose another -o"
+        )
 
 
 def _write_results(folder: Path, rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> None:
