@@ -28,8 +28,9 @@ from wsi_idc.annotations.read import read_annotations
 from wsi_idc.base.bootstrap import patient_bootstrap
 from wsi_idc.base.grid import Grid
 from wsi_idc.comparison.agreement import SlideAgreement, compare_regions, pooled
-from wsi_idc.data.assemble import PATCH_MPP, assemble
+from wsi_idc.data.assemble import assemble
 from wsi_idc.data.kaggle import LabelledPatch, index_patches, read_patients
+from wsi_idc.data.scale import PATCH_MPP
 from wsi_idc.regions.delineate import delineate
 from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.regions.outlining import Outlining

@@ -42,7 +42,10 @@ def data() -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Folder.  [default: this one]")
 @overwrite_option
 def assemble(folder: Path, patients: tuple[str, ...], output: Path, overwrite: bool) -> None:
-    """Put the sections of PATIENTS together again from their patches in FOLDER, as pyramidal TIFFs at 4 um/px."""
+    """Put the sections of PATIENTS together again from their patches in FOLDER, as pyramidal TIFFs.
+
+    Their scale is what patches.json in FOLDER states, which `from-annotations` leaves there, or else 4 um/px.
+    """
     from wsi_idc.data.assemble import assemble as assemble_section
 
     with progress_bar("assembling", "sections") as bar:
@@ -277,7 +280,8 @@ def from_annotations(
     """Cut new patches from SLIDE by the outlines in ANNOTATIONS, to train on.
 
     Patches are of the size and scale that the model sees, in Kaggle's layout, in a new folder for the patient under the
-    output folder; several slides go into one. A patch on the border, neither inside nor outside enough, is left out.
+    output folder; several slides go into one, whose patches.json states the scale, and others of another scale are
+    refused. A patch on the border, neither inside nor outside enough, is left out.
     Where the file has outlines of the class ROI or Region* (--roi-class), only what lies within them counts as looked
     at; what is outlined as another class that ends in * is left out. The formats are those that `convert` reads.
     """

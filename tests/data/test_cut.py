@@ -14,13 +14,14 @@ from wsi_idc.data.assemble import assemble
 from wsi_idc.data.audit import audit_folder
 from wsi_idc.data.cut import Rule, cut_patches, patient_of
 from wsi_idc.data.kaggle import index_patches, read_patch
+from wsi_idc.data.scale import stated_mpp
 from wsi_idc.errors import DataError, OutputError, SlideError
 from wsi_idc.models.registry import find_model
 from wsi_idc.runs.results.outputs import schema
 from wsi_idc.slides.slide import Slide
 from wsi_idc.slides.write import write_slide
 
-from helpers import least, numpy_package
+from helpers import least, numpy_package, write_patches
 
 TUMOUR = 4
 SEES_4_UM = numpy_package()
@@ -151,7 +152,25 @@ def test_several_slides_go_into_one_folder_and_a_patient_once(painted, tumour, t
         cut_patches(painted, tumour, tmp_path, SEES_4_UM, patient="a")
     assert {p: p.stat().st_mtime_ns for p in first.rglob("*")} == before
     assert {p.patient for p in index_patches(tmp_path)} == {"a", "b"}
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "patches.json"]
+
+
+def test_patches_of_two_scales_are_not_cut_into_one_folder(painted, tumour, tmp_path):
+    coarse = numpy_package(patch_size=20, mpp=8.0)
+    cut_patches(painted, tumour, tmp_path / "coarse", coarse, patient="a")
+    assert stated_mpp(tmp_path / "coarse") == 8.0
+    before = sorted((tmp_path / "coarse").rglob("*"))
+    with pytest.raises(OutputError, match="holds patches at 8 um/px, and those of the model test are at 4; choose"):
+        cut_patches(painted, tumour, tmp_path / "coarse", SEES_4_UM, patient="b")
+    assert sorted((tmp_path / "coarse").rglob("*")) == before
+    # Where nothing is stated they are those of Kaggle.
+    write_patches(tmp_path / "kaggle", ["8863"])
+    with pytest.raises(OutputError, match="holds patches at 4 um/px, and those of the model test are at 8"):
+        cut_patches(painted, tumour, tmp_path / "kaggle", coarse)
+    assert stated_mpp(tmp_path / "kaggle") is None
+    # A patient who is alone there, and is cut anew, leaves nothing of the other scale.
+    cut_patches(painted, tumour, tmp_path / "coarse", SEES_4_UM, patient="a", overwrite=True)
+    assert stated_mpp(tmp_path / "coarse") == 4.0
 
 
 @pytest.mark.parametrize("patient", ["", "a b", "a,b", "../a", "a/b", ".a", "a\\b", "a:b"])

@@ -11,10 +11,9 @@ from wsi_idc.base.disk.left import temporary_folder
 from wsi_idc.base.disk.trouble import output_error
 from wsi_idc.base.files import put_in_place
 from wsi_idc.data.kaggle import LabelledPatch, index_patches, read_patch
+from wsi_idc.data.scale import mpp_of
 from wsi_idc.slides.write import write_slide
 
-# The scale of the Kaggle patches: slides scanned at 0.25 um/px, reduced 16:1.
-PATCH_MPP = 4.0
 WHITE = 255
 
 
@@ -37,16 +36,17 @@ def paste_patches(patches: Sequence[LabelledPatch]) -> np.ndarray:
 def assemble(folder: Path, patient: str, output: Path, overwrite: bool = False) -> Path:
     """Write the section of `patient` under `folder` (Kaggle's layout) as `output/<patient>.tif`.
 
-    The slide is a lossless tiled pyramidal TIFF at 4 um/px. Places without a patch are white: the authors of the set
-    dropped most background and fat. The same section that is there stays. Raises DataError for an unknown patient,
-    and without `overwrite` OutputError where another file has that name: it may be the slide they were cut from.
+    The slide is a lossless tiled pyramidal TIFF at the scale that the folder states, or else 4 um/px. Places without a
+    patch are white: the authors of the set dropped most background and fat. The same section that is there stays.
+    Raises DataError for an unknown patient, and without `overwrite` OutputError where another file has that name: it
+    may be the slide they were cut from.
     """
-    section = paste_patches(index_patches(folder, {patient}))
+    section, mpp = paste_patches(index_patches(folder, {patient})), mpp_of(folder)
     path = output / f"{patient}.tif"
     try:
         output.mkdir(parents=True, exist_ok=True)
         with temporary_folder(output, path.name) as temporary:
-            made = write_slide(Path(temporary) / path.name, section, PATCH_MPP, compression="deflate")
+            made = write_slide(Path(temporary) / path.name, section, mpp, compression="deflate")
             put_in_place(made, path, overwrite)
     except OSError as error:
         raise output_error(path, error) from error

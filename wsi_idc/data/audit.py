@@ -39,6 +39,7 @@ from wsi_idc.data.kaggle import (
     place_patches,
     read_patch,
 )
+from wsi_idc.data.scale import RECORD
 from wsi_idc.errors import DataError
 
 EXAMPLES = 10
@@ -134,7 +135,7 @@ def _walk(folder: Path) -> tuple[list[LabelledPatch], list[Path], list[Path], li
     for path in sorted(folder.iterdir()):
         try:
             if not path.is_dir():
-                foreign.append(path)
+                foreign += [path] if path.name != RECORD else []
             elif is_patient_folder(path) and not path.name.startswith("."):
                 own, others = list_patches(path)
                 patches += sorted(own, key=lambda p: p.path)

@@ -19,7 +19,8 @@ from wsi_idc.base.disk.trouble import output_error
 from wsi_idc.base.files import watch
 from wsi_idc.base.grid import Block, Grid
 from wsi_idc.base.threads import in_parallel
-from wsi_idc.data.kaggle import FARTHEST, is_listable
+from wsi_idc.data.kaggle import FARTHEST, is_listable, is_patient_folder, patients_in
+from wsi_idc.data.scale import mpp_of, same_mpp, state_mpp
 from wsi_idc.errors import DataError, OutputError
 from wsi_idc.models.package import ModelPackage
 from wsi_idc.runs.results.folder import outline_files
@@ -110,12 +111,12 @@ def cut_patches(
     """Cut patches of the size and scale of a model from the slide at `path` into the new folder `output/<patient>`.
 
     They are those of the grid that the model sees on the slide, as lossless PNGs in Kaggle's layout; x and y of their
-    names are 1-based pixels at the model's scale. `annotations` is a file of outlines; `rule` makes labels of them. The
-    patient is by default the name of the slide, `patient_of`.
+    names are 1-based pixels at the model's scale, which `output` states (`data.scale`). `annotations` is a file of
+    outlines; `rule` makes labels of them. The patient is by default the name of the slide, `patient_of`.
     The folder appears whole or not at all; `on_progress` is told how many of how many patches are done.
 
     Raises DataError where the annotations do not fit the slide or the rule, or leave nothing to cut, SlideError for the
-    slide, OutputError where the patient has a folder already, which is not to be overwritten.
+    slide, OutputError where the patient has a folder already, not to be overwritten, or others' patches another scale.
     """
     patient = patient_of(path) if patient is None else patient
     _check_patient(patient)
@@ -128,8 +129,7 @@ def cut_patches(
         _check_names(slide, grid, package)
         inside, looked_at = _areas(file.annotations, rule, slide, annotations)
         folder = output / patient
-        if not overwrite:
-            _check_free(folder)
+        _check_free(output, patient, package, overwrite)
         with new_folder(folder, overwrite, _CLASSES) as place:
             tissue = tissue_of(slide, CPU_COUNT)
             wanted = grid.share(tissue.mask, tissue.um) >= rule.min_tissue
@@ -145,21 +145,13 @@ def cut_patches(
             _write(slide, grid, cells[sure], labels[sure], place, patient, on_progress)
             slide.check_unchanged()
             check()
+            _state_scale(output, patient, package)
     return cut
 
 
 def _counted(folder: Path, labels: np.ndarray, unreadable: int, notes: Sequence[str], warnings: Sequence[str]) -> Cut:
-    counts = np.bincount(labels, minlength=4).tolist()
-    return Cut(
-        folder=folder,
-        idc=counts[IDC],
-        not_idc=counts[NOT_IDC],
-        border=counts[BORDER],
-        beyond=counts[BEYOND],
-        unreadable=unreadable,
-        notes=tuple(notes),
-        warnings=tuple(warnings),
-    )
+    not_idc, idc, border, beyond = np.bincount(labels, minlength=4).tolist()
+    return Cut(folder, idc, not_idc, border, beyond, unreadable, tuple(notes), tuple(warnings))
 
 
 def patient_of(path: Path) -> str:
@@ -235,16 +227,36 @@ def _check_patient(patient: str) -> None:
         )
 
 
-def _check_free(folder: Path) -> None:
-    """Raise OutputError where a patient's folder holds something."""
+def _check_free(output: Path, patient: str, package: ModelPackage, overwrite: bool) -> None:
+    """Raise OutputError where a patient's folder holds something, or that of all holds patches of another scale."""
+    folder = output / patient
     try:
         taken = folder.is_dir() and any(folder.iterdir())
+        _check_beside(output, patient, package)
     except OSError as error:
         raise output_error(folder, error) from error
-    if taken:
+    if taken and not overwrite:
         raise OutputError(
             f"{folder}: is not empty, so the patient was cut before; give another --patient or -o, or --overwrite"
         )
+
+
+def _check_beside(output: Path, patient: str, package: ModelPackage) -> None:
+    """Raise OutputError where a folder holds patches of other patients, of another scale than the model's."""
+    if not output.is_dir() or same_mpp(mpp := mpp_of(output), package.mpp):
+        return
+    if any(is_patient_folder(output / other) for other in patients_in(output) - {patient}):
+        raise OutputError(
+            f"{output}: holds patches at {mpp:g} um/px, and those of the model {package.name} are at {package.mpp:g}; "
+            "choose another -o"
+        )
+
+
+def _state_scale(output: Path, patient: str, package: ModelPackage) -> None:
+    """State the scale of patches that are about to be there, so that they never lie beside a record of another one."""
+    # Looked at once more: cutting took a while.
+    _check_beside(output, patient, package)
+    state_mpp(output, package.mpp)
 
 
 def _check_names(slide: Slide, grid: Grid, package: ModelPackage) -> None:

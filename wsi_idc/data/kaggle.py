@@ -15,6 +15,7 @@ from scipy.ndimage import convolve
 
 from wsi_idc.base.inputs.bounded import read_text
 from wsi_idc.base.inputs.picture import read_rgb
+from wsi_idc.data.scale import PATCH_MPP, RECORD, mpp_of
 from wsi_idc.errors import DataError
 
 LAYOUT = "<patient>/<0|1>/<patient>_idx5_x<x>_y<y>_class<0|1>.png"
@@ -22,7 +23,7 @@ _CHUNK = 2048
 # Bytes of a list of patients; pixels of a patch, as many as a model may take.
 _LARGEST_LIST, _LARGEST_PATCH = 1 << 20, 1 << 24
 MISSING = -1
-FARTHEST = 50_000  # pixels of 4 um: 20 cm, more than any section
+FARTHEST = 50_000  # pixels; of 4 um 20 cm, more than any section
 # Pixels of 4 um of a section, those between patches among them: twice a slide of 26 x 76 mm.
 _LARGEST_SECTION = 1 << 28
 _CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
@@ -32,7 +33,7 @@ _NAME = re.compile(r"^(?P<patient>.+)_idx5_x(?P<x>\d+)_y(?P<y>\d+)_class(?P<labe
 
 @dataclass(frozen=True, slots=True)
 class LabelledPatch:
-    """One patch file; `x` (column) and `y` (row) are the 1-based top-left corner in 4 um pixels."""
+    """One patch file; `x` (column) and `y` (row) are the 1-based top-left corner, in pixels of the patches' scale."""
 
     path: Path
     patient: str
@@ -69,13 +70,14 @@ def index_patches(folder: Path, patients: Collection[str] | None = None) -> list
                 f"{patch.path}: x={patch.x}, y={patch.y} is no place on a section; "
                 f"name it by its top left pixel, counted from 1 (to {FARTHEST})"
             )
+    mpp = mpp_of(folder)
     for patient, theirs in groupby(found, key=lambda p: p.patient):
         places = [(p.x, p.y) for p in theirs]
         width, height = (max(axis) for axis in zip(*places, strict=True))
-        if width * height > _LARGEST_SECTION:
+        if width * height * (mpp / PATCH_MPP) ** 2 > _LARGEST_SECTION:
             raise DataError(
                 f"{folder / patient}: its patches lie as far as x={width} and y={height}, and no section is as large "
-                "at the scale of patches; are these places of another scale?"
+                f"at {mpp:g} um/px; where that is not their scale, state it in {folder / RECORD}"
             )
     for one, other in pairwise(found):
         if one.label != other.label and (one.x, one.y, one.patient) == (other.x, other.y, other.patient):
