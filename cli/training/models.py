@@ -80,15 +80,25 @@ def add(folder: Path, overwrite: bool) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder; its name is the model's.")
 @overwrite_option
 @click.option("--version", default="1.0.0", show_default=True)
-@click.option("--mpp", type=FiniteRange(0.05, 20), default=4.0, show_default=True, help="um per pixel of the patches.")
-@click.option("--licence", default="Apache-2.0", show_default=True)
+@click.option(
+    "--mpp",
+    type=FiniteRange(0.05, 20),
+    help="um per pixel of the patches.  [default: as their folder states, or the model given by --init, or 4]",
+)
+@click.option("--licence", help="[default: that of the model given by --init, or Apache-2.0]")
 @click.option(
     "--evaluation",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="What `wsi-idc evaluate --perturb` wrote of a package of this run: its table goes into the card.",
 )
 def package(
-    run: Path, output: Path, overwrite: bool, version: str, mpp: float, licence: str, evaluation: Path | None
+    run: Path,
+    output: Path,
+    overwrite: bool,
+    version: str,
+    mpp: float | None,
+    licence: str | None,
+    evaluation: Path | None,
 ) -> None:
     """Make a model package of RUN, the folder of `wsi-idc train`: weights for every engine, and a model card."""
     with needs_extra("train"):
@@ -100,6 +110,14 @@ def package(
         def on_stage(name: str) -> None:
             bar.update(task, description=name)
 
-        about = {"version": version, "licence": licence}
-        made = package_run(run, output, **about, mpp=mpp, evaluation=evaluation, overwrite=overwrite, on_stage=on_stage)
+        made = package_run(
+            run,
+            output,
+            version=version,
+            mpp=mpp,
+            licence=licence,
+            evaluation=evaluation,
+            overwrite=overwrite,
+            on_stage=on_stage,
+        )
     echo(f"{made.folder}: threshold {made.threshold}, temperature {made.temperature}, halo {made.halo}")

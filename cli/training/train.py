@@ -66,7 +66,7 @@ def train(
     # Before Keras is imported, which takes seconds: what is wrong with the configuration is said at once.
     with wrong_usage():
         chosen = override(read_config(config, settings), given)
-        check_model(chosen.model)
+        check_model(chosen.model, data)
         if folds is None:
             check_parts(data, chosen.data)
     with needs_extra("train"):

@@ -44,7 +44,7 @@ def tune(
     # Before Keras is imported, which takes seconds.
     with wrong_usage():
         base = read_config(config, settings)
-        check_model(base.model)
+        check_model(base.model, data)
         check_parts(data, base.data)
     with needs_extra("train"):
         from wsi_idc.training.run import Hooks

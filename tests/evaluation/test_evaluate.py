@@ -13,6 +13,7 @@ from PIL import Image
 from wsi_idc.cli.group import main
 from wsi_idc.data.assemble import paste_patches
 from wsi_idc.data.kaggle import LabelledPatch, index_patches
+from wsi_idc.data.scale import state_mpp
 from wsi_idc.errors import DataError, ModelError
 from wsi_idc.evaluation.evaluate import Measured, evaluate_model, measure
 from wsi_idc.evaluation.plots import draw_figures
@@ -20,8 +21,9 @@ from wsi_idc.evaluation.predictions import Predictions, predict_patches
 from wsi_idc.inference.ensemble import Ensemble
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.registry import find_model
+from wsi_idc.training.package import package_run
 
-from helpers import NumpyEngine, numpy_package, summed_darkness
+from helpers import NumpyEngine, numpy_package, summed_darkness, write_patches
 
 ROWS, COLS = 7, 9
 
@@ -311,3 +313,34 @@ def test_damaged_patches_and_other_layouts_are_named(data, tmp_path):
     assert done.exit_code == 1
     assert f"they are in {tmp_path / 'data'}, give that folder" in done.stderr
     assert not (tmp_path / "o").exists()
+
+
+def test_a_model_of_another_scale_than_the_patches_state_is_refused(data, tmp_path):
+    own = shutil.copytree(data, tmp_path / "own")
+    state_mpp(own, 1.0)
+    done = run(own, "--split", "all", "--model", "idc-patch", "-o", tmp_path / "o")
+    assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
+    assert (
+        "own: its patches are at 1 um/px (patches.json), and idc-patch sees 4; give a model of that scale"
+        in done.stderr
+    )
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_model_says_whom_it_has_seen_and_what_scale_it_takes_patches_for(patches, trained, tmp_path, monkeypatch):
+    """Once only models that ship knew whom they had seen."""
+    monkeypatch.setattr("wsi_idc.evaluation.evaluate.measure", partial(measure, resamples=5))
+    package = package_run(trained, tmp_path / "model", mpp=1.0)
+    own = shutil.copytree(patches, tmp_path / "own")
+    # By their ids: such that are in no list of the official split, too, as those of its training.
+    write_patches(own, ["mine"])
+    notes = evaluate_model(own, Measured([package]), tmp_path / "out", "all")["notes"]
+    seen = [note for note in notes if "flattered" in note]
+    assert [note.partition(", on which")[0] for note in seen] == [
+        "6 patients are of the official parts train, val",
+        "1 patient is by its id of those",
+    ]
+    assert all("on which model 1.0.0 was trained or its threshold chosen" in note for note in seen)
+    assert sum(note.startswith("nothing states the scale of the patches") for note in notes) == 1
+    none = evaluate_model(own, Measured([package]), tmp_path / "none", listing(tmp_path, "8864 mine"))["notes"]
+    assert not any("flattered" in note for note in none)

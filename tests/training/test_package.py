@@ -9,6 +9,9 @@ import onnxruntime
 import pytest
 
 from wsi_idc.data.kaggle import index_patches, read_patch
+from wsi_idc.data.scale import state_mpp
+from wsi_idc.data.seen import patient_digests
+from wsi_idc.data.split import write_split
 from wsi_idc.errors import DataError, ModelError, OutputError
 from wsi_idc.inference.engines import KerasEngine, OnnxEngine
 from wsi_idc.models import package as model_package
@@ -16,10 +19,17 @@ from wsi_idc.models.architectures import ARCHITECTURES, build
 from wsi_idc.models.package import load_package
 from wsi_idc.training import package
 from wsi_idc.training.card import model_card
+from wsi_idc.training.config import read_config
 from wsi_idc.training.fit import predict_logits
 from wsi_idc.training.package import package_run, write_package
+from wsi_idc.training.run import train
 
-from helpers import FACTS, NumpyEngine, numpy_package
+from helpers import FACTS, SMALL, NumpyEngine, numpy_package, write_patches
+
+SCHEMA = json.loads(model_package.SCHEMA.read_text())
+
+
+BEGUN = {"name": "first 1", "licence": "CC0-1.0", "official_parts": []}
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +50,7 @@ def result_of(run):
 def test_the_description_is_what_was_measured_and_valid(trained, packaged):
     result = result_of(trained)
     facts = json.loads((packaged.folder / "model.json").read_text())
-    schema = json.loads(model_package.SCHEMA.read_text())
-    jsonschema.validate(facts, schema)
+    jsonschema.validate(facts, SCHEMA)
     assert (packaged.name, packaged.version, packaged.licence) == ("small", "3.1", "CC-BY-4.0")
     assert (packaged.mpp, packaged.patch_size, packaged.halo) == (4.0, 16, 0)
     assert (packaged.threshold, packaged.temperature) == (result["threshold"], result["temperature"])
@@ -120,22 +129,24 @@ def test_what_is_not_defined_is_left_out_and_said(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "patients_in_both", "said"),
+    ("settings", "result", "said"),
     [
-        ({}, 0, "Training ran without these patients.\n"),
-        ({"fit": {"early_stopping": 3}}, 0, "without these patients, but when it ended was chosen on them.\n"),
-        ({"model": {"init": "first"}}, 0, "whether first, from whose weights it began, had seen them is not known"),
-        ({}, 2, "2 of these patients have patches in the training data as well"),
+        ({}, {}, "Training ran without these patients.\n"),
+        ({"fit": {"early_stopping": 3}}, {}, "without these patients, but when it ended was chosen on them.\n"),
+        ({"model": {"init": "first"}}, {}, "whether first, from whose weights it began, had seen them is not known"),
+        ({"model": {"init": "first"}}, {"begun": BEGUN | {"val_seen": 0}}, "and so did that of first 1, from whose"),
+        ({"model": {"init": "first"}}, {"begun": BEGUN | {"val_seen": 2}}, "but first 1, from whose weights it began"),
+        ({}, {"patients_in_both": 2}, "2 of these patients have patches in the training data as well"),
     ],
 )
-def test_the_card_says_what_training_knew_of_those_measured(trained, packaged, settings, patients_in_both, said):
+def test_the_card_says_what_training_knew_of_those_measured(trained, packaged, settings, result, said):
     text = (trained / "config.toml").read_text()
     for section, values in settings.items():
         for key, value in values.items():
             before = tomllib.loads(text)[section][key]
             text = text.replace(f"{key} = {json.dumps(before)}", f"{key} = {json.dumps(value)}")
     facts = json.loads((packaged.folder / "model.json").read_text())
-    card = model_card(facts, result_of(trained) | {"patients_in_both": patients_in_both}, text)
+    card = model_card(facts, result_of(trained) | result, text)
     assert said in card
 
 
@@ -277,3 +288,64 @@ def test_what_is_no_model_is_never_replaced(packaged, tmp_path):
     made = write_package(older, FACTS | {"name": "small", "patch_size": 16}, {"encoder": model})
     assert made.sha256 != packaged.sha256
     assert {p.name for p in older.iterdir()} == {"model.json", "encoder.keras", "encoder.onnx"}
+
+
+def test_scale_and_licence_are_those_of_the_model_that_training_went_on_with(patches, trained, tmp_path):
+    """Once a model of 1 um/px became one of 4 on its way through a training, and any licence Apache-2.0."""
+    first = package_run(trained, tmp_path / "first", mpp=1.0, licence="CC-BY-NC-4.0")
+    begun = ["data.cache=memory", "fit.batch_size=16", "fit.epochs=0", f"model.init={first.folder}"]
+    result = train(patches, read_config(None, begun), tmp_path / "run")
+    assert any(note.startswith("nothing states the scale of the patches: ") for note in result["notes"])
+    made = package_run(tmp_path / "run", tmp_path / "second")
+    assert (made.mpp, made.licence) == (1.0, "CC-BY-NC-4.0")
+    assert package_run(tmp_path / "run", tmp_path / "third", mpp=1.0, licence="CC0-1.0").licence == "CC0-1.0"
+    with pytest.raises(DataError, match="was trained at 1 um/px, and not at 4; leave --mpp out"):
+        package_run(tmp_path / "run", tmp_path / "fourth", mpp=4.0)
+
+
+def test_a_model_is_of_the_scale_that_the_patches_state(patches, trained, tmp_path):
+    data = shutil.copytree(patches, tmp_path / "patches")
+    state_mpp(data, 1.0)
+    config = read_config(None, [*SMALL, "fit.epochs=0"])
+    train(data, config, tmp_path / "run")
+    assert package_run(tmp_path / "run", tmp_path / "fine").mpp == 1.0
+    with pytest.raises(DataError, match="was trained at 1 um/px, and not at 2"):
+        package_run(tmp_path / "run", tmp_path / "other", mpp=2.0)
+    # The scale is of the identity of a run; a model of another one cannot be gone on with.
+    state_mpp(data, 2.0)
+    with pytest.raises(OutputError, match="holds a training with another"):
+        train(data, config, tmp_path / "run")
+    begun = read_config(None, ["fit.epochs=0", f"model.init={tmp_path / 'fine'}"])
+    with pytest.raises(
+        DataError, match=r"at 2 um/px \(patches\.json\), and fine, .* sees 1; give a model of that scale"
+    ):
+        train(data, begun, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_that_does_not_know_its_scale_is_asked_for_it(run, tmp_path):
+    result = result_of(run)
+    del result["mpp"]
+    (run / "run.json").write_text(json.dumps(result))
+    with pytest.raises(DataError, match="does not say the scale of the patches; give --mpp, 4 for the Kaggle set"):
+        package_run(run, tmp_path / "model")
+    assert package_run(run, tmp_path / "model", mpp=4.0).mpp == 4.0
+
+
+def test_whom_a_model_has_seen_is_kept_and_inherited(patches, packaged, tmp_path):
+    """With digests of ids, of training and of validation, and with those of the model that it began with."""
+    ids = {"8865", "8913", "8915", "99999", "8867", "8914", "8917"}
+    text = (packaged.folder / "model.json").read_text()
+    assert packaged.training_data["patients_seen"] == patient_digests(ids)
+    assert not [patient for patient in ids if f'"{patient}"' in text]
+    assert packaged.training_data["official_parts"] == ["train", "unlisted", "val"]
+    own = write_patches(tmp_path / "own", ["a", "b", "c", "8865"])
+    write_split(tmp_path / "split", {"train": ["a", "b"], "val": ["c", "8865"], "test": []})
+    begun = ["data.cache=memory", "fit.batch_size=16", "fit.epochs=0"]
+    begun += [f"model.init={packaged.folder}", f"data.split={tmp_path / 'split'}"]
+    result = train(own, read_config(None, begun), tmp_path / "run")
+    assert any(note.startswith("1 of the 2 validation patients were seen by small 3.1") for note in result["notes"])
+    made = package_run(tmp_path / "run", tmp_path / "second").training_data
+    assert made["patients_seen"] == patient_digests(ids | {"a", "b", "c"})
+    assert made["official_parts"] == ["train", "unlisted", "val"]
+    jsonschema.validate(json.loads((tmp_path / "second" / "model.json").read_text()), SCHEMA)

@@ -230,7 +230,8 @@ def test_going_on_from_a_package_begins_where_it_ended(patches, tmp_path, traine
     assert result["halo"] == first["halo"] == (7 if context else 0)
     made = package_run(tmp_path / "second", tmp_path / "second-model")
     assert made.description.startswith("model 1.0.0, trained further, on patches")
-    assert "had seen them is not known here" in (made.folder / "MODEL_CARD.md").read_text()
+    # It was chosen on them.
+    assert "from whose weights it began, had seen 3 of them" in (made.folder / "MODEL_CARD.md").read_text()
     if context:
         # Without the context, what goes on is the classifier under it.
         assert train(patches, read_config(None, [*begun, "fit.epochs=1"]), tmp_path / "third")["halo"] == 0

@@ -18,6 +18,8 @@ from wsi_idc.data.kaggle import (
     patients_in,
     read_patients,
 )
+from wsi_idc.data.scale import RECORD, same_mpp, stated_mpp, unstated
+from wsi_idc.data.seen import seen_by_id, seen_in_parts
 from wsi_idc.data.split import official_split
 from wsi_idc.errors import DataError
 from wsi_idc.evaluation.metrics import (
@@ -145,11 +147,11 @@ def evaluate_model(
     from wsi_idc.evaluation.report import write_evaluation
     from wsi_idc.evaluation.robustness import measure_robustness
 
-    patches = _index(data, who)
     packages, tta, engine = measured.packages, measured.tta, measured.engine
-    views = 8 if tta else 1
+    doubts = _check_scale(data, packages)
+    patches = _index(data, who)
     with new_folder(output, overwrite, WRITTEN) as place:
-        engines = [make_engine(choose_engine(engine, p, views * len(patches)), p) for p in packages]
+        engines = [make_engine(choose_engine(engine, p, (8 if tta else 1) * len(patches)), p) for p in packages]
         ensemble = Ensemble([Predictor(p, e) for p, e in zip(packages, engines, strict=True)], tta=tta)
         tell = _counting(on_change, len(patches)) if on_change else None
         predictions = predict_patches(patches, ensemble, on_patches=tell)
@@ -159,7 +161,7 @@ def evaluate_model(
             "tta": tta,
             **measure(predictions, ensemble.threshold),
         }
-        metrics["notes"] += _seen(predictions, packages)
+        metrics["notes"] += doubts + _seen(predictions, packages)
         if perturb:
             metrics["robustness"] = measure_robustness(patches, ensemble, predictions, on_change)
         figures = draw_figures(place / "figures", predictions, ensemble.threshold)
@@ -189,19 +191,37 @@ def _counting(on_change: Callable[[str, int, int], None], total: int) -> Callabl
 
 def _seen(predictions: Predictions, packages: Sequence[ModelPackage]) -> list[str]:
     """Say how many of the patients were seen when the models were trained, or their thresholds chosen."""
-    patients = set(predictions.patients.tolist())
-    split, notes = official_split(patients), []
+    patients, notes = set(predictions.patients.tolist()), []
     for package in packages:
-        # Whoever is in no list may be of another set of patches altogether.
-        seen = set(package.training_data.get("official_parts", ())) - {"unlisted"}
-        parts = [part for part in split if part in seen and split[part]]
-        if count := sum(len(split[part]) for part in parts):
-            model, one = f"{package.name} {package.version}", "1 patient is" if count == 1 else f"{count} patients are"
-            notes.append(
-                f"{one} of the official parts {', '.join(parts)}, on which {model} was trained "
-                "or its threshold chosen: its numbers on them are flattered"
-            )
+        parts = seen_in_parts(package.training_data, patients)
+        listed = set().union(*parts.values())
+        others = seen_by_id(package.training_data, patients - listed)
+        for count, where in (
+            (len(listed), f"of the official parts {', '.join(parts)}"),
+            (len(others), f"by {'its id' if len(others) == 1 else 'their ids'} of those"),
+        ):
+            if count:
+                notes.append(
+                    f"{'1 patient is' if count == 1 else f'{count} patients are'} {where}, on which {package.name} "
+                    f"{package.version} was trained or its threshold chosen: its numbers on them are flattered"
+                )
     return notes
+
+
+def _check_scale(data: Path, packages: Sequence[ModelPackage]) -> list[str]:
+    """Say what is taken for the scale of the patches where their folder does not state it.
+
+    Raises DataError where a folder states another scale than a model sees.
+    """
+    stated = stated_mpp(data)
+    for package in packages:
+        if stated is not None and not same_mpp(stated, package.mpp):
+            raise DataError(
+                f"{data}: its patches are at {stated:g} um/px ({RECORD}), and {package.name} sees {package.mpp:g}; "
+                "give a model of that scale"
+            )
+    # Models of an ensemble see one scale.
+    return unstated(data, packages[0].mpp, packages[0].name)
 
 
 def _index(data: Path, who: str | Path) -> list[LabelledPatch]:

@@ -69,7 +69,7 @@ Trained on {data["patches"]:,} patches of {data["patients"]} patients: {data["de
 ## Measured
 
 With 95 % intervals from a bootstrap over patients; thresholds and temperatures from other patients than those measured
-(cross-validated). {_independence(result["patients_in_both"], tomllib.loads(config))}
+(cross-validated). {_independence(result, tomllib.loads(config))}
 
 {head} |
 |---|{"---|" * len(groups)}
@@ -141,9 +141,9 @@ def _interval(entry: Mapping[str, Any] | float | None) -> str:
     return f"{entry:.3f} (no interval)"
 
 
-def _independence(patients_in_both: int, config: Mapping[str, Any]) -> str:
+def _independence(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """Say what training knew of the patients that were measured."""
-    if patients_in_both:
+    if patients_in_both := result["patients_in_both"]:
         return (
             f"**{patients_in_both} of these patients have patches in the training data as well: the numbers do not "
             "say how well the model does on patients that it has not seen.**"
@@ -152,5 +152,14 @@ def _independence(patients_in_both: int, config: Mapping[str, Any]) -> str:
     if config["fit"]["early_stopping"]:
         text += ", but when it ended was chosen on them"
     if init := config["model"]["init"]:
-        text += f"; whether {init}, from whose weights it began, had seen them is not known here"
+        begun = result.get("begun", {"name": init, "val_seen": None})
+        if begun["val_seen"] is None:
+            text += f"; whether {begun['name']}, from whose weights it began, had seen them is not known here"
+        elif count := begun["val_seen"]:
+            text += (
+                f"; but {begun['name']}, from whose weights it began, had seen {count} of them: the numbers do not say "
+                "how well the model does on patients that it has not seen"
+            )
+        else:
+            text += f", and so did that of {begun['name']}, from whose weights it began"
     return f"{text}."

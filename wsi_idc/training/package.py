@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from wsi_idc.base.disk.left import temporary_folder
+from wsi_idc.data.scale import PATCH_MPP, same_mpp
 from wsi_idc.errors import DataError, ModelError, OutputError
 from wsi_idc.inference.engines import ENGINES, read_network
 from wsi_idc.inference.predictor import Predictor
@@ -118,14 +119,16 @@ def package_run(
     folder: Path,
     *,
     version: str = "1.0.0",
-    mpp: float = 4.0,
-    licence: str = "Apache-2.0",
+    mpp: float | None = None,
+    licence: str | None = None,
     evaluation: Path | None = None,
     overwrite: bool = False,
     on_stage: Callable[[str], None] | None = None,
 ) -> ModelPackage:
     """Make the model package `folder`, named like it, of what `wsi_idc.training.run.train` left in `run`.
 
+    Its scale is that of the patches; `mpp` states it where neither their folder nor a model that training went on with
+    did, in place of 4 um/px. The licence is by default that of such a model, or else Apache-2.0.
     With a model card, written from what was measured; `evaluation`, what `wsi-idc evaluate --perturb` wrote of a
     package of this run, adds what perturbations change. Raises DataError where the training has not come to its end or
     what it left is damaged, OutputError where `folder` is there already and not a package to `overwrite`, or its name
@@ -138,6 +141,7 @@ def package_run(
     if not re.fullmatch(NAME, folder.name):
         raise OutputError(f"{folder}: {folder.name!r} is no name for a model; take small letters and digits")
     result = read_result(run)
+    mpp = _scale(run, result, mpp)
     config, text = read_config_of(run)
     networks = {name: _load(run / f"{name}.keras") for name in ("encoder", "context")[: 2 if result["halo"] else 1]}
     neighbours = (
@@ -149,11 +153,11 @@ def package_run(
         "name": folder.name,
         "version": version,
         "description": f"{result['architecture']} on patches{neighbours}",
-        "licence": licence,
+        "licence": licence or result.get("begun", {}).get("licence") or "Apache-2.0",
         "mpp": mpp,
         **{key: result[key] for key in ("patch_size", "halo", "threshold", "temperature")},
         "classes": ["non-IDC", "IDC"],
-        "training_data": result["training_data"] | _training_data(config),
+        "training_data": result["training_data"] | _training_data(config, result),
         "metrics": {group: _defined(values) for group, values in result["metrics"].items()},
     }
     familiar = read_familiar(run)
@@ -161,7 +165,19 @@ def package_run(
     return write_package(folder, facts, networks, card, familiar, on_stage)
 
 
-def _training_data(config: TrainConfig) -> dict[str, Any]:
+def _scale(run: Path, result: Mapping[str, Any], given: float | None) -> float:
+    """Return the um per pixel of the patches of a run; raises DataError where `given` is another, or none is known."""
+    if "mpp" not in result and given is None:
+        raise DataError(f"{run / RESULT}: does not say the scale of the patches; give --mpp, 4 for the Kaggle set")
+    known = result.get("mpp")
+    if known is None:
+        return PATCH_MPP if given is None else given
+    if given is not None and not same_mpp(known, given):
+        raise DataError(f"{run}: was trained at {known:g} um/px, and not at {given:g}; leave --mpp out")
+    return float(known)
+
+
+def _training_data(config: TrainConfig, result: Mapping[str, Any]) -> dict[str, Any]:
     """Say on whom a model was trained and chosen, so that whoever measures it on one of them is told."""
     train, val = config.data.train, config.data.val
     found: dict[str, Any] = {
@@ -169,7 +185,13 @@ def _training_data(config: TrainConfig) -> dict[str, Any]:
         f"temperature and threshold fitted on its {' and '.join(val)} patients, metrics with both cross-validated over "
         "these patients"
     }
-    return found | ({"official_parts": [*train, *val]} if config.data.split == "official" else {})
+    # With those of a model that training went on with, whose weights know them.
+    begun = result.get("begun", {})
+    parts = dict.fromkeys(
+        [*begun.get("official_parts", ()), *((*train, *val) if config.data.split == "official" else ())]
+    )
+    found |= {"official_parts": list(parts)} if parts else {}
+    return found | ({"patients_seen": result["patients_seen"]} if "patients_seen" in result else {})
 
 
 def _robustness(evaluation: Path, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from wsi_idc.training.config import TrainConfig
 from wsi_idc.training.context import context_logits, encode_sections, fit_context, fit_new_context, lone_logits
 from wsi_idc.training.familiar import familiar_slides
 from wsi_idc.training.fit import OnBatch, Record, fit, predict_logits
-from wsi_idc.training.identity import check_free, content_of, held_text
+from wsi_idc.training.identity import came_from, check_free, content_of, held_text
 from wsi_idc.training.left.logs import draw_history, events_into, write_log
 from wsi_idc.training.left.reading import CONFIG, FAMILIAR, LOGITS, RESULT, read_result
 from wsi_idc.training.select import select_patches
@@ -90,22 +90,18 @@ def train(data: Path, config: TrainConfig, run: Path, hooks: Hooks = Hooks()) ->
         for name, network in networks.items():
             with replacing(run / f"{name}.keras") as temporary:
                 network.save(temporary)
-        trained_on = set(training.patients.tolist())
         result = {
             "architecture": origin,
             "patch_size": training.size,
             "halo": context_halo(networks["context"]) if "context" in networks else 0,
             "weights": sum(n.count_params() for n in networks.values()),
-            "training_data": {"patients": len(trained_on), "patches": len(training)},
-            # More than none only where patches were split, not patients.
-            "patients_in_both": len(trained_on & set(val.patients.tolist())),
             "left_out": training.left_out + val.left_out,
         } | calibrate(logits.pop("val"), val.labels, val.patients, whole_sections(val), formed)
         for name, others in logits.items():
             everything = {name: np.ones(len(val), bool)}
             result["metrics"] |= cross_validated_metrics(others, val.labels, val.patients, everything)
         with replacing(run / RESULT) as temporary:
-            write_json(temporary, result)
+            write_json(temporary, came_from(data, config.model, training, val, result))
         return read_result(run)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wsi_idc.data.kaggle import LabelledPatch, index_patches, is_tree, patients_in
+from wsi_idc.data.scale import RECORD, same_mpp, stated_mpp
 from wsi_idc.data.split import official_split, read_leaky_split, read_split
 from wsi_idc.errors import DataError
 from wsi_idc.models.architectures import check_build
@@ -36,11 +37,31 @@ def select_patches(folder: Path, config: DataConfig) -> tuple[list[LabelledPatch
     return train, val
 
 
-def check_model(config: ModelConfig) -> None:
-    """Raise ModelError where a network is asked for that there is not; loads no Keras."""
-    if config.init:
-        find_model(config.init)
-    else:
+def training_mpp(folder: Path, config: ModelConfig) -> float | None:
+    """Return the um per pixel of a model that is trained on the patches in `folder`; None where nothing states it.
+
+    It is what the folder states, or else what the model sees that training goes on with. Raises DataError where these
+    are two scales.
+    """
+    stated = stated_mpp(folder)
+    if not config.init:
+        return stated
+    package = find_model(config.init)
+    if stated is not None and not same_mpp(stated, package.mpp):
+        raise DataError(
+            f"{folder}: its patches are at {stated:g} um/px ({RECORD}), and {package.name}, with which training is to "
+            f"go on, sees {package.mpp:g}; give a model of that scale, or none"
+        )
+    return package.mpp
+
+
+def check_model(config: ModelConfig, folder: Path) -> None:
+    """Raise ModelError where a network is asked for that there is not, DataError where it does not see the patches.
+
+    Loads no Keras.
+    """
+    training_mpp(folder, config)
+    if not config.init:
         check_build(config.architecture, config.weights, config.options)
 
 

@@ -28,12 +28,24 @@ _METRICS = {
     | dict.fromkeys(("auc", "f1", "balanced_accuracy", "accuracy", "ece"), _WITH_INTERVAL),
 }
 _COUNT = {"type": "integer", "minimum": 0}
+_NAMES = {"type": "array", "items": {"type": "string"}}
 _RESULT: Mapping[str, Any] = {
     "type": "object",
     "required": ["architecture", "patch_size", "halo", "training_data", "threshold", "temperature", "metrics"],
     "properties": {
         "architecture": {"type": "string"},
         "training_data": {"type": "object", "required": ["patients", "patches"], "additionalProperties": _COUNT},
+        "mpp": _NUMBER,
+        "patients_seen": _NAMES,
+        "begun": {
+            "type": "object",
+            "required": ["name", "licence", "official_parts", "val_seen"],
+            "properties": {
+                "licence": {"type": "string"},
+                "official_parts": _NAMES,
+                "val_seen": {"type": ["integer", "null"], "minimum": 0},
+            },
+        },
         "threshold": {"type": "number"},
         "temperature": {"type": "number"},
         "metrics": {"type": "object", "required": ["val"], "additionalProperties": _METRICS},
