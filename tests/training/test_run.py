@@ -14,9 +14,11 @@ from wsi_idc.data.kaggle import index_patches, place_patches, read_patch
 from wsi_idc.data.split import hospital_split, leaky_patch_split, random_split, write_leaky_split, write_split
 from wsi_idc.data.store import open_patches
 from wsi_idc.errors import DataError, ModelError, OutputError
+from wsi_idc.evaluation.evaluate import Measured, evaluate_model
 from wsi_idc.inference.engines import ENGINES
 from wsi_idc.inference.predictor import Predictor
 from wsi_idc.models.package import load_package
+from wsi_idc.models.registry import find_model
 from wsi_idc.training import run as training_run
 from wsi_idc.training.config import DataConfig, read_config
 from wsi_idc.training.fit import predict_logits
@@ -185,6 +187,38 @@ def test_a_split_of_ones_own(patches, tmp_path):
     (tmp_path / "val.txt").write_text(split["train"][0])
     with pytest.raises(DataError, match=f"patient {split['train'][0]} is in .*; a patient has one side only"):
         select_patches(patches, DataConfig(split=str(tmp_path)))
+
+
+def test_somebody_who_is_listed_and_not_there_is_named_as_in_an_evaluation(patches, tmp_path):
+    """Once a training went on without those, and said nothing."""
+    lists = {"train": ["8865", "gone", "away"], "val": ["8867", "8914"], "test": ["elsewhere"]}
+    write_split(tmp_path / "split", lists)
+    said = r"has no patches of away, gone; take them off the list or get their folders"
+    for check in (check_parts, select_patches):
+        with pytest.raises(DataError, match=said):
+            check(patches, DataConfig(split=str(tmp_path / "split")))
+    with pytest.raises(DataError, match=said):
+        evaluate_model(patches, Measured([find_model("idc-patch")]), tmp_path / "o", tmp_path / "split" / "train.txt")
+    # Test patients are of no use here.
+    lists["train"] = ["8865"]
+    write_split(tmp_path / "split", lists, overwrite=True)
+    check_parts(patches, DataConfig(split=str(tmp_path / "split")))
+    assert patients_of(*select_patches(patches, DataConfig(split=str(tmp_path / "split")))) == [
+        {"8865"},
+        {"8867", "8914"},
+    ]
+
+
+def test_a_patch_that_is_listed_and_not_there_is_named(patches, tmp_path):
+    data = shutil.copytree(patches, tmp_path / "patches")
+    split = leaky_patch_split(index_patches(data), (50, 40, 10), seed=0)
+    write_leaky_split(tmp_path / "split", split, data)
+    split["test"][0].path.unlink()
+    config = DataConfig(split=str(tmp_path / "split"))
+    select_patches(data, config)
+    (gone := split["val"][3].path).unlink()
+    with pytest.raises(DataError, match=f"has no patch {gone.relative_to(data).as_posix()}; take them off the list"):
+        select_patches(data, config)
 
 
 def test_a_split_by_hospital_has_no_validation_patients(patches, tmp_path):

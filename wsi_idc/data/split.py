@@ -105,6 +105,13 @@ def _check(split: Mapping[str, Iterable[str]], what: str, why: str) -> None:
             seen[member] = name
 
 
+def check_there(folder: Path, listed: Collection[str], there: Collection[str], what: str = "patches of") -> None:
+    """Raise DataError, naming the first few, where some that are listed are not among those `there` in `folder`."""
+    if missing := sorted(set(listed) - set(there)):
+        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise DataError(f"{folder}: has no {what} {shown}; take them off the list or get their folders")
+
+
 def write_split(folder: Path, split: Split, overwrite: bool = False) -> list[Path]:
     """Write `folder/<part>.txt` for each part of a split, a patient a line; return the files.
 

@@ -20,7 +20,7 @@ from wsi_idc.data.kaggle import (
 )
 from wsi_idc.data.scale import RECORD, same_mpp, stated_mpp, unstated
 from wsi_idc.data.seen import seen_by_id, seen_in_parts
-from wsi_idc.data.split import official_split
+from wsi_idc.data.split import check_there, official_split
 from wsi_idc.errors import DataError
 from wsi_idc.evaluation.metrics import (
     calibration_metrics,
@@ -239,7 +239,6 @@ def _index(data: Path, who: str | Path) -> list[LabelledPatch]:
             raise DataError(f"{data}: has no patient of the {who} part of the official split{hint}")
     patches = index_patches(data, patients)
     # Whatever is no patient is in no list either, such as the copy of the tree that Kaggle's archive nests in itself.
-    if (missing := sorted(patients - {p.patient for p in patches})) and who != "unlisted":
-        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        raise DataError(f"{data}: has no patches of {shown}; take them off the list or get their folders")
+    if who != "unlisted":
+        check_there(data, patients, {p.patient for p in patches})
     return patches

@@ -6,21 +6,26 @@ from pathlib import Path
 
 from wsi_idc.data.kaggle import LabelledPatch, index_patches, is_tree, patients_in
 from wsi_idc.data.scale import RECORD, same_mpp, stated_mpp
-from wsi_idc.data.split import official_split, read_leaky_split, read_split
+from wsi_idc.data.split import check_there, official_split, read_leaky_split, read_split
 from wsi_idc.errors import DataError
 from wsi_idc.models.architectures import check_build
 from wsi_idc.models.registry import find_model
 from wsi_idc.training.config import DataConfig, ModelConfig
 
+_PARTS = ("training", "validation")
+
 
 def select_patches(folder: Path, config: DataConfig) -> tuple[list[LabelledPatch], list[LabelledPatch]]:
     """List the training and validation patches in `folder` that `config` names.
 
-    Raises DataError for a part that does not exist or is empty, and for a patient that is in two parts.
+    Raises DataError for a part that does not exist or is empty, for a patient that is in two parts, and where a list
+    names somebody, or a patch, that is not there.
     """
     patches = index_patches(folder)
-    if config.split != "official" and (Path(config.split) / "train.csv").exists():
+    what = "patches of"
+    if _is_of_patches(config):
         split, ids = read_leaky_split(Path(config.split)), [p.path.relative_to(folder).as_posix() for p in patches]
+        what = "patch"
     else:
         ids = [p.patient for p in patches]
         found = official_split(set(ids)) if config.split == "official" else read_split(Path(config.split))
@@ -30,11 +35,18 @@ def select_patches(folder: Path, config: DataConfig) -> tuple[list[LabelledPatch
     if unknown := {*config.train, *config.val} - set(split):
         raise DataError(f"{config.split}: the split has no part {', '.join(sorted(unknown))}, but {', '.join(split)}")
     wanted = [set().union(*(split[name] for name in names)) for names in (config.train, config.val)]
-    train, val = ([p for p, own in zip(patches, ids, strict=True) if own in part] for part in wanted)
-    for name, part, names in (("training", train, config.train), ("validation", val, config.val)):
-        if not part:
+    # What training makes no use of need not be there: the test patients may well be kept elsewhere.
+    for part, name, names in zip(wanted, _PARTS, (config.train, config.val), strict=True):
+        if not part & set(ids):
             raise _empty(folder, config, name, names)
+    check_there(folder, set().union(*wanted), ids, what)
+    train, val = ([p for p, own in zip(patches, ids, strict=True) if own in part] for part in wanted)
     return train, val
+
+
+def _is_of_patches(config: DataConfig) -> bool:
+    """Say whether a split is one of patches, `data split --how leaky-patches`."""
+    return config.split != "official" and (Path(config.split) / "train.csv").exists()
 
 
 def training_mpp(folder: Path, config: ModelConfig) -> float | None:
@@ -66,21 +78,23 @@ def check_model(config: ModelConfig, folder: Path) -> None:
 
 
 def check_parts(folder: Path, config: DataConfig) -> None:
-    """Raise DataError where no patient in `folder` is of a part that `config` names; looks at no patch.
+    """Raise DataError where nobody in `folder`, or not everybody listed, is of a part that `config` names.
 
-    Where patches were split, or a part is not known, `select_patches` says more.
+    Looks at no patch: where patches were split, or a part is not known, `select_patches` says more.
     """
     patients = patients_in(folder)
+    if _is_of_patches(config) or not is_tree(folder):
+        return
     if config.split == "official":
         split = {name: set(part) for name, part in official_split(patients).items()}
-    elif (Path(config.split) / "train.csv").exists():
-        return
     else:
         split = read_split(Path(config.split))
-    for name, names in (("training", config.train), ("validation", config.val)):
+    for name, names in zip(_PARTS, (config.train, config.val), strict=True):
         part = set().union(*(split.get(n, set()) for n in names))
-        if set(names) <= {*split, "unlisted"} and not part & patients and is_tree(folder):
-            raise _empty(folder, config, name, names)
+        if set(names) <= {*split, "unlisted"}:
+            if not part & patients:
+                raise _empty(folder, config, name, names)
+            check_there(folder, part, patients)
 
 
 def _empty(folder: Path, config: DataConfig, name: str, parts: tuple[str, ...]) -> DataError:
