@@ -183,6 +183,8 @@ def split(folder: Path, output: Path, overwrite: bool, how: str, shares: str, fo
         )
         return
     patients = {p.patient for p in patches}
+    # Before shares are: others are of no use while these names are there.
+    splits.check_listable(patients)
     found = {
         "official": lambda: splits.official_split(patients),
         "random": lambda: splits.random_split(patients, parts, seed),

@@ -21,6 +21,8 @@ from wsi_idc.data.split import (
 )
 from wsi_idc.errors import DataError, OutputError
 
+from helpers import write_patches
+
 ids = st.sets(st.integers(8000, 17000).map(str), min_size=12, max_size=80)
 
 
@@ -218,3 +220,14 @@ def test_official_lists_are_those_of_the_data(shared):
     for part in ("train", "val", "test"):
         listed = (shared / "idc" / "splits" / f"cases_{part}.txt").read_text().split()
         assert official_split(listed)[part] == sorted(listed)
+
+
+def test_names_that_no_list_can_hold_are_said_before_shares_that_do_not_do(tmp_path):
+    """Else the shares were mended first, for nothing."""
+    write_patches(tmp_path / "patches", ["case 7", "b"])
+    for how in ("random", "official", "fold", "hospital"):
+        arguments = ["data", "split", str(tmp_path / "patches"), "-o", str(tmp_path / "split"), "--how", how]
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 1
+        assert "patient 'case 7': lists are parted by white space and commas" in done.stderr
+    assert not (tmp_path / "split").exists()

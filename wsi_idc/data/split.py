@@ -112,6 +112,12 @@ def check_there(folder: Path, listed: Collection[str], there: Collection[str], w
         raise DataError(f"{folder}: has no {what} {shown}; take them off the list or get their folders")
 
 
+def check_listable(patients: Iterable[str]) -> None:
+    """Raise DataError where a patient has an id that a list cannot hold."""
+    if unfit := sorted(p for p in patients if not is_listable(p)):
+        raise DataError(f"patient {unfit[0]!r}: lists are parted by white space and commas; rename folder and patches")
+
+
 def write_split(folder: Path, split: Split, overwrite: bool = False) -> list[Path]:
     """Write `folder/<part>.txt` for each part of a split, a patient a line; return the files.
 
@@ -119,8 +125,7 @@ def write_split(folder: Path, split: Split, overwrite: bool = False) -> list[Pat
     OutputError where a list is there already.
     """
     check_split(split)
-    if unfit := sorted(p for part in split.values() for p in part if not is_listable(p)):
-        raise DataError(f"patient {unfit[0]!r}: lists are parted by white space and commas; rename folder and patches")
+    check_listable(p for part in split.values() for p in part)
     texts = {f"{name}.txt": "".join(f"{p}\n" for p in part) for name, part in split.items()}
     return _write_lists(folder, texts, overwrite)
 
