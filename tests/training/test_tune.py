@@ -2,6 +2,8 @@ import csv
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -277,6 +279,20 @@ def test_nothing_is_printed(patches, tmp_path, quick, capsys):
     for trials in (1, 2):
         tune(patches, BASE, SPACE, tmp_path / "search", trials=trials)
     assert capsys.readouterr().out == ""
+
+
+def test_networks_that_are_compiled_one_after_another_are_no_warning():
+    """In a process of its own: TensorFlow says it of the fifth, and pytest takes its loggers."""
+    code = (
+        "import wsi_idc.training, keras, numpy as np\n"
+        "for n in range(8):\n"
+        "    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
+        "    model.predict_on_batch(np.zeros((1, 2)))\n"
+        "import logging; logging.getLogger('tensorflow').warning('something else')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "WARNING:tensorflow:something else" in done.stderr
+    assert "retracing" not in done.stderr
 
 
 @pytest.mark.parametrize(
