@@ -12,7 +12,8 @@ from PIL import Image
 
 from wsi_idc.cli.group import main
 from wsi_idc.data.assemble import paste_patches
-from wsi_idc.data.kaggle import LabelledPatch, index_patches
+from wsi_idc.data.content import pixel_digest
+from wsi_idc.data.kaggle import LabelledPatch, index_patches, read_patch
 from wsi_idc.data.scale import state_mpp
 from wsi_idc.errors import DataError, ModelError
 from wsi_idc.evaluation.evaluate import Measured, evaluate_model, measure
@@ -52,6 +53,7 @@ def by_hand(labels, probability, patients, **changes):
         "uncertainty": None,
         "border": np.zeros(n, bool),
         "whole_section": np.zeros(n, bool),
+        "digests": np.full(n, ""),
         "left_out": 0,
     }
     return Predictions(patches=patches, **facts | changes)
@@ -96,6 +98,14 @@ def test_each_patch_is_predicted_with_its_neighbours_of_the_same_patient(data, h
         for patch, probability in zip(found.patches, found.probability, strict=True):
             if patch.patient == patient:
                 assert probability == pytest.approx(expected[patch.y // 50, patch.x // 50], abs=1e-5)
+
+
+def test_every_row_has_the_digest_of_the_pixels_of_its_patch(data):
+    patches = index_patches(data)
+    found = predict_patches(patches[::-1], ensemble())
+    expected = [pixel_digest(read_patch(p.path)).hex() for p in found.patches]
+    assert found.digests.tolist() == expected
+    assert len(set(expected)) == len(expected)
 
 
 def test_borders_sections_and_samples_are_told_apart(data):
@@ -203,7 +213,7 @@ def test_command_writes_everything(data, tmp_path):
     assert "uncertainty" not in metrics
     table = pq.read_table(tmp_path / "out" / "predictions.parquet")
     assert table.num_rows == 65
-    columns = ["patient", "x", "y", "label", "probability", "uncalibrated", "idc", "border", "whole_section"]
+    columns = ["patient", "x", "y", "label", "probability", "uncalibrated", "idc", "border", "whole_section", "digest"]
     assert table.column_names == columns
     figures = ("confusion_matrix", "roc", "precision_recall", "reliability", "threshold_curves")
     drawn = {p.name for p in (tmp_path / "out" / "figures").iterdir()}

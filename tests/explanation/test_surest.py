@@ -13,7 +13,8 @@ from pyarrow import parquet
 import wsi_idc
 from wsi_idc.base.pages.colours import IDC, TISSUE
 from wsi_idc.cli.group import main
-from wsi_idc.data.kaggle import index_patches
+from wsi_idc.data.content import pixel_digest
+from wsi_idc.data.kaggle import index_patches, read_patch
 from wsi_idc.errors import DataError
 from wsi_idc.models.registry import find_model
 
@@ -28,6 +29,7 @@ def measured(tmp_path):
     zero = next(n for n, p in enumerate(patches) if not p.label)
     probability[zero] = 0.97
     columns = {name: [getattr(p, name) for p in patches] for name in ("patient", "x", "y", "label")}
+    columns |= {"digest": [pixel_digest(read_patch(p.path)).hex() for p in patches]}
     columns |= {"probability": np.float32(probability), "idc": [p >= 0.5 for p in probability]}
     folder = tmp_path / "evaluation"
     folder.mkdir()
@@ -86,6 +88,24 @@ def test_patches_that_are_not_those_measured_are_refused(measured, tmp_path):
     with pytest.raises(DataError, match="has no patch of 1 at x="):
         wsi_idc.explain_evaluation(folder, tmp_path / "out", data)
     assert not (tmp_path / "out").exists()
+
+
+def test_other_pixels_under_the_same_names_are_refused(measured, tmp_path):
+    """Once they were drawn below probabilities that were of other tissue."""
+    folder, data, patches, _, zero = measured
+    pixels = read_patch(patches[zero].path).copy()
+    # The same pixels in another file are the same patch.
+    Image.fromarray(pixels).save(patches[zero].path, compress_level=0)
+    assert wsi_idc.explain_evaluation(folder, tmp_path / "same", data)["notes"] == []
+    pixels[20, 20, 0] ^= 1
+    Image.fromarray(pixels).save(patches[zero].path)
+    with pytest.raises(DataError, match=r"has other pixels for the patch of 1 at x=.*evaluate again"):
+        wsi_idc.explain_evaluation(folder, tmp_path / "out", data)
+    assert not (tmp_path / "out").exists()
+    table = parquet.read_table(folder / "predictions.parquet")
+    parquet.write_table(table.drop_columns(["digest"]), folder / "predictions.parquet")
+    (note,) = wsi_idc.explain_evaluation(folder, tmp_path / "out", data)["notes"]
+    assert "is known by names and labels only; evaluate again" in note
 
 
 def test_what_evaluate_did_not_leave_is_said(measured, tmp_path):

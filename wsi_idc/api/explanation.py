@@ -82,7 +82,7 @@ def explain_evaluation(
         read = read_evaluation(folder)
         sheets = draw_surest(place, read, surest(read, Path(patches), number))
         document = {"models": read.models, "threshold": read.threshold, "evaluation": str(folder), "sheets": sheets}
-        return write_document(place, document | {"notes": []})
+        return write_document(place, document | {"notes": read.notes})
 
 
 def explain_patches(

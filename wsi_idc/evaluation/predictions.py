@@ -12,6 +12,7 @@ import pyarrow as pa
 from pyarrow import parquet
 from sklearn.metrics import classification_report
 
+from wsi_idc.data.content import pixel_digest
 from wsi_idc.data.kaggle import (
     MISSING,
     LabelledPatch,
@@ -36,7 +37,8 @@ class Predictions:
 
     `uncertainty` (n,) is the standard deviation of the probability over models and views, None where there is one.
     `border` (n,) bool: a neighbour has the other label. `whole_section` (n,) bool: the patches of this patient form a
-    section, rather than being a random sample of one, so that its neighbours are known.
+    section, rather than being a random sample of one, so that its neighbours are known. `digests` (n,) str are those of
+    the pixels that were found, before any perturbation.
     """
 
     patches: list[LabelledPatch]
@@ -45,6 +47,7 @@ class Predictions:
     uncertainty: np.ndarray | None
     border: np.ndarray
     whole_section: np.ndarray
+    digests: np.ndarray
     left_out: int
 
     @property
@@ -84,17 +87,18 @@ def predict_patches(
         idc = present & (np.array([p.label for p in own])[grid] == 1)
         border = np.where(idc, count_neighbours(present & ~idc), count_neighbours(idc)) > 0
         whole = np.full(grid.shape, is_whole_section(present))
-        columns = (combined.probability, combined.uncalibrated, combined.uncertainty, border, whole)
+        digests = np.array([pixel_digest(patch).hex() for patch in pixels])[grid]
+        columns = (combined.probability, combined.uncalibrated, combined.uncertainty, border, whole, digests)
         found.append([column[present] for column in columns])
         kept += [own[n] for n in grid[present]]
     names = " and ".join(p.name for p in ensemble.packages)
     if not kept:
         raise DataError(f"no patch is {size}x{size} pixels, which is what {names} takes")
-    probability, uncalibrated, uncertainty, border, whole = (np.concatenate(c) for c in zip(*found, strict=True))
+    probability, uncalibrated, uncertainty, *others = (np.concatenate(c) for c in zip(*found, strict=True))
     if lost := int(np.isnan(probability).sum()):
         raise ModelError(f"{names}: gives no number for {lost} of {len(kept)} patches; train or install it again")
     spread = uncertainty if ensemble.n_views > 1 else None
-    return Predictions(kept, probability, uncalibrated, spread, border, whole, len(patches) - len(kept))
+    return Predictions(kept, probability, uncalibrated, spread, *others, len(patches) - len(kept))
 
 
 def _block(pixels: np.ndarray, grid: np.ndarray, perturbation: Perturbation | None) -> np.ndarray:
@@ -110,7 +114,7 @@ def _block(pixels: np.ndarray, grid: np.ndarray, perturbation: Perturbation | No
 
 
 def write_predictions(path: Path, predictions: Predictions, threshold: float) -> None:
-    """Write a Parquet table with a row for each patch."""
+    """Write a Parquet table with a row for each patch; by `digest` others of its name are told from it."""
     patches: Sequence[LabelledPatch] = predictions.patches
     columns = {
         "patient": [p.patient for p in patches],
@@ -122,6 +126,7 @@ def write_predictions(path: Path, predictions: Predictions, threshold: float) ->
         "idc": predictions.probability >= threshold,
         "border": predictions.border,
         "whole_section": predictions.whole_section,
+        "digest": predictions.digests,
     }
     if predictions.uncertainty is not None:
         columns["uncertainty"] = predictions.uncertainty

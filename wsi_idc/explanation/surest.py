@@ -12,6 +12,7 @@ import numpy as np
 from wsi_idc.base.extras import needs_extra
 from wsi_idc.base.inputs.bounded import read_bytes
 from wsi_idc.base.inputs.documents import parse_json
+from wsi_idc.data.content import pixel_digest
 from wsi_idc.data.kaggle import LabelledPatch, index_patches, read_patch
 from wsi_idc.errors import DataError
 from wsi_idc.explanation.sheets import Shown, write_sheet
@@ -27,6 +28,8 @@ KINDS = {
 TABLE, METRICS = "predictions.parquet", "metrics.json"
 _LARGEST = 1 << 26
 _COLUMNS = ("patient", "x", "y", "label", "probability", "idc")
+# Of the pixels; tables of older versions do not have it.
+_DIGEST = "digest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,16 @@ class Evaluation:
     threshold: float
     models: list[dict[str, Any]]
 
+    @property
+    def notes(self) -> list[str]:
+        """What is not known of its patches."""
+        if _DIGEST in self.columns:
+            return []
+        return [
+            "the evaluation is of an older version, which kept no digests of pixels: that the pictures are of what was "
+            "measured is known by names and labels only; evaluate again to have it checked"
+        ]
+
 
 def is_evaluation(folder: Path) -> bool:
     """Say whether a folder is what `wsi-idc evaluate` leaves."""
@@ -63,8 +76,9 @@ def read_evaluation(folder: Path) -> Evaluation:
     with needs_extra("train"):
         from pyarrow import ArrowException, parquet
     try:
-        table = parquet.read_table(folder / TABLE, columns=list(_COLUMNS))
-        columns = {name: np.array(table[name].to_pylist()) for name in _COLUMNS}
+        there = {_DIGEST} & set(parquet.read_schema(folder / TABLE).names)
+        table = parquet.read_table(folder / TABLE, columns=[*_COLUMNS, *there])
+        columns = {name: np.array(table[name].to_pylist()) for name in table.column_names}
         metrics = parse_json(read_bytes(folder / METRICS, _LARGEST))
         return Evaluation(folder, columns, float(metrics["threshold"]), list(metrics["models"]))
     except (OSError, ValueError, KeyError, TypeError, ArrowException) as error:
@@ -75,7 +89,8 @@ def read_evaluation(folder: Path) -> Evaluation:
 def surest(evaluation: Evaluation, patches: Path, number: int) -> dict[str, tuple[int, list[Sure]]]:
     """Return of each kind how many there are, and the surest `number`, of those most certain first.
 
-    `patches` is the folder that was evaluated. Raises DataError where a patch is not there, or has another label now.
+    `patches` is the folder that was evaluated. Raises DataError where a patch is not there, or has another label or
+    other pixels now.
     """
     columns = evaluation.columns
     chosen: dict[str, tuple[int, np.ndarray]] = {}
@@ -139,10 +154,15 @@ def _found(evaluation: Evaluation, folder: Path, known: Mapping[tuple[str, int, 
     columns = evaluation.columns
     patient, x, y, label = str(columns["patient"][row]), *(int(columns[n][row]) for n in ("x", "y", "label"))
     patch = known.get((patient, x, y))
-    if patch is None or patch.label != label:
-        what = "no patch" if patch is None else "another label for the patch"
-        raise DataError(
-            f"{folder}: has {what} of {patient} at x={x}, y={y}, which {evaluation.folder} was measured on; "
-            "give the folder that was evaluated, as it was, or evaluate again"
-        )
-    return Sure(patch, float(columns["probability"][row]))
+    if patch is None:
+        what = "no patch"
+    elif patch.label != label:
+        what = "another label for the patch"
+    elif _DIGEST in columns and pixel_digest(read_patch(patch.path)).hex() != columns[_DIGEST][row]:
+        what = "other pixels for the patch"
+    else:
+        return Sure(patch, float(columns["probability"][row]))
+    raise DataError(
+        f"{folder}: has {what} of {patient} at x={x}, y={y}, which {evaluation.folder} was measured on; "
+        "give the folder that was evaluated, as it was, or evaluate again"
+    )
