@@ -94,11 +94,12 @@ def predict_patches(
     names = " and ".join(p.name for p in ensemble.packages)
     if not kept:
         raise DataError(f"no patch is {size}x{size} pixels, which is what {names} takes")
-    probability, uncalibrated, uncertainty, *others = (np.concatenate(c) for c in zip(*found, strict=True))
+    joined = [np.concatenate(c) for c in zip(*found, strict=True)]
+    probability, uncalibrated, uncertainty, border, whole, digests = joined
     if lost := int(np.isnan(probability).sum()):
         raise ModelError(f"{names}: gives no number for {lost} of {len(kept)} patches; train or install it again")
     spread = uncertainty if ensemble.n_views > 1 else None
-    return Predictions(kept, probability, uncalibrated, spread, *others, len(patches) - len(kept))
+    return Predictions(kept, probability, uncalibrated, spread, border, whole, digests, len(patches) - len(kept))
 
 
 def _block(pixels: np.ndarray, grid: np.ndarray, perturbation: Perturbation | None) -> np.ndarray:
