@@ -352,5 +352,7 @@ def test_a_model_says_whom_it_has_seen_and_what_scale_it_takes_patches_for(patch
     ]
     assert all("on which model 1.0.0 was trained or its threshold chosen" in note for note in seen)
     assert sum(note.startswith("nothing states the scale of the patches") for note in notes) == 1
-    none = evaluate_model(own, Measured([package]), tmp_path / "none", listing(tmp_path, "8864 mine"))["notes"]
+    listed = listing(tmp_path, "8864 mine")
+    none = evaluate_model(own, Measured([package]), tmp_path / "none", listed, perturb=True)["notes"]
     assert not any("flattered" in note for note in none)
+    assert sum("another scale are made as of patches at 4 um/px" in note for note in none) == 1

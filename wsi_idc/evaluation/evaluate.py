@@ -18,7 +18,7 @@ from wsi_idc.data.kaggle import (
     patients_in,
     read_patients,
 )
-from wsi_idc.data.scale import RECORD, same_mpp, stated_mpp, unstated
+from wsi_idc.data.scale import PATCH_MPP, RECORD, same_mpp, stated_mpp, unstated
 from wsi_idc.data.seen import seen_by_id, seen_in_parts
 from wsi_idc.data.split import check_there, official_split
 from wsi_idc.errors import DataError
@@ -139,16 +139,15 @@ def evaluate_model(
     and of how many.
 
     `who` is a part of the official split, for its patients that `data` holds, "all" for all that it holds, or a file,
-    for all that it lists. The
-    folder must be new or empty, or an evaluation to `overwrite` (OutputError), so that two are never mixed. Returns the
-    metrics.
+    for all that it lists. The folder must be new or empty, or an evaluation to `overwrite` (OutputError), so that two
+    are never mixed. Returns the metrics.
     """
     from wsi_idc.evaluation.plots import draw_figures, draw_robustness
     from wsi_idc.evaluation.report import write_evaluation
     from wsi_idc.evaluation.robustness import measure_robustness
 
     packages, tta, engine = measured.packages, measured.tta, measured.engine
-    doubts = _check_scale(data, packages)
+    doubts = _check_scale(data, packages, perturb)
     patches = _index(data, who)
     with new_folder(output, overwrite, WRITTEN) as place:
         engines = [make_engine(choose_engine(engine, p, (8 if tta else 1) * len(patches)), p) for p in packages]
@@ -208,8 +207,8 @@ def _seen(predictions: Predictions, packages: Sequence[ModelPackage]) -> list[st
     return notes
 
 
-def _check_scale(data: Path, packages: Sequence[ModelPackage]) -> list[str]:
-    """Say what is taken for the scale of the patches where their folder does not state it.
+def _check_scale(data: Path, packages: Sequence[ModelPackage], perturb: bool) -> list[str]:
+    """Say what is taken for the scale of the patches where their folder does not state it, or they are changed.
 
     Raises DataError where a folder states another scale than a model sees.
     """
@@ -221,7 +220,10 @@ def _check_scale(data: Path, packages: Sequence[ModelPackage]) -> list[str]:
                 "give a model of that scale"
             )
     # Models of an ensemble see one scale.
-    return unstated(data, packages[0].mpp, packages[0].name)
+    notes = unstated(data, packages[0].mpp, packages[0].name)
+    if perturb and not same_mpp(packages[0].mpp, PATCH_MPP):
+        notes.append(f"changes by way of another scale are made as of patches at {PATCH_MPP:g} um/px")
+    return notes
 
 
 def _index(data: Path, who: str | Path) -> list[LabelledPatch]:
