@@ -73,7 +73,7 @@ def told(page: Path, code: str, folder: Path, width: int = 1280) -> object:
     made.unlink()
     assert not re.findall(r"CONSOLE.*", done.stderr), done.stderr
     title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)
-    assert title, done.stderr[-2000:]
+    assert title, f"exit status {done.returncode}: {done.stderr[-2000:]}"
     for entity, sign in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&")):
         title = [title[0], title[1].replace(entity, sign)]
     return json.loads(title[1])

@@ -182,7 +182,8 @@ def tune(
         done = [t for t in oracle.trials.values() if t.status == "COMPLETED"]
         if not done:
             raise DataError(f"{folder}: none of {len(oracle.trials)} trials came to its end; search lower rates")
-        done.sort(key=lambda t: t.score, reverse=True)
+        # Of equals the first one, in whichever order they were read again.
+        done.sort(key=lambda t: (-t.score, len(t.trial_id), t.trial_id))
         best = override(base, tuner.values_of(done[0]))
         with replacing(folder / "best.toml") as temporary:
             temporary.write_text(best.toml(), encoding="utf-8")
