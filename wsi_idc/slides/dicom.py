@@ -16,7 +16,7 @@ from wsi_idc.slides.tiff.pages import LARGEST_TILE
 _MAGIC = b"DICM"
 _PREAMBLE = 128
 
-Tag = tuple[int, int]
+_Tag = tuple[int, int]
 _CLASS, _KIND, _SERIES, _PART = (0x0002, 0x0002), (0x0008, 0x0008), (0x0020, 0x000E), (0x0020, 0x9161)
 _ORGANISATION, _ROWS, _COLUMNS, _SPACING = (0x0020, 0x9311), (0x0028, 0x0010), (0x0028, 0x0011), (0x0028, 0x0030)
 _TOTAL_COLUMNS, _TOTAL_ROWS = (0x0048, 0x0006), (0x0048, 0x0007)
@@ -99,15 +99,17 @@ def level_downsamples(path: Path, levels: Sequence[tuple[int, int]]) -> dict[tup
     return {size: d for size, d in found.items() if d is not None and d > 1 and levels.count(size) == 1}
 
 
-def _of_slide(path: Path) -> list[tuple[Path, dict[Tag, bytes]]]:
+def _of_slide(path: Path) -> list[tuple[Path, dict[_Tag, bytes]]]:
     """Return the files of the slide that a file belongs to, in order of name, each with its header."""
-    own = (_header(path) or {}).get(_SERIES)
     # What a system keeps beside a file begins with a point, and may be a piece of it.
-    headers = [(v, _header(v)) for v in sorted(path.parent.iterdir()) if v == path or not v.name.startswith(".")]
-    return [(file, v) for file, v in headers if v and (file == path or (own is not None and v.get(_SERIES) == own))]
+    beside = [file for file in sorted(path.parent.iterdir()) if file == path or not file.name.startswith(".")]
+    headers = {file: _header(file) or {} for file in beside}
+    # Where case does not count, it may be listed by another name.
+    own = (headers.get(path) or _header(path) or {}).get(_SERIES)
+    return [(file, v) for file, v in headers.items() if v and (file == path or (own and v.get(_SERIES) == own))]
 
 
-def _shape(header: dict[Tag, bytes]) -> Shape | None:
+def _shape(header: dict[_Tag, bytes]) -> Shape | None:
     """Return size, tiles and scale of an image; None where its header states no size."""
     width, height, wide, high = (_number(header, tag) for tag in (_TOTAL_COLUMNS, _TOTAL_ROWS, _COLUMNS, _ROWS))
     if not all(tag in header for tag in (_TOTAL_COLUMNS, _TOTAL_ROWS, _COLUMNS, _ROWS)):
@@ -122,11 +124,11 @@ def _shape(header: dict[Tag, bytes]) -> Shape | None:
     return Shape(width, height, (wide, high), mpp)
 
 
-def _number(header: dict[Tag, bytes], tag: Tag) -> int:
+def _number(header: dict[_Tag, bytes], tag: _Tag) -> int:
     return int.from_bytes(header.get(tag, b""), "little")
 
 
-def _header(path: Path) -> dict[Tag, bytes] | None:
+def _header(path: Path) -> dict[_Tag, bytes] | None:
     """Return what a file states of itself, by tag; nothing where it is not DICOM, None where it cannot be read."""
     try:
         # Not what is no file: to open a pipe would wait for ever.
@@ -138,13 +140,13 @@ def _header(path: Path) -> dict[Tag, bytes] | None:
         return None
 
 
-def _elements(stream: BinaryIO) -> dict[Tag, bytes]:
+def _elements(stream: BinaryIO) -> dict[_Tag, bytes]:
     """Return the elements of a file that lie in no sequence, which may be about another image, and the pixel spacing.
 
     It is in explicit little endian, as every DICOM file that OpenSlide reads. Of where each frame lies only that this
     is stated is returned, not what.
     """
-    found: dict[Tag, bytes] = {}
+    found: dict[_Tag, bytes] = {}
     # The ends of the sequences and items one is in, and whether what is in them states its representations.
     ends: list[tuple[float, bool]] = []
     for _ in range(_MOST):

@@ -41,7 +41,7 @@ def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]
     if held.get("result_format") != wanted["result_format"]:
         of = f"result format {held['result_format']}" if "result_format" in held else "no result format stated"
         found.append(f"{of}, now {wanted['result_format']}")
-    defaults = {name: list(s.default) if s.default == () else s.default for name, s in settings_of(Settings).items()}
+    defaults = _defaults()
     asked = held.get("parameters", {})
     for name in dict.fromkeys([*wanted["parameters"], *asked]):
         before, now = (p.get(name, defaults.get(name)) for p in (asked, wanted["parameters"]))
@@ -56,11 +56,15 @@ def made_by(summary: Mapping[str, Any]) -> str:
     They are those that go by the model where they are not given, and what was not at its default. A scale that was
     given is the slide's own, and a warning.
     """
-    defaults = {name: list(s.default) if s.default == () else s.default for name, s in settings_of(Settings).items()}
-    chosen = {name: value for name, value in summary["parameters"].items() if value != defaults.get(name)}
-    chosen.pop("mpp", None)
+    defaults = _defaults()
+    chosen = {k: v for k, v in summary["parameters"].items() if k != "mpp" and v != defaults.get(k)}
     words = [f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in chosen.items()]
     return ", ".join([f"{summary['model']['name']} {summary['model']['version']}", *words])
+
+
+def _defaults() -> dict[str, Any]:
+    """Return the default of each setting, as summary.json has it."""
+    return {name: list(s.default) if s.default == () else s.default for name, s in settings_of(Settings).items()}
 
 
 def shown(value: Any) -> str:
