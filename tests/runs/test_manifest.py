@@ -234,6 +234,9 @@ def test_a_table_of_an_older_version_is_read_and_written_as_one_of_this(tmp_path
     values = dict.fromkeys(older, "") | {"slide": "/s/1.svs", "state": "done", "output": "1", "warnings": "faint"}
     path.write_text(",".join(older) + "\n" + ",".join(values.values()) + "\n")
     assert Manifest(path).read() == {"/s/1.svs": values | {"made_by": ""}}
+    # What it had not brought into the table when it was killed.
+    path.with_name(".manifest.changes").write_text(f"\n{json.dumps(values | {'state': 'failed'})}")
+    assert Manifest(path).read() == {"/s/1.svs": values | {"state": "failed", "made_by": ""}}
     Manifest(path).add([{"slide": "/s/2.svs", "state": "pending", "output": "2"}])
     assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
     assert [row["warnings"] for row in Manifest(path).read().values()] == ["faint", ""]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from wsi_idc.errors import SlideError
-from wsi_idc.slides.dicom import is_dicom_slide, level_downsamples
+from wsi_idc.slides.dicom import is_dicom_slide, level_downsamples, slide_headers
 from wsi_idc.slides.paths.find import RULE, dicom_series, find_slides
 from wsi_idc.slides.slide import Slide
 
@@ -82,7 +82,7 @@ def test_levels_padded_to_whole_tiles_are_where_they_belong(tmp_path: Path) -> N
 def test_a_level_whose_spacing_contradicts_its_size_is_not_used(tmp_path: Path) -> None:
     folder = write_slide(tmp_path / "slide", ["0.dcm", "1.dcm"])
     write_level(folder / "2.dcm", FULL[::4, ::4], 8.0, 64)
-    assert level_downsamples(folder / "0.dcm", [(320, 256), (192, 128), (128, 64)]) == {(192, 128): 2}
+    assert level_downsamples(slide_headers(folder / "0.dcm"), [(320, 256), (192, 128), (128, 64)]) == {(192, 128): 2}
 
 
 @pytest.mark.parametrize("names", [["IM000001", "IM000002"], ["1.2.840.1", "1.2.840.2"], ["a.dicom", "b.DICOM"]])
@@ -167,7 +167,7 @@ def test_a_header_is_read_to_its_end_whatever_lies_before_it(tmp_path: Path) -> 
     implicit = struct.pack("<HHIH", 0x28, 0x10, 2, 7) + struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
     changed = of_sequence.replace(b"SQ", b"UN") + item + implicit
     (tmp_path / "0.dcm").write_bytes(data[:begin] + changed + data[end:])
-    assert level_downsamples(tmp_path / "0.dcm", [(0x2000, 256), (0x1000, 128)]) == {(0x1000, 128): 2}
+    assert level_downsamples(slide_headers(tmp_path / "0.dcm"), [(0x2000, 256), (0x1000, 128)]) == {(0x1000, 128): 2}
     assert dicom_series(tmp_path) == [[tmp_path / "0.dcm"]]
 
 

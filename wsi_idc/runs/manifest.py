@@ -260,7 +260,8 @@ class Manifest:
                 row = json.loads(line)
             except (ValueError, RecursionError):
                 continue
-            if isinstance(row, dict) and _is_whole(row):
+            # Without `made_by` an older version wrote it.
+            if isinstance(row, dict) and _is_whole(row := {"made_by": ""} | row):
                 rows[row["slide"]] = row
         return rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +17,8 @@ _MAGIC = b"DICM"
 _PREAMBLE = 128
 
 _Tag = tuple[int, int]
+# What each file of a slide states of itself, by tag.
+Headers = Sequence[tuple[Path, Mapping[_Tag, bytes]]]
 _CLASS, _KIND, _SERIES, _PART = (0x0002, 0x0002), (0x0008, 0x0008), (0x0020, 0x000E), (0x0020, 0x9161)
 _ORGANISATION, _ROWS, _COLUMNS, _SPACING = (0x0020, 0x9311), (0x0028, 0x0010), (0x0028, 0x0011), (0x0028, 0x0030)
 _TOTAL_COLUMNS, _TOTAL_ROWS = (0x0048, 0x0006), (0x0048, 0x0007)
@@ -46,13 +48,23 @@ def is_dicom_slide(path: Path) -> bool | None:
     return header[_CLASS] == _SLIDE_CLASS if _CLASS in header else None
 
 
-def check_headers(path: Path) -> None:
-    """Raise SlideError where the slide that a file belongs to is none that OpenSlide reads, and why.
+def slide_headers(path: Path) -> Headers:
+    """Return the files of the DICOM slide that a file belongs to, in order of name, each with its header."""
+    # What a system keeps beside a file begins with a point, and may be a piece of it.
+    beside = [file for file in sorted(path.parent.iterdir()) if file == path or not file.name.startswith(".")]
+    headers = {file: _header(file) or {} for file in beside}
+    # Where case does not count, it may be listed by another name.
+    own = (headers.get(path) or _header(path) or {}).get(_SERIES)
+    return [(file, v) for file, v in headers.items() if v and (file == path or (own and v.get(_SERIES) == own))]
+
+
+def check_headers(headers: Headers) -> None:
+    """Raise SlideError where a slide, by the headers of its files, is none that OpenSlide reads, and why.
 
     Of what it declines it names no way out, and for some headers it ends the process.
     """
     levels: dict[tuple[int, int], Path] = {}
-    for file, header in _of_slide(path):
+    for file, header in headers:
         shape = _shape(header)
         if shape is not None and not 0 < shape.tile[0] * shape.tile[1] <= LARGEST_TILE:
             raise SlideError(
@@ -82,14 +94,14 @@ def group_by_series(files: Iterable[Path]) -> list[list[Path]]:
     return list(groups.values())
 
 
-def level_downsamples(path: Path, levels: Sequence[tuple[int, int]]) -> dict[tuple[int, int], float]:
-    """Return the downsample of each level, given by its size, of the DICOM slide that a file belongs to.
+def level_downsamples(headers: Headers, levels: Sequence[tuple[int, int]]) -> dict[tuple[int, int], float]:
+    """Return the downsample of each level, given by its size, of a DICOM slide, by the headers of its files.
 
     It is that of the stated pixel spacings, where levels are padded to whole tiles. Levels whose sizes contradict them
     are left out, as are those of one size. `levels` begin with level 0.
     """
     shapes = {size: {Shape(*size)} for size in levels}
-    for _, header in _of_slide(path):
+    for _, header in headers:
         if (shape := _shape(header)) is not None and (shape.width, shape.height) in shapes:
             shapes[shape.width, shape.height] |= {shape}
     # What a header says is more than the mere size.
@@ -99,17 +111,7 @@ def level_downsamples(path: Path, levels: Sequence[tuple[int, int]]) -> dict[tup
     return {size: d for size, d in found.items() if d is not None and d > 1 and levels.count(size) == 1}
 
 
-def _of_slide(path: Path) -> list[tuple[Path, dict[_Tag, bytes]]]:
-    """Return the files of the slide that a file belongs to, in order of name, each with its header."""
-    # What a system keeps beside a file begins with a point, and may be a piece of it.
-    beside = [file for file in sorted(path.parent.iterdir()) if file == path or not file.name.startswith(".")]
-    headers = {file: _header(file) or {} for file in beside}
-    # Where case does not count, it may be listed by another name.
-    own = (headers.get(path) or _header(path) or {}).get(_SERIES)
-    return [(file, v) for file, v in headers.items() if v and (file == path or (own and v.get(_SERIES) == own))]
-
-
-def _shape(header: dict[_Tag, bytes]) -> Shape | None:
+def _shape(header: Mapping[_Tag, bytes]) -> Shape | None:
     """Return size, tiles and scale of an image; None where its header states no size."""
     width, height, wide, high = (_number(header, tag) for tag in (_TOTAL_COLUMNS, _TOTAL_ROWS, _COLUMNS, _ROWS))
     if not all(tag in header for tag in (_TOTAL_COLUMNS, _TOTAL_ROWS, _COLUMNS, _ROWS)):
@@ -124,7 +126,7 @@ def _shape(header: dict[_Tag, bytes]) -> Shape | None:
     return Shape(width, height, (wide, high), mpp)
 
 
-def _number(header: dict[_Tag, bytes], tag: _Tag) -> int:
+def _number(header: Mapping[_Tag, bytes], tag: _Tag) -> int:
     return int.from_bytes(header.get(tag, b""), "little")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.content import FASTSLIDE
-from wsi_idc.slides.dicom import check_headers, is_dicom, level_downsamples
+from wsi_idc.slides.dicom import check_headers, is_dicom, level_downsamples, slide_headers
 from wsi_idc.slides.fastslide_reader import FastSlideFile, FastSlideReader
 from wsi_idc.slides.ngff.images import read_images
 from wsi_idc.slides.ngff.reader import NgffReader
@@ -101,9 +101,8 @@ def open_file(path: Path, series: int | None = None) -> Opened:
         raise SlideError(
             f"{path}: is a zip archive; unpack it, and give the slide, or folder of OME-Zarr, that is in it"
         )
-    of_dicom = is_dicom(path)
-    if of_dicom:
-        check_headers(path)
+    headers = slide_headers(path) if is_dicom(path) else []
+    check_headers(headers)
     try:
         reader = OpenSlideReader(path)
         _only_one(path, series)
@@ -116,8 +115,8 @@ def open_file(path: Path, series: int | None = None) -> Opened:
             return _open_declined(path, series, _reason(path, error))
         advice = "" if "nsupported" in str(error) else "; is the file whole?"
         raise SlideError(f"{path}: OpenSlide cannot open it ({_reason(path, error)}){advice}") from error
-    if of_dicom:
-        reader.correct(level_downsamples(path, [(v.width, v.height) for v in reader.levels]))
+    if headers:
+        reader.correct(level_downsamples(headers, [(v.width, v.height) for v in reader.levels]))
     return Opened(reader)
 
 
