@@ -60,6 +60,8 @@ def _clean(output: Path) -> tuple[list[Removed], list[Path]]:
 
 
 def _print(found: Status) -> None:
+    from wsi_idc.runs.results.identity import said_of_mixed
+
     rows = [("state", "slides"), ("done", str(found.done))]
     if found.not_looked_at:
         rows.append(("  nothing looked at", str(len(found.not_looked_at))))
@@ -76,11 +78,8 @@ def _print(found: Status) -> None:
     if found.interrupted:
         count = "a slide was" if found.interrupted == 1 else f"{found.interrupted} slides were"
         echo(f"{count} interrupted: run the same command again")
-    if len(found.made_by) > 1:
-        each = "; ".join(
-            f"{count} by {what or 'an older version, which did not say'}" for what, count in found.made_by.items()
-        )
-        echo(f"results of different models or settings: {each}")
+    if mixed := said_of_mixed(found.made_by):
+        echo(mixed)
     for slide in found.not_looked_at:
         echo(f"{click.format_filename(Path(slide['slide']).name)}: {slide['reason']}")
     for warned in found.warned:

@@ -96,7 +96,7 @@ def test_results_that_a_run_leaves_stay_in_the_table_and_say_why(painted, tmp_pa
     assert first["made_by"] == f"idc-context {package.version}, threshold 0.9, min_area_mm2 0.04, stride 50"
     assert second["made_by"].startswith(f"idc-context {package.version}, threshold 0.2")
     assert len(read_status(out).made_by) == 2
-    said = "They are of different models or settings: 1 by idc-context"
+    said = "These are results of different models or settings: 1 by idc-context"
     assert said in (out / "index.html").read_text(encoding="utf-8")
     assert verify(out).whole
     write_slide(one, np.full((600, 600, 3), 250, np.uint8), 4.0)

@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from wsi_idc.base.files import replacing
 from wsi_idc.base.inputs.bounded import read_bytes
 from wsi_idc.errors import OutputError
 from wsi_idc.runs.manifest import NUMBERS, Manifest, Row
+from wsi_idc.runs.results.identity import said_of_mixed
 
 _log = logging.getLogger(__name__)
 
@@ -97,13 +98,15 @@ def folder_page(output: Path, rows: Mapping[str, Row], opens: str = "report.html
     done = [s for s in slides if s["there"]]
     states = Counter(s["state"] for s in slides)
     flags = Counter(flag for s in slides for flag in s["flags"])
+    with_numbers = (row for row in rows.values() if row["state"] in ("done", "incomplete"))
+    mixed = said_of_mixed(Counter(str(row["made_by"]) for row in with_numbers), _FLAGS)
     return render(
         "folder.html",
         opens=opens,
         name=os.fsencode(output.resolve().name).decode("utf-8", "replace"),
         tool=f"wsi-idc {version('wsi-idc')}",
         note=_NOTE,
-        conclusion=_conclusion(states, done) + _mixed(rows.values()),
+        conclusion=_conclusion(states, done) + (f" These are {mixed}." if mixed else ""),
         plots=_plots(done) if done else [],
         states=states.most_common(),
         flags=flags.most_common(_FLAGS),
@@ -135,15 +138,6 @@ def _slide(place: int, row: Row) -> dict[str, Any]:
         # The same but for numbers in it: what can be chosen.
         "flags": sorted({re.sub(r"\d+(?:[.,]\d+)*", "#", w) for w in warnings}),
     } | numbers
-
-
-def _mixed(rows: Iterable[Row]) -> str:
-    """Say where results are of more than one model, or of other settings; "" where they are of one."""
-    made_by = Counter(str(row["made_by"]) for row in rows if row["state"] in ("done", "incomplete"))
-    if len(made_by) < 2:
-        return ""
-    each = "; ".join(f"{count} by {what or 'an older version'}" for what, count in made_by.most_common(_FLAGS))
-    return f" They are of different models or settings: {each}."
 
 
 def _conclusion(states: Counter[str], done: Sequence[Mapping[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,18 @@ def made_by(summary: Mapping[str, Any]) -> str:
     chosen = {k: v for k, v in summary["parameters"].items() if k != "mpp" and v != defaults.get(k)}
     words = [f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in chosen.items()]
     return ", ".join([f"{summary['model']['name']} {summary['model']['version']}", *words])
+
+
+def said_of_mixed(made_by: Mapping[str, int], most: int | None = None) -> str:
+    """Say that results are of more than one model, or of other settings, at `most` so many of these; "" of one.
+
+    `made_by` counts the results of each, "" for those of versions that did not say.
+    """
+    if len(made_by) < 2:
+        return ""
+    often = Counter(made_by).most_common(most)
+    each = "; ".join(f"{count} by {what or 'an older version, which did not say'}" for what, count in often)
+    return f"results of different models or settings: {each}"
 
 
 def _defaults() -> dict[str, Any]:
