@@ -68,4 +68,7 @@ def test_the_command_measures_every_perturbation_and_shows_it(patches, tmp_path,
     assert found["unperturbed"]["changed"] == 0
     assert (out / "figures" / "robustness.png").stat().st_size > 10_000
     assert "brightness-0.9" in result.output
-    assert "brightness-0.9" in (out / "report.html").read_text()
+    text = (out / "report.html").read_text()
+    before, section = text.split("<h2>The same tissue, other pixels</h2>")
+    assert "brightness-0.9" in section and 'alt="robustness"' in section and 'alt="robustness"' not in before
+    assert "-0.000" not in text

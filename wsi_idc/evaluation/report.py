@@ -34,11 +34,9 @@ def write_evaluation(path: Path, metrics: Mapping[str, Any], report: str, figure
     views = ", each in eight views" if metrics["tta"] else ""
     own = "the model's own" if len(models) == 1 else "the mean, as logits, of the models' own"
     temperatures = ", ".join(f"{m['temperature']:g}" for m in metrics["models"])
-    images = [
-        f'<img class="figure" alt="{_spaced(f.stem)}" '
-        f'src="data:image/png;base64,{base64.b64encode(f.read_bytes()).decode()}">'
-        for f in figures
-    ]
+    images = {f.stem: _image(f) for f in figures}
+    # Of some eighty rows, which are read at the width of the page only.
+    robustness = images.pop("robustness", "")
     body = f"""<p>{RESEARCH_USE}</p>
 {"".join(f'<p class="note">{html.escape(n)}</p>' for n in metrics["notes"])}
 <p>{metrics["n_patches"]} patches of {metrics["n_patients"]} patients. IDC from probability {metrics["threshold"]:g} on,
@@ -46,12 +44,12 @@ def write_evaluation(path: Path, metrics: Mapping[str, Any], report: str, figure
 a bootstrap over patients. Border: patches beside one of the other label; told from the interior in whole sections only.
 </p>
 {table(heads, rows)}
-{"".join(images)}
+{"".join(images.values())}
 <h2>Calibration</h2>
 <p>Before: sigmoid(logit). After: sigmoid(logit / temperature), with temperature {temperatures}.</p>
 {table(["", *map(_spaced, calibration["before"])], moments)}
 {_uncertainty(metrics["uncertainty"]) if "uncertainty" in metrics else ""}
-{_robustness(metrics["robustness"]) if "robustness" in metrics else ""}
+{_robustness(metrics["robustness"], robustness) if "robustness" in metrics else ""}
 <h2>Classification report</h2>
 <pre>{html.escape(report)}</pre>
 <h2>Patients</h2>
@@ -71,8 +69,8 @@ a right one (AUC): {_interval(found["auc_of_errors"])}</p>
 {table(["quarter", "uncertainty", "patches", "share wrong"], rows)}"""
 
 
-def _robustness(found: Mapping[str, Any]) -> str:
-    """Tabulate what perturbations change, and what fewer IDC patches beside them do to the others."""
+def _robustness(found: Mapping[str, Any], image: str) -> str:
+    """Show and tabulate what perturbations change, and what fewer IDC patches beside them do to the others."""
     names = ["auc", "f1", "balanced_accuracy", "ece", "changed", "mean_shift", "area_ratio", "dice"]
     shown = {"as they are": found["unperturbed"], **found["perturbations"]}
     rows = [[html.escape(name), *(_value(v[n]) for n in names)] for name, v in shown.items()]
@@ -80,9 +78,17 @@ def _robustness(found: Mapping[str, Any]) -> str:
     return f"""<h2>The same tissue, other pixels</h2>
 <p>Set {found["set_version"]} of perturbations. Changed: share of patches that change class; area ratio and Dice against
 the IDC patches as they are.</p>
+{image}
 {table(["perturbation", *map(_spaced, names)], rows)}
 <p>With IDC patches taken out of each section, the share of the other patches that is called IDC:</p>
 {table(["IDC patches left", "called IDC"], free)}"""
+
+
+def _image(figure: Path) -> str:
+    """Return a figure as a picture within the page, which its style shows small beside others."""
+    small = "" if figure.stem == "robustness" else ' class="figure"'
+    data = base64.b64encode(figure.read_bytes()).decode()
+    return f'<img{small} alt="{_spaced(figure.stem)}" src="data:image/png;base64,{data}">'
 
 
 def _spaced(name: str) -> str:
@@ -90,7 +96,8 @@ def _spaced(name: str) -> str:
 
 
 def _value(number: float) -> str:
-    return f"{number:.3f}" if np.isfinite(number) else "–"
+    # Not -0.000.
+    return f"{round(number, 3) + 0.0:.3f}" if np.isfinite(number) else "–"
 
 
 def _interval(entry: Mapping[str, Any]) -> str:
