@@ -78,6 +78,11 @@ def test_descriptions_that_state_a_pixel_size(tmp_path: Path, text: str) -> None
         ("Exposure 3 ms\nEffective pixel size = 2 um", (2, 2)),
         ("Pixel size: 2 x 4 um", (2, 4)),
         ("Pixel size (um): 2", (2, 2)),
+        ("mpp: 2", (2, 2)),
+        ('{"mpp": 2.0}', (2, 2)),
+        ("mpp_x=2;mpp_y=4", (2, 4)),
+        ("microns per pixel = 2,0", (2, 2)),
+        ("thumbnail mpp: 2", None),
         ('{"PhysicalSizeX": 2000, "PhysicalSizeXUnit": "nm"}', (2, 2)),
     ],
 )
@@ -93,6 +98,31 @@ def test_an_objective_that_contradicts_the_pixel_size() -> None:
     for power, mpp in (("40", "0.25"), ("20", "0.5"), ("40", "0.17"), ("20", "0.74"), ("40", "0.36")):
         stated = {"openslide.mpp-x": mpp, "openslide.mpp-y": mpp, "openslide.objective-power": power}
         assert contradictions(facts | stated) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"tiff.XResolution": "3571.43", "tiff.YResolution": "3571.43"}, "2.8 um/px by its TIFF resolution tags"),
+        ({"tiff.XResolution": "4760", "tiff.YResolution": "4760"}, "2.101 um/px"),
+        ({"tiff.XResolution": "5000", "tiff.YResolution": "4000"}, "2 x 2.5 um/px"),
+        ({"tiff.XResolution": "4900", "tiff.YResolution": "4900"}, ""),
+        ({"dicom.ImagedVolumeWidth": "2.8", "dicom.ImagedVolumeHeight": "5.6"}, "2.8 um/px by its DICOM imaged volume"),
+        ({"dicom.ImagedVolumeWidth": "2.01", "dicom.ImagedVolumeHeight": "4"}, ""),
+    ],
+)
+def test_what_a_file_states_twice_is_to_agree_but_for_rounding(other: dict[str, str], said: str) -> None:
+    facts = {"openslide.vendor": "dicom", "openslide.mpp-x": "2", "openslide.mpp-y": "2"}
+    facts |= {"dicom.TotalPixelMatrixColumns": "1000", "dicom.TotalPixelMatrixRows": "2000"}
+    found = contradictions(facts | {"tiff.ResolutionUnit": "centimeter"} | other)
+    assert len(found) == bool(said) and all(said in one and "2 um/px by its metadata" in one for one in found)
+
+
+def test_dicom_without_pixel_spacing_has_the_scale_of_its_volume() -> None:
+    facts = {"openslide.vendor": "dicom", "openslide.objective-power": "20", "dicom.ImagedVolumeWidth": "2"}
+    facts |= {"dicom.TotalPixelMatrixColumns": "1000", "dicom.TotalPixelMatrixRows": "2000"}
+    claim = find_claims(facts | {"dicom.ImagedVolumeHeight": "4"})[0]
+    assert (claim.x, claim.y, claim.source, claim.estimated) == (2, 2, "DICOM imaged volume", False)
 
 
 def test_the_description_of_ome_is_not_taken_for_that_of_the_image() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 from wsi_idc.errors import ScaleError
@@ -14,8 +13,10 @@ from wsi_idc.slides.tiff.ome import is_ome_xml
 
 PLAUSIBLE_MPP = (0.05, 20.0)
 MAX_ANISOTROPY = 0.02
-# Sources that are further apart than this contradict each other: vendors round the power of an objective.
+# What an objective tells contradicts another source where they are further apart than this: vendors round its power.
 _CONTRADICTION = 1.5
+# Other sources contradict each other from here on: areas differ by more than 6 %, which no rounding explains.
+_APART = 1.03
 # What a user gives is another scale than what the file states where they are further apart: areas differ by 2 %.
 _ROUNDED = 1.01
 _IMAGEJ_UNIT = re.compile(r"^unit=(.+?)\s*$", re.MULTILINE)
@@ -30,6 +31,13 @@ def _of_axes(pattern: str, x: str = "", y: str = "", flags: int = 0) -> tuple[re
 # or with a unit behind it.
 _DESCRIBED = (
     _of_axes(r"(?:^|[|\s;,])MPP\s*=\s*(?P<um>[0-9.,eE+-]+)"),
+    # At the beginning of a line or an entry, as below.
+    _of_axes(
+        r"(?:^|[|;,{\"])[ \t]*(?:mpp|microns?[ _]?per[ _]?pixel)(?:[ _]?AXIS)?\"?[ \t]*[=:][ \t]*\"?(?P<um>[0-9.,eE+-]+)",
+        "x",
+        "y",
+        re.IGNORECASE | re.MULTILINE,
+    ),
     _of_axes(r"<PixelSizeMicrons>\s*(?P<um>[0-9.,eE+-]+)"),
     _of_axes(r"openslide\.mpp-AXIS</name>\s*<value[^>]*>\s*(?P<um>[0-9.,eE+-]+)", "x", "y"),
     _of_axes(
@@ -133,6 +141,8 @@ def find_claims(properties: Mapping[str, str]) -> list[Mpp]:
         found.append(Mpp(*stated, "TIFF resolution tags"))
     elif tags := _resolution_tags(properties):
         found.append(Mpp(*tags, "TIFF resolution tags"))
+    if volume := _imaged_volume(properties):
+        found.append(Mpp(*volume, "DICOM imaged volume"))
     power = number(properties.get("openslide.objective-power")) or _described_power(properties)
     if power:
         found.append(Mpp(10 / power, 10 / power, f"objective power {power:g} (estimate)", estimated=True))
@@ -155,11 +165,24 @@ def contradictions(properties: Mapping[str, str], given: float | None = None, gi
             if max(claim.x / given, given / claim.x) > most
         ]
     return [
-        f"the file states {other.x:.4g} um/px by its {_named(other)}, but {claim.x:.4g} um/px by its {_named(claim)}, "
-        "which was used; if that is wrong, give the true scale with --mpp"
-        for claim, other in combinations(claims, 2)
-        if claim is claims[0] and max(claim.x / other.x, other.x / claim.x) > _CONTRADICTION
+        f"the file states {_shown(other)} um/px by its {_named(other)}, but {_shown(claims[0])} um/px by its "
+        f"{_named(claims[0])}, which was used; if that is wrong, give the true scale with --mpp"
+        for other in claims[1:]
+        if _contradict(claims[0], other)
     ]
+
+
+def _contradict(one: Mpp, other: Mpp) -> bool:
+    """Say whether two sources cannot both be true."""
+    quotients = (one.x / other.x, one.y / other.y)
+    most = _CONTRADICTION if one.estimated or other.estimated else _APART
+    return max(*quotients, 1 / min(quotients)) > most
+
+
+def _shown(claim: Mpp) -> str:
+    """Write a scale, both axes of it where they differ."""
+    x, y = f"{claim.x:.4g}", f"{claim.y:.4g}"
+    return x if x == y else f"{x} x {y}"
 
 
 def _named(claim: Mpp) -> str:
@@ -184,6 +207,13 @@ def _resolution_tags(properties: Mapping[str, str]) -> tuple[float, float] | Non
     unit_um = {"inch": 25400.0, "centimeter": 10000.0}.get(properties.get("tiff.ResolutionUnit", ""))
     per_unit = _pair(properties, "tiff.XResolution", "tiff.YResolution")
     return (unit_um / per_unit[0], unit_um / per_unit[1]) if unit_um and per_unit else None
+
+
+def _imaged_volume(properties: Mapping[str, str]) -> tuple[float, float] | None:
+    """Return the um per pixel that a DICOM slide states by how large, in mm, the whole of it is."""
+    size = _pair(properties, "dicom.ImagedVolumeWidth", "dicom.ImagedVolumeHeight")
+    pixels = _pair(properties, "dicom.TotalPixelMatrixColumns", "dicom.TotalPixelMatrixRows")
+    return (1000 * size[0] / pixels[0], 1000 * size[1] / pixels[1]) if size and pixels else None
 
 
 def _description(properties: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Of the outputs of a run, as summary.json states it. To be raised by one with each change by which the same slide,
 # model and settings give other results, or the same ones in another form: until then runs of older versions hold.
-RESULT_FORMAT = 8
+RESULT_FORMAT = 9
 
 
 def identify(slide: Slide, package: ModelPackage, settings: Settings) -> dict[str, Any]:
