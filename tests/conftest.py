@@ -33,6 +33,12 @@ def no_lines_of_progress() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def levels_of_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read levels whatever they show, as those of noise, in which a level that was taken shows."""
+    monkeypatch.setattr("wsi_idc.slides.likeness.Likeness.holds", lambda self, level: True)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     folder = Path(os.environ.get("WSI_IDC_DATA") or Path(__file__).parents[2] / "shared")

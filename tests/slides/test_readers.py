@@ -106,6 +106,7 @@ class TestOmeTiff:
             assert slide.mpp.source == "OME PhysicalSize" and not slide.mpp.estimated
             assert np.array_equal(slide.read(0, 0, 208, 160, slide.mpp.x), IMAGE)
 
+    @pytest.mark.usefixtures("levels_of_anything")
     def test_levels_in_sub_ifds(self, tmp_path: Path, layout: dict[str, Any]) -> None:
         with Slide(write_ome(tmp_path / "s.ome.tif", **layout), mpp=0.25) as slide:
             assert np.array_equal(slide.read(0, 0, 208, 160, 0.25), IMAGE)

@@ -33,7 +33,8 @@ _DESCRIBED = (
     _of_axes(r"(?:^|[|\s;,])MPP\s*=\s*(?P<um>[0-9.,eE+-]+)"),
     # At the beginning of a line or an entry, as below.
     _of_axes(
-        r"(?:^|[|;,{\"])[ \t]*(?:mpp|microns?[ _]?per[ _]?pixel)(?:[ _]?AXIS)?\"?[ \t]*[=:][ \t]*\"?(?P<um>[0-9.,eE+-]+)",
+        r"(?:^|[|;,{\"])[ \t]*(?:mpp|microns?[ _]?per[ _]?pixel)(?:[ _]?AXIS)?\"?"
+        r"[ \t]*[=:][ \t]*\"?(?P<um>[0-9.,eE+-]+)",
         "x",
         "y",
         re.IGNORECASE | re.MULTILINE,

@@ -16,6 +16,7 @@ from wsi_idc.base.raster import average
 from wsi_idc.errors import ScaleError, SlideError, UnreachableError
 from wsi_idc.slides.colour import Correction, correction_of, profile_name
 from wsi_idc.slides.content import fingerprint_of, state_of_slide
+from wsi_idc.slides.likeness import Likeness
 from wsi_idc.slides.open import describe_images, open_file
 from wsi_idc.slides.paths.address import SlideAddress, given_name
 from wsi_idc.slides.paths.find import file_to_open
@@ -81,15 +82,14 @@ class Slide:
         properties = self._reader.properties
         # The scale that was given in place of what the file states, um per pixel.
         self.given_mpp, giver = given_mpp(properties, address.mpp, mpp, mpp_missing)
-        # What a user has to know of how the file was read, one plain sentence each.
-        self.warnings: tuple[str, ...] = opened.warnings
+        self._warnings: tuple[str, ...] = opened.warnings
         profile = self._reader.icc
         self.icc_profile = profile_name(profile) or "cannot be read" if profile else None
         self.correction: Correction | None = correction_of(profile) if profile and icc == "apply" else None
         if icc == "apply" and self.correction is None:
             reason = "cannot be applied" if profile else "is missing"
-            self.warnings += (f"the colour profile (ICC) of the file {reason}: its colours were taken as they are",)
-        self.warnings += tuple(contradictions(properties, self.given_mpp, giver))
+            self._warnings += (f"the colour profile (ICC) of the file {reason}: its colours were taken as they are",)
+        self._warnings += tuple(contradictions(properties, self.given_mpp, giver))
         try:
             self.mpp = claim_mpp(self.path, properties, self.given_mpp, giver)
         except ScaleError:
@@ -102,6 +102,7 @@ class Slide:
             int(properties.get("openslide.bounds-height", level0.height - self._offset[1])),
         )
         self.background = self._reader.background
+        self._likeness = Likeness(self._reader, self._offset, self.size)
 
     def __enter__(self) -> Slide:
         """Return the slide itself, for `with`."""
@@ -124,6 +125,11 @@ class Slide:
         return name if self._series is None else f"{name}, image {self._series}"
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user has to know of how the file was read, one plain sentence each; reading it may add some."""
+        return (*self._warnings, *self._likeness.warnings)
+
+    @property
     def properties(self) -> Mapping[str, str]:
         """What the file states, by OpenSlide's names."""
         return self._reader.properties
@@ -138,7 +144,8 @@ class Slide:
     def best_level(self, mpp: float) -> int:
         """Return the coarsest level that is fine enough for `mpp` um/px, or 0 where none is.
 
-        Fine enough is a level that is `LEVEL_MARGIN` times finer, and a virtual one that is `VIRTUAL_MARGIN` times.
+        Fine enough is a level that is `LEVEL_MARGIN` times finer, and a virtual one that is `VIRTUAL_MARGIN` times. One
+        that does not show what level 0 shows is none.
         """
         wanted = mpp / max(self.mpp.x, self.mpp.y)
         fits = [
@@ -146,7 +153,10 @@ class Slide:
             for i, level in enumerate(self._reader.levels)
             if level.downsample <= (wanted / (VIRTUAL_MARGIN if level.virtual else LEVEL_MARGIN))
         ]
-        return max(fits)[1] if fits else 0
+        return next((i for _, i in sorted(fits, reverse=True) if self._is_true(i)), 0)
+
+    def _is_true(self, level: int) -> bool:
+        return self._likeness.holds(self.jpeg_tiles.source(level) if self.jpeg_tiles else level)
 
     def level_downsample(self, mpp: float) -> float:
         """Return the downsample of the level that is read for `mpp` um/px."""
@@ -161,6 +171,7 @@ class Slide:
             if level.means
             and all((v / level.downsample).is_integer() for v in (mpp / self.mpp.x, mpp / self.mpp.y, x, y))
             and not any(self._offset)
+            and self._is_true(i)
         ]
         return max([(self._reader.levels[best].downsample, best), *aligned])[1]
 

@@ -137,6 +137,7 @@ def test_a_second_scan_of_ome_tiff_is_warned_of(tmp_path: Path) -> None:
         assert "image 1 was looked at, not 0 (264 x 150 px)" in slide.warnings[0]
 
 
+@pytest.mark.usefixtures("levels_of_anything")
 @pytest.mark.parametrize("subifds", [0, 1])
 @pytest.mark.parametrize("names", [["Red", "Green", "Blue"], ["Blue", "Green", "Red"], None])
 def test_three_planes_are_rgb(tmp_path: Path, subifds: int, names: list[str] | None) -> None:
