@@ -101,6 +101,23 @@ def test_decimal_commas_in_asap_and_imagescope(tmp_path):
         read_annotations(asap(tmp_path, annotated(both)))
 
 
+def test_a_comma_that_may_be_one_of_thousands_is_told(tmp_path):
+    points = [["1,100", "900"], ["1,500", "900"], ["1,500", "1,400"], ["1,100", "1,400"]]
+    for path in (asap(tmp_path, annotated(points)), imagescope(tmp_path, layer(region(points)))):
+        (note,) = read_annotations(path).notes
+        assert "1,100 and the like were read as numbers with three decimals" in note
+    points[0][0] = "1,1000"
+    assert read_annotations(imagescope(tmp_path, layer(region(points)))).notes == []
+
+
+@pytest.mark.parametrize("negative", ["-1", "True", "yes"])
+def test_a_hole_is_one_however_that_is_said(tmp_path, negative):
+    drawn = layer(region(SQUARE[:-1]), region(HOLE[:-1], negative=negative, number=2))
+    assert areas(read_annotations(imagescope(tmp_path, drawn))) == [9600]
+    (note,) = read_annotations(imagescope(tmp_path, drawn.replace(negative, "perhaps"))).notes
+    assert "'perhaps', neither 0 nor 1" in note
+
+
 def test_an_area_within_a_hole_is_kept_as_an_island_and_said_so(tmp_path):
     small = [[25, 25], [35, 25], [35, 35], [25, 35]]
     drawn = layer(region(SQUARE[:-1]), region(small, number=2), region(HOLE[:-1], negative=1, number=3))

@@ -34,7 +34,7 @@ def test_asap_polygon_rectangle_and_what_has_no_area(tmp_path):
 GROUPS = '<Group Name="tumor" PartOfGroup="None"/><Group Name="{}" PartOfGroup="{}"/>'
 
 
-@pytest.mark.parametrize("name", ["negative", "Negative", "exclusion", "Exclusion", "_2"])
+@pytest.mark.parametrize("name", ["negative", "Negative", "exclusion", "Exclusions", "excluded", "_2"])
 def test_asap_negative_groups_are_holes(tmp_path, name):
     path = asap(tmp_path, annotated(HOLE[:-1], group=name), annotated(SQUARE[:-1]), groups=GROUPS.format(name, "None"))
     found = read_annotations(path)

@@ -9,7 +9,8 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from wsi_idc.annotations.drawn import Drawn, polygon
-from wsi_idc.annotations.formats.layers import color_of, is_negative, layers_of, points_of
+from wsi_idc.annotations.formats.layers import color_of, is_negative, layers_of, points_of, vertices_of
+from wsi_idc.annotations.formats.xml import comma_note
 from wsi_idc.annotations.shapes import box_of, ellipse, is_closed, rectangle
 from wsi_idc.annotations.source import Format, Source, read_each
 
@@ -45,7 +46,7 @@ def _drawn(one: tuple[Element, int, Element], where: str) -> Drawn:
         color=color_of(layer),
         layers=frozenset([str(number)]),
         cuts=str(number) if is_negative(region) else None,
-        note=note,
+        note="; ".join(filter(None, [note, comma_note(vertices_of(region))])),
     )
 
 

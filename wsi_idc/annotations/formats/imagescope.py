@@ -12,8 +12,8 @@ import shapely
 
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.drawn import Color, Drawn, normal, polygon
-from wsi_idc.annotations.formats.layers import color_of, is_negative, layers_of, points_of
-from wsi_idc.annotations.formats.xml import corners, hexadecimal, number, printable
+from wsi_idc.annotations.formats.layers import color_of, is_negative, layers_of, points_of, vertices_of
+from wsi_idc.annotations.formats.xml import comma_note, corners, hexadecimal, number, printable
 from wsi_idc.annotations.shapes import box_of, ellipse
 from wsi_idc.annotations.source import Format, Source, read_each
 from wsi_idc.base.polygons import polygons_of
@@ -52,6 +52,7 @@ def _drawn(one: tuple[Element, int, Element], where: str) -> Drawn:
         locked=layer.get("ReadOnly") == "1",
         layers=frozenset([str(layer_number)]),
         cuts=str(layer_number) if is_negative(region) else None,
+        note=comma_note(vertices_of(region)),
     )
 
 

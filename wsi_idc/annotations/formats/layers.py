@@ -12,6 +12,8 @@ from wsi_idc.annotations.drawn import Color
 from wsi_idc.annotations.formats.xml import numbers_of
 from wsi_idc.annotations.shapes import checked_points
 
+_NO, _YES = frozenset({"", "0", "false", "no"}), frozenset({"1", "-1", "true", "yes"})
+
 
 def layers_of(root: Element) -> Iterator[tuple[str, Element, int, Element]]:
     """Give each region: what it is called, itself, the number of its layer, from 1, and the layer.
@@ -36,11 +38,18 @@ def color_of(layer: Element) -> Color | None:
 
 
 def is_negative(region: Element) -> bool:
-    """Say whether a region is a hole."""
-    return region.get("NegativeROA", "0").strip().lower() in ("1", "true")
+    """Say whether a region is a hole; raises ValueError where what it states is neither yes nor no."""
+    stated = region.get("NegativeROA", "0").strip().lower()
+    if stated not in _NO | _YES:
+        raise ValueError(f"NegativeROA is {stated!r}, neither 0 nor 1")
+    return stated in _YES
 
 
 def points_of(region: Element, where: str) -> np.ndarray:
     """Return the vertices (n, 2) of a region, ImageScope's or HALO's; raises ValueError where one is none."""
-    vertices = chain(region.iterfind("Vertices/Vertex"), region.iterfind("Vertices/V"))
-    return checked_points(numbers_of(vertices, ("X", "Y"), "a vertex"))
+    return checked_points(numbers_of(vertices_of(region), ("X", "Y"), "a vertex"))
+
+
+def vertices_of(region: Element) -> Iterator[Element]:
+    """Give the vertices of a region."""
+    return chain(region.iterfind("Vertices/Vertex"), region.iterfind("Vertices/V"))

@@ -12,6 +12,9 @@ import numpy as np
 from wsi_idc.annotations.drawn import Color
 from wsi_idc.annotations.shapes import number_of
 
+# What is written so is a number of thousands, or one below a thousand with three decimals.
+_THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*")
+
 
 def corners(points: np.ndarray) -> np.ndarray:
     """Return the four corners (4, 2) of the upright rectangle around points."""
@@ -25,6 +28,15 @@ def numbers_of(elements: Iterable[Element], names: Sequence[str], what: str) -> 
         return [tuple(number_of(element.attrib[name]) for name in names) for element in elements]
     except (KeyError, ValueError) as error:
         raise ValueError(f"{what} that is none ({type(error).__name__}: {error})") from error
+
+
+def comma_note(elements: Iterable[Element]) -> str:
+    """Say of corners, with X and Y, that commas in them may be those of thousands, where all of them may; else ""."""
+    texts = [element.get(name, "") for element in elements for name in ("X", "Y")]
+    found = [text.strip() for text in texts if "," in text]
+    if not found or not all(_THOUSANDS.fullmatch(text) for text in found):
+        return ""
+    return f"{found[0]} and the like were read as numbers with three decimals, not as thousands"
 
 
 def rgb(text: str) -> Color:
