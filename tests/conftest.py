@@ -36,7 +36,7 @@ def no_lines_of_progress() -> Iterator[None]:
 @pytest.fixture
 def levels_of_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read levels whatever they show, as those of noise, in which a level that was taken shows."""
-    monkeypatch.setattr("wsi_idc.slides.likeness.Likeness.holds", lambda self, level: True)
+    monkeypatch.setattr("wsi_idc.slides.levels.likeness.Likeness.holds", lambda self, level: True)
 
 
 @pytest.fixture(scope="session")

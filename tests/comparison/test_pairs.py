@@ -264,7 +264,7 @@ def test_a_truth_of_which_nothing_can_be_read_is_an_error(tmp_path, features):
 
 
 @pytest.mark.parametrize("side", ["run", "file"])
-@pytest.mark.parametrize("name", ["Ignore*", "ignore*", "Immune cells*"])
+@pytest.mark.parametrize("name", ["Ignore*", "ignore*", "Immune cells*", "Ignore*: Blood"])
 def test_what_ends_in_a_star_counts_for_neither_side(tmp_path, side, name):
     regions = [box(0, 0, 100, 100, p=0.9), box(300, 0, 400, 100, p=0.8)]
     found = write_run(tmp_path / "p1_a", regions)

@@ -280,7 +280,7 @@ def test_real_sections_are_cut_again_and_a_shipped_model_trained_further(shared,
     assert result["training_data"] == {"patients": 1, "patches": len(index_patches(tmp_path / "cut", {"9124"}))}
 
 
-@pytest.mark.parametrize("name", ["Ignore*", "ignore*", "Necrosis*"])
+@pytest.mark.parametrize("name", ["Ignore*", "ignore*", "Necrosis*", "Ignore*: Necrosis"])
 def test_what_ends_in_a_star_is_left_out_and_not_cut_as_no_idc(section, painted, tmp_path, name):
     height, width = section.labels.shape
     tumour = outline(section.labels == TUMOUR)
@@ -294,6 +294,13 @@ def test_what_ends_in_a_star_is_left_out_and_not_cut_as_no_idc(section, painted,
     assert cut.beyond > 0
     whole = cut_patches(painted, write_outlines(tmp_path / "w.geojson", ("IDC", tumour)), tmp_path / "w", SEES_4_UM)
     assert cut.idc + cut.not_idc + cut.border + cut.beyond == whole.idc + whole.not_idc + whole.border
+
+
+def test_classes_that_were_taken_for_no_idc_are_named(section, painted, tmp_path):
+    tumour, corner = outline(section.labels == TUMOUR), shapely.box(0, 0, 40, 40)
+    drawn = ("IDC", tumour), ("IDC: high grade", corner), ("idc", corner), ("Ignore*", corner), ("ROI", tumour)
+    cut = cut_patches(painted, write_outlines(tmp_path / "o.geojson", *drawn), tmp_path / "out", SEES_4_UM)
+    assert cut.notes == ("what is outlined as IDC: high grade, idc counts as not IDC",)
 
 
 def test_an_roi_class_of_ones_own_in_any_case(section, painted, tmp_path):

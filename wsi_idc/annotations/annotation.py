@@ -20,9 +20,10 @@ def is_roi(classification: str | None, roi_classes: Collection[str] = ROI_CLASSE
 def is_ignored(classification: str | None) -> bool:
     """Say whether a class is neither positive nor negative: one that ends in "*", as QuPath's Ignore*.
 
-    Region* is none of these: it says what was looked at.
+    So is one derived from such a class, as "Ignore*: Necrosis". Region* is none of these: it says what was looked at.
     """
-    return classification is not None and classification.rstrip().endswith("*") and not is_roi(classification)
+    names = [name.strip() for name in (classification or "").split(":")]
+    return any(name.endswith("*") and not is_roi(name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ TOLERANCE = 0.25
 FARTHEST = 2e6
 # Ends of a line that are this near to each other, in pixels, are one point.
 _CLOSED = 0.01
+# What is said of such a line.
+CLOSED_LINE = "a closed line, taken as the area within it"
 # A spline that has more corners than this as straight pieces was not drawn by anybody.
 _MOST_CORNERS = 50_000
 Pair = Sequence[float] | np.ndarray

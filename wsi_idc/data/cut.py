@@ -136,9 +136,8 @@ def cut_patches(
             readable = grid.share(tissue.unreadable, tissue.um) == 0
             cells = np.argwhere(wanted & readable)
             labels = label_cells(grid, cells, inside, looked_at, rule)
-            cut = _counted(
-                folder, labels, int((wanted & ~readable).sum()), file.notes, slide.warnings + tissue.warnings
-            )
+            notes = [*file.notes, *_others(file.annotations, rule)]
+            cut = _counted(folder, labels, int((wanted & ~readable).sum()), notes, slide.warnings + tissue.warnings)
             if not cut.idc + cut.not_idc:
                 raise DataError(f"{path}: nothing to cut with {annotations}: {cut.left_out}")
             sure = labels <= IDC
@@ -217,6 +216,13 @@ def _areas(
     looked_at = shapely.intersection(shapely.union_all(rois), whole) if rois else whole
     looked_at = shapely.difference(looked_at, shapely.union_all(neither))
     return shapely.intersection(shapely.union_all(outlines), looked_at), looked_at
+
+
+def _others(annotations: Sequence[Annotation], rule: Rule) -> list[str]:
+    """Say, in one line, which classes were taken for what the class of the rule is not: a name may be misspelt."""
+    names = {a.classification or "no class" for a in annotations} - {rule.name}
+    others = sorted(name for name in names if not (is_roi(name, rule.roi_classes) or is_ignored(name)))
+    return [f"what is outlined as {', '.join(others)} counts as not {rule.name}"] if others else []
 
 
 def _check_patient(patient: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wsi_idc.errors import SlideError
-from wsi_idc.slides.pyramid import Shape, downsample_of, may_be_padded
+from wsi_idc.slides.levels.pyramid import Shape, downsample_of, may_be_padded
 from wsi_idc.slides.tiff.pages import LARGEST_TILE
 
 _MAGIC = b"DICM"

@@ -16,7 +16,7 @@ import numpy as np
 from wsi_idc.base.extras import missing
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.content import companion
-from wsi_idc.slides.pyramid import Shape, downsample_of
+from wsi_idc.slides.levels.pyramid import Shape, downsample_of
 from wsi_idc.slides.reader import WHITE, Level, part_within
 from wsi_idc.slides.tiff.images import StoredImage, StoredLevel, note_of
 from wsi_idc.slides.tiff.pages import Page, kind_of

@@ -16,7 +16,7 @@ from wsi_idc.base.raster import average
 from wsi_idc.errors import ScaleError, SlideError, UnreachableError
 from wsi_idc.slides.colour import Correction, correction_of, profile_name
 from wsi_idc.slides.content import fingerprint_of, state_of_slide
-from wsi_idc.slides.likeness import Likeness
+from wsi_idc.slides.levels.likeness import Likeness
 from wsi_idc.slides.open import describe_images, open_file
 from wsi_idc.slides.paths.address import SlideAddress, given_name
 from wsi_idc.slides.paths.find import file_to_open

@@ -14,7 +14,7 @@ import numpy as np
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.annotations.drawn import Color, Drawn, normal, polygon
 from wsi_idc.annotations.formats.xml import comma_note, corners, hexadecimal, number, numbers_of, printable, rgb
-from wsi_idc.annotations.shapes import checked_points, is_closed, spline
+from wsi_idc.annotations.shapes import CLOSED_LINE, checked_points, is_closed, spline
 from wsi_idc.annotations.source import Format, Source, read_each
 from wsi_idc.base.polygons import polygons_of
 from wsi_idc.errors import DataError
@@ -22,7 +22,6 @@ from wsi_idc.errors import DataError
 # ASAP itself knows no holes: these names of groups are what its users agreed upon. CAMELYON16 calls them "Exclusion",
 # and "_2" in its first release.
 HOLES = frozenset({"negative", "negatives", "exclusion", "exclusions", "exclude", "excluded", "hole", "holes", "_2"})
-_CLOSED = "a closed line, taken as the area within it"
 _AREAS = ("Polygon", "Spline", "Rectangle")
 _WITHOUT_AREA = ("Dot", "PointSet", "Measurement", "None")
 
@@ -67,7 +66,7 @@ def _drawn(element: Element, where: str, parents: Mapping[str, str], classes: Ma
         color=rgb(color) if re.fullmatch("#[0-9a-fA-F]{6}", color) else None,
         layers=frozenset([*line, ""]),
         cuts=[*outwards, ""][1] if outwards else None,
-        note="; ".join(filter(None, [_CLOSED if closed else "", comma_note(_corners(element))])),
+        note="; ".join(filter(None, [CLOSED_LINE if closed else "", comma_note(element.iter("Coordinate"))])),
     )
 
 
@@ -86,13 +85,9 @@ def _is_hole(group: str, parent: str, classes: Mapping[str, str]) -> bool:
     return classes.get(group, group).lower() in HOLES or group == f"{parent} negative"
 
 
-def _corners(element: Element) -> Iterator[Element]:
-    return element.iterfind("Coordinates/Coordinate")
-
-
 def _points(element: Element) -> np.ndarray:
     """Return the corners (n, 2) of an annotation in their order."""
-    rows = numbers_of(_corners(element), ("Order", "X", "Y"), "a coordinate")
+    rows = numbers_of(element.iterfind("Coordinates/Coordinate"), ("Order", "X", "Y"), "a coordinate")
     return checked_points(row[1:] for row in sorted(rows, key=lambda row: row[0]))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from wsi_idc.annotations.drawn import Drawn, polygon
 from wsi_idc.annotations.formats.layers import color_of, is_negative, layers_of, points_of, vertices_of
 from wsi_idc.annotations.formats.xml import comma_note
-from wsi_idc.annotations.shapes import box_of, ellipse, is_closed, rectangle
+from wsi_idc.annotations.shapes import CLOSED_LINE, box_of, ellipse, is_closed, rectangle
 from wsi_idc.annotations.source import Format, Source, read_each
 
 _LINES = ("ruler", "line", "polyline", "arrow")
@@ -61,7 +61,7 @@ def _outline(shape: str, points: np.ndarray, has_ends: bool) -> tuple[np.ndarray
     if shape in _POINTS:
         return None, ""
     if shape in _LINES or has_ends:
-        return (points, "a closed line, taken as the area within it") if is_closed(points) else (None, "")
+        return (points, CLOSED_LINE) if is_closed(points) else (None, "")
     return points, ""
 
 

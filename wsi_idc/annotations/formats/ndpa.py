@@ -12,7 +12,7 @@ import numpy as np
 
 from wsi_idc.annotations.drawn import Drawn, polygon
 from wsi_idc.annotations.formats.xml import rgb
-from wsi_idc.annotations.shapes import checked_points, ellipse, is_closed, number_of
+from wsi_idc.annotations.shapes import CLOSED_LINE, checked_points, ellipse, is_closed, number_of
 from wsi_idc.annotations.source import Format, Source, read_each
 from wsi_idc.errors import DataError
 
@@ -89,7 +89,7 @@ def _outline(one: Element, shape: str, to_pixels: _Pixels) -> tuple[np.ndarray |
     if (one.findtext("closed") or "0").strip().lower() in ("1", "true"):
         return points, ""
     # Lines are freehand too.
-    return (points, "a closed line, taken as the area within it") if is_closed(points) else (None, "")
+    return (points, CLOSED_LINE) if is_closed(points) else (None, "")
 
 
 def _pair(element: Element) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from shapely import Polygon
 
 from wsi_idc.annotations.drawn import Color, Drawn, polygon
 from wsi_idc.annotations.geojson import features_of, walk
-from wsi_idc.annotations.shapes import checked_points, is_closed
+from wsi_idc.annotations.shapes import CLOSED_LINE, checked_points, is_closed
 from wsi_idc.annotations.source import Format, Source, read_each
 
 
@@ -38,7 +38,7 @@ def _drawn(feature: Any, where: str) -> Drawn:
     measurements, unread = _measurements(properties.get("measurements") or {})
     parts, closed = _parts(geometry)
     notes = [f"is a {kind} in QuPath, taken as an annotation"] if kind != "annotation" else []
-    notes += ["a closed line, taken as the area within it"] if closed else []
+    notes += [CLOSED_LINE] if closed else []
     notes += ["measurements that are no numbers, left out"] if unread else []
     return Drawn(
         where=f"{where}, {name!r}" if name else where,

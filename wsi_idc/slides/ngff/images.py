@@ -9,6 +9,7 @@ import numpy as np
 
 from wsi_idc.base.inputs.bounded import read_text
 from wsi_idc.errors import SlideError
+from wsi_idc.slides.levels.pyramid import Shape, downsample_of, may_be_padded
 from wsi_idc.slides.ngff.multiscales import (
     LevelEntry,
     Multiscale,
@@ -19,7 +20,6 @@ from wsi_idc.slides.ngff.multiscales import (
 )
 from wsi_idc.slides.ngff.plane import Plane
 from wsi_idc.slides.ngff.store import XML, Content, Group, is_store, read_group
-from wsi_idc.slides.pyramid import Shape, downsample_of, may_be_padded
 from wsi_idc.slides.tiff.images import StoredImage, StoredLevel, note_of
 from wsi_idc.slides.tiff.ome import OmeImage, read_ome
 from wsi_idc.slides.tiff.pages import Page, kind_of

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from wsi_idc.slides.pyramid import Shape, downsample_of, may_be_padded
+from wsi_idc.slides.levels.pyramid import Shape, downsample_of, may_be_padded
 from wsi_idc.slides.tiff.ome import OmeImage
 from wsi_idc.slides.tiff.pages import LONGEST_NAME, NAMED, Page, kind_of, other_size, resized
 

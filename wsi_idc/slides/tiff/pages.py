@@ -11,7 +11,7 @@ from typing import Any
 
 from wsi_idc.base.inputs.bounded import open_regular
 from wsi_idc.errors import SlideError
-from wsi_idc.slides.pyramid import Shape
+from wsi_idc.slides.levels.pyramid import Shape
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Pages looked at; scanners write a dozen, and each takes some 0.1 ms to parse.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import combinations
 from xml.etree import ElementTree
 
-from wsi_idc.slides.pyramid import downsample_of
+from wsi_idc.slides.levels.pyramid import downsample_of
 from wsi_idc.slides.tiff.images import StoredImage, StoredLevel
 from wsi_idc.slides.tiff.pages import Page
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsi_idc.slides.pyramid import Shape, downsample_of
+from wsi_idc.slides.levels.pyramid import Shape, downsample_of
 
 FULL = Shape(1100, 800, (256, 256), (0.5, 0.5))
 

@@ -1,0 +1,1 @@
+"""The levels of a slide: which images are smaller copies of one view, and whether they show it."""
