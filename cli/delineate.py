@@ -34,7 +34,7 @@ def delineate(heatmap: Path, output: Path, overwrite: bool, as_json: bool, **opt
         return
     if facts["foci"] is None:
         echo(f"{heatmap}: {nothing_looked_at(facts['tissue_mm2'])} -> {output}")
-        return
-    echo(f"{heatmap}: IDC {facts['idc_mm2']:.2f} mm2, {counted_foci(facts['foci'])} -> {output}")
+    else:
+        echo(f"{heatmap}: IDC {facts['idc_mm2']:.2f} mm2, {counted_foci(facts['foci'])} -> {output}")
     for warning in facts["warnings"]:
         echo(f"{heatmap}: {warning}", err=True)

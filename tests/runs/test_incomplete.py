@@ -1,10 +1,14 @@
 """Runs that could not compute all of a slide: what is lost is said, and tried again."""
 
+import json
+
 import numpy as np
 import pytest
 import tifffile
+from click.testing import CliRunner
 
 import wsi_idc
+from wsi_idc.cli.group import main
 from wsi_idc.errors import SlideError
 from wsi_idc.heatmap.store import read_heatmap
 from wsi_idc.runs.run import Runner
@@ -42,6 +46,28 @@ def test_an_undecodable_tile_costs_its_chunk_and_is_reported(damaged, tmp_path):
     page = (result.folder / "report.html").read_text(encoding="utf-8")
     assert 'class="conclusion">Incomplete: ' in page and "patches were not computed (" in page
     assert 'data-layer="failed"' in page
+
+
+def test_outlined_again_what_is_doubtful_of_the_run_is_told(damaged, tmp_path):
+    """Numbers of a part of a slide, or of one unlike those of training, looked like those of any other."""
+    run = Runner(wsi_idc.find_model(), wsi_idc.Settings(chunk=4)).run(damaged, tmp_path / "out")
+    again = tmp_path / "again"
+    done = CliRunner().invoke(main, ["delineate", str(run.folder), "-o", str(again), "--threshold", "0.4"])
+    assert done.exit_code == 0, done.output
+    told = json.loads((again / "measurements.json").read_text())["warnings"]
+    chunks = run.summary["failed_chunks"]
+    assert [w.partition(" ")[0] for w in told[: len(chunks)]] == [str(chunk["patches"]) for chunk in chunks]
+    assert all("not computed (" in warning for warning in told[: len(chunks)])
+    assert told[len(chunks) :] == run.summary["warnings"] != []
+    assert all(f"{run.folder}: {warning}" in done.stderr.splitlines() for warning in told)
+
+
+def test_of_a_heatmap_alone_it_is_not_known_what_was_doubtful(painted, tmp_path):
+    run = wsi_idc.segment(painted, tmp_path / "out")
+    run.heatmap.rename(tmp_path / "heatmap.zarr")
+    wsi_idc.delineate(tmp_path / "heatmap.zarr", tmp_path / "again")
+    (said,) = json.loads((tmp_path / "again" / "measurements.json").read_text())["warnings"]
+    assert "not known" in said
 
 
 def test_an_incomplete_run_is_done_again(damaged, tmp_path):

@@ -23,7 +23,7 @@ from wsi_idc.regions.regions import measure_slide
 from wsi_idc.runs.results.folder import read_summary
 from wsi_idc.runs.results.origin import origin_of
 from wsi_idc.runs.results.overview import Pictured, draw_overview, read_plain
-from wsi_idc.runs.results.words import more_than_tissue
+from wsi_idc.runs.results.words import more_than_tissue, not_computed
 
 WRITTEN = ("regions.geojson", "measurements.json", "overview.png")
 # What stands for tissue where no picture of the slide is at hand, and its longer side in pixels.
@@ -50,9 +50,9 @@ def delineate_again(heatmap: Path, output: Path, overwrite: bool = False, **sett
     tissue_mm2 = float(tissue.sum()) * fine_grid(grid).patch_mm2 if summary is None else summary["tissue_mm2"]
     numbers = measure_slide(found.regions, found.slivers, tissue_mm2, int(np.isfinite(probabilities).sum()))
     facts = numbers | {"heatmap": heatmap.name, "outlining": recorded(outlining), "bands": list(outlining.bands)}
-    facts["warnings"] = more_than_tissue(numbers, grid)
+    facts["warnings"] = _doubts(summary, grid) + more_than_tissue(numbers, grid)
     run = Pictured(
-        title=summary["slide"]["slide"] if summary else heatmap.resolve().parent.name,
+        title=_title(summary) if summary else heatmap.resolve().parent.name,
         pixels=np.asarray((summary and _plain(heatmap.parent)) or _tissue_only(tissue, grid)),
         heatmap=probabilities,
         failed=np.zeros(probabilities.shape, bool),
@@ -90,6 +90,21 @@ def _summary_of(heatmap: Path, provenance: dict[str, Any]) -> dict[str, Any] | N
     known = ("slide_fingerprint", "model_sha256", "parameters")
     same = all(summary["identity"].get(name) == provenance[name] for name in known)
     return summary if same and "tissue_mm2" in summary else None
+
+
+def _doubts(summary: dict[str, Any] | None, grid: Grid) -> list[str]:
+    """Return what is doubtful of every outline of a heatmap: what its run warned of, and what that did not compute."""
+    if summary is None:
+        return ["the run does not lie beside the heatmap: what it warned of and did not compute is not known here"]
+    # What was said of the outlines of the run need not hold for others.
+    own = more_than_tissue(summary, grid)
+    return [*not_computed(summary), *(warning for warning in summary["warnings"] if warning not in own)]
+
+
+def _title(summary: dict[str, Any]) -> str:
+    """Name the slide; which squares failed, the heatmap does not tell from glass, so that a picture says how many."""
+    name, lost = summary["slide"]["slide"], sum(chunk["patches"] for chunk in summary["failed_chunks"])
+    return f"{name}, incomplete: patches not computed: {lost}" if lost else str(name)
 
 
 def _plain(run: Path) -> Image.Image | None:

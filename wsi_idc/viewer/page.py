@@ -13,7 +13,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from wsi_idc.errors import DataError, SettingsError, WsiIdcError
 from wsi_idc.runs.results.summary import RESEARCH_USE
-from wsi_idc.runs.results.words import conclusion
+from wsi_idc.runs.results.words import conclusion, limits
 from wsi_idc.viewer.answers import answers
 from wsi_idc.viewer.controls import Controls
 from wsi_idc.viewer.desk import Desk
@@ -121,6 +121,7 @@ def _worksheet(shelf: Shelf, bench: Bench, key: str) -> None:
     def show(found: OpenedSlide) -> None:
         if not isinstance(found, OpenedRun):
             raise DataError(f"{found.slide.path}: is not segmented yet, so that there are no fields to grade")
+        _limits(found)
         client = ui.context.client
         Worksheet(shelf, key, found, bench, client.id)
         client.on_delete(lambda: bench.leave(client.id))
@@ -199,9 +200,26 @@ def _of_run(key: str, found: OpenedRun, desk: Desk, graded: bool) -> None:
         ui.link("Report", f"/of/{key}/report.html", new_tab=True)
         if graded:
             ui.link("Grading worksheet", f"/of/{key}/worksheet")
+    _limits(found)
     controls = Controls(found)
     shown = SlideMap(key, found.facts(), found.outlining.peak)
     controls.bind(shown)
     client = ui.context.client
     Editor(desk, found, shown, controls, client.id)
     client.on_delete(lambda: desk.leave(client.id))
+
+
+def _limits(found: OpenedRun) -> None:
+    """Say what limits a run: what weighs most at once, the rest where that is opened; nothing where nothing does."""
+    first, *others = limits(found.summary) or [""]
+    told = f"What limits it: {first}"
+    if others:
+        with (
+            ui.expansion(f"{told} And {len(others)} more.").classes("w-full text-sm") as more,
+            ui.column().classes("gap-1"),
+        ):
+            for limit in others:
+                ui.label(limit)
+        more.props('dense header-class="px-0" expand-icon-class="pr-0"')
+    elif first:
+        ui.label(told).classes("text-sm")

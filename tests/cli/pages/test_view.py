@@ -13,6 +13,8 @@ from browser import HARD_TO_USE, Tab, assert_at_home, needs_browser, serving, st
 
 import wsi_idc
 from wsi_idc.annotations.read import read_annotations
+from wsi_idc.runs.results.folder import read_summary
+from wsi_idc.runs.results.words import limits
 from wsi_idc.viewer.shelf import opened
 
 pytest.importorskip("nicegui")
@@ -52,6 +54,16 @@ def test_it_answers_what_there_is_and_refuses_what_there_is_not(run, address):
     assert status(f"{address}/of/it/regions?threshold=nan") == 422
     # A page of another site that made its own name lead here.
     assert status(f"{address}/of/it/heat", Host="evil.example") == 400
+
+
+def test_what_limits_a_run_stands_beside_its_conclusion(run, address):
+    told = limits(read_summary(run))
+    assert len(told) > 1
+    for page in ("", "/of/it/worksheet"):
+        with urllib.request.urlopen(f"{address}{page}") as answer:
+            text = answer.read().decode()
+        assert f"What limits it: {told[0]} And {len(told) - 1} more." in text
+        assert all(limit in text for limit in told)
 
 
 def test_without_the_extra_it_is_said_how_to_get_it(run):

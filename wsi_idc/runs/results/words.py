@@ -58,13 +58,19 @@ def more_than_tissue(numbers: Mapping[str, Any], grid: Grid) -> list[str]:
     ]
 
 
+def not_computed(summary: Mapping[str, Any]) -> list[str]:
+    """Say for each chunk that failed how many of its patches were not computed, and why; no full stop ends it."""
+    return [
+        f"{c['patches']} {'patch was' if c['patches'] == 1 else 'patches were'} not computed ({c['reason']}): what "
+        "lies there is in no number"
+        for c in summary["failed_chunks"]
+    ]
+
+
 def limits(summary: Mapping[str, Any]) -> list[str]:
     """Return what limits a result, a sentence each, what weighs most first."""
     s = summary
-    found = [
-        f"{c['patches']} patches were not computed ({c['reason']}): what lies there is in no number."
-        for c in s["failed_chunks"]
-    ]
+    found = [f"{said}." for said in not_computed(s)]
     found += [f"{w[:1].upper()}{w[1:]}." for w in s["warnings"]]
     uncertain = s["uncertain_share"]
     if uncertain is not None and uncertain > _SOME_UNCERTAIN:
