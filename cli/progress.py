@@ -214,7 +214,8 @@ def print_outcome(slide: Path, outcome: SegmentResult | WsiIdcError, *, quiet: b
 
     s, name = outcome.summary, SlideAddress.of(slide).shown
     if not quiet:
-        echo(f"{name}: {_found(s)} -> {outcome.folder}{' (as before)' if outcome.reused else ''}")
+        part = "incomplete, " if s["failed_chunks"] else ""
+        echo(f"{name}: {part}{_found(s)} -> {outcome.folder}{' (as before)' if outcome.reused else ''}")
     for note in [s["message"] if quiet else "", *s["warnings"]]:
         if note:
             echo(f"{name}: {note}", err=True)

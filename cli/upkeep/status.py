@@ -84,6 +84,8 @@ def _print(found: Status) -> None:
         echo(f"{click.format_filename(Path(slide['slide']).name)}: {slide['reason']}")
     for warned in found.warned:
         echo(f"warning: {click.format_filename(Path(warned['slide']).name)}: {warned['warnings']}")
+    for partial in found.in_part:
+        echo(f"incomplete: {click.format_filename(partial['slide'])}: {partial['reason']}")
     for failure in found.failed:
         name, reason = click.format_filename(failure["slide"]), failure["reason"]
         echo(f"failed: {reason if Path(name).name in reason else f'{name}: {reason}'}")

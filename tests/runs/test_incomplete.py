@@ -1,5 +1,6 @@
 """Runs that could not compute all of a slide: what is lost is said, and tried again."""
 
+import csv
 import json
 
 import numpy as np
@@ -46,6 +47,20 @@ def test_an_undecodable_tile_costs_its_chunk_and_is_reported(damaged, tmp_path):
     page = (result.folder / "report.html").read_text(encoding="utf-8")
     assert 'class="conclusion">Incomplete: ' in page and "patches were not computed (" in page
     assert 'data-layer="failed"' in page
+
+
+def test_an_incomplete_slide_is_named_and_why(damaged, tmp_path):
+    """Of a hundred slides `status` said that one was incomplete, not which."""
+    out = tmp_path / "out"
+    done = CliRunner().invoke(main, ["segment", str(damaged), "-o", str(out)])
+    assert done.exit_code == 1 and done.stdout.startswith("damaged.tif: incomplete, IDC ")
+    with (out / "manifest.csv").open(encoding="utf-8") as table:
+        (row,) = csv.DictReader(table)
+    lost = sum(chunk["patches"] for chunk in wsi_idc.show(out / "damaged").summary["failed_chunks"])
+    assert row["reason"].startswith(f"{lost} patches not computed (") and "cannot be decoded" in row["reason"]
+    told = CliRunner().invoke(main, ["status", str(out)]).stdout
+    assert f"incomplete: {damaged.resolve()}: {row['reason']}" in told.splitlines()
+    assert CliRunner().invoke(main, ["verify", str(out)]).exit_code == 0
 
 
 def test_outlined_again_what_is_doubtful_of_the_run_is_told(damaged, tmp_path):

@@ -40,6 +40,7 @@ def test_what_the_rows_say(tmp_path):
         "done": 2,
         "incomplete": 1,
         "warned": [],
+        "in_part": [{"slide": "/slides/3.svs", "reason": ""}],
         "not_looked_at": [],
         "failed": [{"slide": "/slides/2.svs", "reason": "/slides/2.svs: no scale"}],
         "made_by": {"": 3},

@@ -123,12 +123,21 @@ def outline_files(outlines: Path) -> list[Path]:
 def numbers_of(summary: dict[str, Any]) -> dict[str, object]:
     """Return what the manifest has of summary.json, but for the state."""
     return {key: summary[key] for key in NUMBERS} | {
-        "reason": summary["message"],
+        "reason": summary["message"] or lost_patches(summary),
         "failed_chunks": len(summary["failed_chunks"]),
         "made_by": made_by(summary),
         # Told apart by what none of them holds.
         "warnings": "; ".join(warning.replace("; ", ", ") for warning in summary["warnings"]),
     }
+
+
+def lost_patches(summary: Mapping[str, Any]) -> str:
+    """Say how many patches of a slide were not computed and why, of several reasons the first; "" where all were."""
+    if not (chunks := summary["failed_chunks"]):
+        return ""
+    lost, reasons = sum(c["patches"] for c in chunks), list(dict.fromkeys(c["reason"] for c in chunks))
+    more = f", and {len(reasons) - 1} more reasons" if len(reasons) > 1 else ""
+    return f"{lost} {'patch' if lost == 1 else 'patches'} not computed ({reasons[0]}{more})"
 
 
 def took_s(summary: Mapping[str, Any]) -> float:

@@ -22,8 +22,8 @@ LOOK_AGAIN_S = 3.0
 @dataclass(frozen=True, slots=True)
 class Status:
     """What became of the slides of an output folder so far; `failed` has each slide with its reason, `warned` those
-    done, also in part, that have warnings, `not_looked_at` those done without a single patch, and why, `made_by` how
-    many were done by which model and settings.
+    done, also in part, that have warnings, `in_part` those that are incomplete, and why, `not_looked_at` those done
+    without a single patch, and why, `made_by` how many were done by which model and settings.
 
     `remaining` slides have not ended: `running` and `interrupted` ones are among them. The rates are those of one
     process, from the slides done, and `seconds_left` is what remains at that rate by the processes now at work, or by
@@ -33,6 +33,7 @@ class Status:
     done: int
     incomplete: int
     warned: list[dict[str, str]]
+    in_part: list[dict[str, str]]
     not_looked_at: list[dict[str, str]]
     failed: list[dict[str, str]]
     made_by: dict[str, int]
@@ -61,6 +62,7 @@ def read_status(output: Path) -> Status:
 def _count(output: Path, manifest: Manifest) -> Status:
     states, made_by = Counter[str](), Counter[str]()
     warned: list[dict[str, str]] = []
+    in_part: list[dict[str, str]] = []
     nothing: list[dict[str, str]] = []
     failed: list[dict[str, str]] = []
     left, seconds, patches = 0, 0.0, 0.0
@@ -76,6 +78,8 @@ def _count(output: Path, manifest: Manifest) -> Status:
             made_by[str(row["made_by"])] += 1
             if row["warnings"]:
                 warned.append({name: str(row[name]) for name in ("slide", "warnings")})
+        if state == "incomplete":
+            in_part.append({name: str(row[name]) for name in ("slide", "reason")})
         elif state == "failed":
             failed.append({name: str(row[name]) for name in ("slide", "reason")})
         elif state == "running" and not is_held(output / str(row["output"])):
@@ -87,6 +91,7 @@ def _count(output: Path, manifest: Manifest) -> Status:
         done=done,
         incomplete=states["incomplete"],
         warned=warned,
+        in_part=in_part,
         not_looked_at=nothing,
         failed=failed,
         made_by=dict(made_by.most_common()),
