@@ -50,8 +50,9 @@ def predict(
     """Print the probability of IDC of patches, or of small images; slides are for wsi-idc segment.
 
     An image that states its scale is brought to the model's; where one states none, its pixels count as those of the
-    model. An image larger than a patch is cut into patches; its probability is their mean, and the largest is shown
-    beside it. Exit status: 0 all predicted, 1 some images could not be.
+    model. Of patches in a folder of such, patches.json there states it. An image larger than a patch is cut into
+    patches; its probability is their mean, and the largest is shown beside it. One of less than half a patch is
+    refused. Exit status: 0 all predicted, 1 some images could not be.
     """
     if as_json and as_csv:
         raise click.UsageError("give --json or --csv, not both")

@@ -4,7 +4,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from wsi_idc.api.images import predict_images, stated_mpp
+from wsi_idc.api.images import image_patch, predict_images, stated_mpp
 from wsi_idc.base.raster import average
 from wsi_idc.errors import DataError
 from wsi_idc.models.registry import find_model
@@ -54,6 +54,31 @@ def test_a_scale_that_is_no_multiple_is_averaged_by_area(tmp_path, section):
     rows, _ = predict_images([there, same], find_model("idc-patch"))
     assert rows[0]["patches"] == rows[1]["patches"] == 8
     assert rows[0]["probability"] == pytest.approx(rows[1]["probability"], abs=1e-3)
+
+
+def test_patches_have_the_scale_that_their_folder_states(tmp_path, fine):
+    """They were taken to be at the scale of the model; `evaluate` refused them."""
+    patch = tmp_path / "7" / "1" / "7_idx5_x1_y1_class1.png"
+    patch.parent.mkdir(parents=True)
+    Image.fromarray(fine).save(patch)
+    assert stated_mpp(patch) is None
+    (tmp_path / "patches.json").write_text('{"mpp": 1.0}')
+    rows, _ = predict_images([patch, write_png(tmp_path / "same.png", fine, 1.0)], find_model("idc-patch"))
+    assert rows[0]["mpp"] == 1 and rows[0]["probability"] == pytest.approx(rows[1]["probability"], abs=1e-6)
+    Image.fromarray(fine[:50, :50]).save(patch)
+    rows, (error,) = predict_images([patch], find_model("idc-patch"))
+    assert not rows and "is 12 x 12 pixels at the 4 um" in str(error) and "less than half a patch" in str(error)
+
+
+def test_an_image_of_less_than_half_a_patch_is_refused(tmp_path, section):
+    """It was filled up with white, and that was judged."""
+    for name, width in (("half", 25), ("less", 24)):
+        Image.fromarray(section.pixels[200:250, 300 : 300 + width]).save(tmp_path / f"{name}.png")
+    rows, (error,) = predict_images([tmp_path / "half.png", tmp_path / "less.png"], find_model("idc-patch"))
+    assert [row["image"] for row in rows] == [str(tmp_path / "half.png")]
+    assert "less.png: is 24 x 50 pixels" in str(error)
+    with pytest.raises(DataError, match="less than half a patch"):
+        image_patch(tmp_path / "less.png", find_model("idc-patch"), "")
 
 
 def test_the_scale_of_a_screen_is_none(tmp_path, fine):

@@ -10,6 +10,7 @@ import numpy as np
 
 from wsi_idc.base.inputs.picture import picture_facts, read_rgb
 from wsi_idc.base.raster import average
+from wsi_idc.data.scale import stated_mpp as mpp_of_patches
 from wsi_idc.errors import DataError, SlideError
 from wsi_idc.inference.choose import choose_engine, make_engine
 from wsi_idc.inference.predictor import Predictor
@@ -43,8 +44,8 @@ def predict_images(
     them. An image larger than a patch is cut into a grid of patches; those at its right and lower border count where it
     covers at least half of them, filled up with white, as transparent pixels are. Returns a row for each readable image
     (image, probability: the mean over its patches, max_probability, idc, patches, mpp: what it states, um per pixel, or
-    None) and an error for each of the others, and for those of which the model gives no number. `on_image` is told as
-    each is done.
+    None) and an error for each of the others, for those that cover half of no patch, and for those of which the model
+    gives no number. `on_image` is told as each is done.
     """
     name = choose_engine(engine, package, len(images))
     predictor = Predictor(package, make_engine(name, package))
@@ -56,7 +57,7 @@ def predict_images(
             on_image()
         try:
             mpp = stated_mpp(path)
-            pixels, present = _cut(_at_scale(path, read_image(path), mpp, package), package.patch_size)
+            pixels, present = _cut(path, _at_scale(path, read_image(path), mpp, package), package)
         except DataError as error:
             errors.append(error)
             continue
@@ -86,7 +87,7 @@ def image_patch(path: Path, package: ModelPackage, for_slides: str) -> np.ndarra
     size = package.patch_size
     mpp = stated_mpp(path, for_slides)
     pixels = _at_scale(path, read_image(path), mpp, package)
-    filled, present = _cut(pixels, size)
+    filled, present = _cut(path, pixels, package)
     if present.sum() > 1:
         raise DataError(
             f"{path}: is {pixels.shape[1]} x {pixels.shape[0]} pixels at the scale of {package.name}, more than one "
@@ -98,6 +99,7 @@ def image_patch(path: Path, package: ModelPackage, for_slides: str) -> np.ndarra
 def stated_mpp(path: Path, for_slides: str = _SEGMENT) -> float | None:
     """Return the um per pixel that an image states, None where it states none or one that cannot be true (72 dpi).
 
+    Of a patch in a folder of such, patches.json there states it.
     Raises DataError where it is a slide, with `for_slides` as the way out, or its pixels are not square.
     """
     if path.is_dir():
@@ -111,10 +113,16 @@ def stated_mpp(path: Path, for_slides: str = _SEGMENT) -> float | None:
         return None
     low, high = PLAUSIBLE_MPP
     if scale is None or not all(low <= um <= high for um in scale):
-        return None
+        return _of_folder(path.absolute())
     if max(scale) > (1 + MAX_ANISOTROPY) * min(scale):
         raise DataError(f"{path}: its pixels are not square: {scale[0]:.4g} x {scale[1]:.4g} um; resample it first")
     return float(np.mean(scale))
+
+
+def _of_folder(path: Path) -> float | None:
+    """Return the scale of a patch, <patient>/<0|1>/<patch>, as patches.json beside the patients states it."""
+    labelled = path.parent.name in ("0", "1") and len(path.parents) > 2
+    return mpp_of_patches(path.parents[2]) if labelled else None
 
 
 def _slide(path: Path, for_slides: str, why: str = "") -> DataError:
@@ -176,14 +184,19 @@ def read_image(path: Path) -> np.ndarray:
         raise DataError(f"{path}: {error}{' for predict; use segment' if 'too large' in str(error) else ''}") from error
 
 
-def _cut(pixels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _cut(path: Path, pixels: np.ndarray, package: ModelPackage) -> tuple[np.ndarray, np.ndarray]:
     """Fill the sides of an image (h, w, 3) up to whole patches, and say which of these count (r, c) bool.
 
-    A patch counts where the image covers at least half of it; the first one always does.
+    A patch counts where the image covers at least half of it. Raises DataError where none does: what the model says of
+    a patch of white is no answer.
     """
-    height, width = pixels.shape[:2]
+    size, (height, width) = package.patch_size, pixels.shape[:2]
     present = np.outer(_cover(height, size), _cover(width, size)) >= 0.5
-    present[0, 0] = True
+    if not present.any():
+        raise DataError(
+            f"{path}: is {width} x {height} pixels at the {package.mpp:g} um per pixel that {package.name} sees, less "
+            f"than half a patch of {size} x {size}; give more of the slide, or a model of its own scale"
+        )
     fill = [(0, -side % size) for side in (height, width)]
     return np.pad(pixels, [*fill, (0, 0)], constant_values=WHITE), present
 
