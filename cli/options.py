@@ -170,15 +170,15 @@ verbose_option: Decorator = click.option(
 )
 
 
-def chosen_model(name: str | None) -> ModelPackage:
-    """Load the model asked for; an unknown name is wrong usage."""
+def chosen_model(name: str | None, asked_by: str = "--model") -> ModelPackage:
+    """Load the model asked for; an unknown name is wrong usage, of the option or argument `asked_by`."""
     from wsi_idc.errors import UnknownModelError
     from wsi_idc.models.registry import find_model
 
     try:
         return find_model(name) if name else find_model()
     except UnknownModelError as error:
-        raise click.BadParameter(str(error), param_hint="--model") from error
+        raise click.BadParameter(str(error), param_hint=asked_by) from error
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:

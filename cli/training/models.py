@@ -45,7 +45,7 @@ def show(name: str, as_json: bool) -> None:
     """Show a model: scale, threshold, training data and measured quality, and its card."""
     from dataclasses import asdict
 
-    facts = asdict(found := chosen_model(name))
+    facts = asdict(found := chosen_model(name, "NAME"))
     facts["folder"] = str(facts["folder"])
     if as_json:
         echo(json.dumps(facts, indent=2))

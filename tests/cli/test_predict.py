@@ -98,7 +98,8 @@ def test_models_list_and_show():
     assert "idc-patch" in run("models", "list").stdout
     assert json.loads(run("models", "list", "--json").stdout)[0]["mpp"] == 4.0
     assert json.loads(run("models", "show", "idc-patch", "--json").stdout)["halo"] == 0
-    assert run("models", "show", "nothing").exit_code == 2
+    unknown = run("models", "show", "nothing")
+    assert unknown.exit_code == 2 and "Invalid value for NAME: no model 'nothing'" in unknown.stderr
     card = (SHIPPED / "idc-context" / "MODEL_CARD.md").read_text()
     assert run("models", "show", "idc-context").stdout.endswith(f"\n\n{card.rstrip()}\n")
     assert "{" not in run("models", "show", "idc-patch").stdout, "numbers are in the card, in words"

@@ -150,6 +150,17 @@ def test_the_card_says_what_training_knew_of_those_measured(trained, packaged, s
     assert said in card
 
 
+def test_the_card_says_of_the_public_patches_what_is_known_of_them_only(trained, packaged):
+    """Of patches of somebody else it said that one pathologist had outlined them."""
+    text = (trained / "config.toml").read_text()
+    facts = json.loads((packaged.folder / "model.json").read_text())
+    split = json.dumps(tomllib.loads(text)["data"]["split"])
+    for named, public in (('"official"', True), ('"lists"', False)):
+        card = model_card(facts, result_of(trained), text.replace(f"split = {split}", f"split = {named}"))
+        assert ("The public IDC patches" in card) is ("one pathologist" in card) is public
+        assert ("is not known here" in card) is not public
+
+
 def test_an_unfinished_run_is_refused(run, tmp_path):
     (run / "run.json").unlink()
     with pytest.raises(DataError, match=r"has no run\.json; the training is not at its end, run `wsi-idc train` again"):

@@ -77,9 +77,7 @@ With 95 % intervals from a bootstrap over patients; thresholds and temperatures 
 {_steadiness(robustness) if robustness else ""}
 ## Limits
 
-{_doubts(result)}- The public IDC patches hold no slide without cancer and mark no DCIS: specificity on normal
-  tissue is not known.
-- Labels are coarse outlines of one pathologist; at their borders they are noisy.
+{_doubts(result)}{_of_data(config)}
 - Other scanners, stains and laboratories than those of the training data: not measured.
 
 ## Configuration
@@ -88,6 +86,16 @@ With 95 % intervals from a bootstrap over patients; thresholds and temperatures 
 {config.rstrip()}
 ```
 """
+
+
+def _of_data(config: str) -> str:
+    """Say what the patches do not show: of the public ones that is known, of others their owner has to say it."""
+    if tomllib.loads(config)["data"]["split"] == "official":
+        return """- The public IDC patches hold no slide without cancer and mark no DCIS: specificity on normal
+  tissue is not known.
+- Labels are coarse outlines of one pathologist; at their borders they are noisy."""
+    return """- Whether the patches show tissue of patients without cancer, and carcinoma in situ, is not known here, so
+  specificity on normal tissue is not either; nor is who labelled them, and how finely."""
 
 
 def _doubts(result: Mapping[str, Any]) -> str:
