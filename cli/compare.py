@@ -62,11 +62,11 @@ def compare(
 ) -> None:
     """Compare what was FOUND with the TRUTH, or two observers: areas, boundaries and foci.
 
-    Each is a file of annotations, the folder of a run, or a folder of such, where slides are paired by name. The scale
-    is that of the run, or --mpp. What is outlined as a class that ends in *, as Ignore*, counts for neither side; a
-    file of which nothing can be read is an error, one that holds nothing is not. A folder given with -o gets
-    compare.json, compare.csv and a picture of each slide.
-    Exit status: 0 all compared, 1 some slides could not be.
+    Each is a file of annotations, the folder of a run or of delineate, or a folder of such, where slides are paired
+    by name. The scale is that of the run, or --mpp. What is outlined as a class that ends in *, as Ignore*, counts
+    for neither side; a file of which nothing can be read is an error, one that holds nothing is not. A folder given
+    with -o gets compare.json, compare.csv and a picture of each slide. Exit status: 0 all compared, 1 some slides
+    could not be.
     """
     from wsi_idc.comparison.report import compare_slides
 

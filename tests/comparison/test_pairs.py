@@ -8,6 +8,7 @@ import pytest
 import shapely
 from PIL import Image
 
+import wsi_idc
 from wsi_idc.annotations.annotation import Annotation
 from wsi_idc.base.grid import Grid
 from wsi_idc.comparison.pairs import find_pairs
@@ -42,6 +43,18 @@ def write_run(folder, annotations, size=(1000, 500), mpp=(2.0, 2.0), state="done
     summary["slide"]["mpp"] |= {"x": mpp[0], "y": mpp[1]}
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
+
+
+def test_what_delineate_left_is_compared_alone_and_among_others(painted, tmp_path):
+    """The folder was taken for one of many slides: "holds no slide of"."""
+    run = wsi_idc.segment(painted, tmp_path / "out").folder
+    wsi_idc.delineate(run, tmp_path / "lower" / run.name, threshold=0.1)
+    for one, other in ((run, tmp_path / "lower" / run.name), (run.parent, tmp_path / "lower")):
+        (pair,), alone = find_pairs(one, other)
+        assert (pair.slide, pair.truth, alone) == (run.name, tmp_path / "lower" / run.name / "regions.geojson", [])
+    (pair,), _ = find_pairs(tmp_path / "lower" / run.name, run)
+    assert pair.slide == run.name
+    assert compare_slides(run, tmp_path / "lower" / run.name)["slides"][0]["ppv"] == pytest.approx(1)
 
 
 def test_a_run_gives_the_scale_and_its_roi_class_is_no_region(tmp_path):

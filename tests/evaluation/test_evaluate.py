@@ -211,6 +211,8 @@ def test_command_writes_everything(data, tmp_path):
     assert (metrics["n_patches"], metrics["n_patients"], metrics["left_out"]) == (65, 2, 1)
     assert [m["name"] for m in metrics["models"]] == ["idc-context"]
     assert "uncertainty" not in metrics
+    said = f"patients that {arguments[2]} lists, in {data}"
+    assert metrics["measured_on"] == said and said in (tmp_path / "out" / "report.html").read_text()
     table = pq.read_table(tmp_path / "out" / "predictions.parquet")
     assert table.num_rows == 65
     columns = ["patient", "x", "y", "label", "probability", "uncalibrated", "idc", "border", "whole_section", "digest"]

@@ -85,9 +85,9 @@ def compare(
 ) -> dict[str, Any]:
     """Compare what was found with the truth, or two observers; the Python form of `wsi-idc compare`.
 
-    Each is a file of annotations, the folder of a run, or a folder of such. Returns what compare.json holds: "slides",
-    "pooled", and under "failed" what could not be compared. `overwrite` replaces a comparison in `output`. Raises
-    DataError where nothing can be, OutputError.
+    Each is a file of annotations, the folder of a run or of `delineate`, or a folder of such. Returns what
+    compare.json holds: "slides", "pooled", and under "failed" what could not be compared. `overwrite` replaces a
+    comparison in `output`. Raises DataError where nothing can be, OutputError.
 
     >>> import wsi_idc
     >>> agreement = wsi_idc.compare("results/slide", "results/slide/regions.geojson")

@@ -21,6 +21,7 @@ from wsi_idc.annotations.source import Frame
 from wsi_idc.base.inputs.bounded import read_lines
 from wsi_idc.comparison.agreement import Areas, SlideAgreement, agreement_areas, compare_regions, polygons
 from wsi_idc.errors import DataError
+from wsi_idc.runs.again import WRITTEN
 from wsi_idc.runs.results.folder import read_summary
 from wsi_idc.runs.results.origin import check_same_slide, stated_slide
 from wsi_idc.slides.paths.find import SUFFIXES
@@ -62,13 +63,14 @@ class ComparedSlide:
 def find_pairs(found: Path, truth: Path, patients: Path | None = None) -> tuple[list[Pair], list[str]]:
     """Pair what `found` and `truth` hold by the names of the slides; two single outlines are a pair by themselves.
 
-    Each is a file of annotations, the folder of a run, or a folder of such. A patient is the name up to the first "_",
-    or what the CSV `patients` says (columns slide, patient). Returns also a line for each that has no partner. Raises
-    DataError where nothing can be paired, two files have one name, or the CSV gives a slide no patient, or two.
+    Each is a file of annotations, the folder of a run or of `delineate`, or a folder of such. A patient is the name
+    up to the first "_", or what the CSV `patients` says (columns slide, patient). Returns also a line for each that
+    has no partner. Raises DataError where nothing can be paired, two files have one name, or the CSV gives a slide no
+    patient, or two.
     """
     sides = [_outlines_in(found), _outlines_in(truth)]
     if not any(map(_is_folder_of_many, (found, truth))):
-        sides[1] = {next(iter(sides[0])): truth}
+        sides[1] = {next(iter(sides[0])): _delineated(truth)}
     alone = [
         f"{path}: left out, nothing of this name in {other}"
         for own, theirs, other in ((sides[0], sides[1], truth), (sides[1], sides[0], found))
@@ -84,12 +86,18 @@ def find_pairs(found: Path, truth: Path, patients: Path | None = None) -> tuple[
     return [Pair(name, owners[name], sides[0][name], sides[1][name]) for name in slides], alone
 
 
+def _delineated(path: Path) -> Path:
+    """Return the outlines in a folder that `delineate` left, whose other files are no slides; else the path itself."""
+    outlines, numbers = (path / name for name in WRITTEN[:2])
+    return outlines if outlines.is_file() and numbers.is_file() else path
+
+
 def _is_run(path: Path) -> bool:
     return (path / "summary.json").is_file()
 
 
 def _is_folder_of_many(path: Path) -> bool:
-    return path.is_dir() and not _is_run(path)
+    return path.is_dir() and not _is_run(path) and _delineated(path) == path
 
 
 def _slide_name(path: Path | str) -> str:
@@ -102,14 +110,15 @@ def _slide_name(path: Path | str) -> str:
 
 def _outlines_in(path: Path) -> dict[str, Path]:
     if not _is_folder_of_many(path):
-        return {_slide_name(path): path}
+        return {_slide_name(path): _delineated(path)}
     named: dict[str, Path] = {}
     for one in sorted(path.iterdir()):
-        if one.name.startswith(".") or not (_is_run(one) or (one.is_file() and one.suffix.lower() in _ANNOTATIONS)):
+        outlined = _is_run(one) or _delineated(one) != one or (one.is_file() and one.suffix.lower() in _ANNOTATIONS)
+        if one.name.startswith(".") or not outlined:
             continue
         if other := named.get(_slide_name(one)):
             raise DataError(f"{one}: is of the same slide as {other.name}; leave one of them there")
-        named[_slide_name(one)] = one
+        named[_slide_name(one)] = _delineated(one)
     return named
 
 

@@ -158,6 +158,7 @@ def evaluate_model(
         metrics = {
             "models": [{fact: getattr(p, fact) for fact in facts} for p in packages],
             "tta": tta,
+            "measured_on": _said(data, who),
             **measure(predictions, ensemble.threshold),
         }
         metrics["notes"] += doubts + _seen(predictions, packages)
@@ -171,6 +172,13 @@ def evaluate_model(
         write_evaluation(place / "report.html", metrics, text, figures)
         write_json(place / "metrics.json", metrics)
     return metrics
+
+
+def _said(data: Path, who: str | Path) -> str:
+    """Say which patients were measured, so that an evaluation on those of training is not taken for one on others."""
+    if isinstance(who, Path):
+        return f"patients that {who} lists, in {data}"
+    return f"all patients in {data}" if who == "all" else f"patients of {who} of the official split, in {data}"
 
 
 def _counting(on_change: Callable[[str, int, int], None], total: int) -> Callable[[int], None]:

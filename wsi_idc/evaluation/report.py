@@ -39,9 +39,10 @@ def write_evaluation(path: Path, metrics: Mapping[str, Any], report: str, figure
     robustness = images.pop("robustness", "")
     body = f"""<p>{RESEARCH_USE}</p>
 {"".join(f'<p class="note">{html.escape(n)}</p>' for n in metrics["notes"])}
-<p>{metrics["n_patches"]} patches of {metrics["n_patients"]} patients. IDC from probability {metrics["threshold"]:g} on,
-{own}: on the patients that it was chosen on, what depends on it is flattered. Beside each value its 95 % interval, from
-a bootstrap over patients. Border: patches beside one of the other label; told from the interior in whole sections only.
+<p>{metrics["n_patches"]} patches of {metrics["n_patients"]} patients: {html.escape(metrics["measured_on"])}. IDC from
+probability {metrics["threshold"]:g} on, {own}: on the patients that it was chosen on, what depends on it is flattered.
+Beside each value its 95 % interval, from a bootstrap over patients. Border: patches beside one of the other label; told
+from the interior in whole sections only.
 </p>
 {table(heads, rows)}
 {"".join(images.values())}
