@@ -267,8 +267,9 @@ def _print_forecast(found: Forecast, limits: Limits) -> None:
     """Print the totals, and the forecast where there is something to do."""
     plans = [p for p in found.slides.values() if not isinstance(p, WsiIdcError)]
     todo, refused = [p for p in plans if not p.done], len(found.slides) - len(plans)
+    count = "1 slide" if len(todo) == 1 else f"{len(todo)} slides"
     echo(
-        f"{len(todo)} slides to do, {len(plans) - len(todo)} done before, {refused} with errors; to do: "
+        f"{count} to do, {len(plans) - len(todo)} done before, {refused} with errors; to do: "
         f"{sum(p.tissue_mm2 for p in todo):.2f} mm2 of tissue, {sum(p.patches for p in todo)} patches"
     )
     if todo:

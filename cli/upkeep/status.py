@@ -80,10 +80,11 @@ def _print(found: Status) -> None:
         echo(f"{count} interrupted: run the same command again")
     if mixed := said_of_mixed(found.made_by):
         echo(mixed)
+    # By their paths: two folders may hold slides of one name.
     for slide in found.not_looked_at:
-        echo(f"{click.format_filename(Path(slide['slide']).name)}: {slide['reason']}")
+        echo(f"{click.format_filename(slide['slide'])}: {slide['reason']}")
     for warned in found.warned:
-        echo(f"warning: {click.format_filename(Path(warned['slide']).name)}: {warned['warnings']}")
+        echo(f"warning: {click.format_filename(warned['slide'])}: {warned['warnings']}")
     for partial in found.in_part:
         echo(f"incomplete: {click.format_filename(partial['slide'])}: {partial['reason']}")
     for failure in found.failed:

@@ -87,7 +87,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(painted, tmp_path)
         "to",
         "do",
     ]
-    assert totals.startswith("1 slides to do, 0 done before, 0 with errors")
+    assert totals.startswith("1 slide to do, 0 done before, 0 with errors")
     assert time.startswith("forecast: ")
     assert "/s that onnx was just measured to compute here" in time
     assert "GiB of memory" in memory

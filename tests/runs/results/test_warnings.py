@@ -43,7 +43,7 @@ def test_a_warning_is_said_wherever_results_are(wrong: Path, tmp_path: Path) -> 
         (row,) = csv.DictReader(stream)
     said = f"{SWAPPED}; {UNLIKE}"
     assert row["warnings"] == said and list(row)[-1] == "warnings"
-    assert f"warning: wrong.tif: {SWAPPED}" in run("status", tmp_path).stdout
+    assert f"warning: {wrong.resolve()}: {SWAPPED}" in run("status", tmp_path).stdout
     assert json.loads(run("status", tmp_path, "--json").stdout)["warned"][0]["warnings"] == said
 
 

@@ -94,6 +94,16 @@ def test_as_table_and_json(tmp_path):
     assert facts == dataclasses.asdict(read_status(tmp_path))
 
 
+def test_slides_of_one_name_are_told_apart(tmp_path):
+    rows = [
+        {"slide": f"/{folder}/x.svs", "state": "done", "patches": patches, "reason": why, "warnings": warning}
+        for folder, patches, why, warning in (("a", "0", "no tissue", ""), ("b", "9", "", "out of focus"))
+    ]
+    write(tmp_path, *rows)
+    told = CliRunner().invoke(main, ["status", str(tmp_path)]).stdout.splitlines()
+    assert {"/a/x.svs: no tissue", "warning: /b/x.svs: out of focus"} <= set(told)
+
+
 def test_the_rate_of_several_is_that_of_each(tmp_path):
     write(tmp_path, *DONE, {"state": "running"}, {"state": "running"})
     with locked(tmp_path / "2"), locked(tmp_path / "3"):
