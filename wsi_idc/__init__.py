@@ -91,4 +91,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    # What this module needs itself is nothing to be found here.
+    return sorted({*(name for name in globals() if name.startswith("__")), *__all__})

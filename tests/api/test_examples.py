@@ -76,6 +76,7 @@ def test_every_name_is_typed_and_stands_in_the_reference_with_what_it_raises():
 
 def test_all_is_what_is_promised_and_dir_shows_it():
     assert {*PROMISED, "__version__"} <= set(wsi_idc.__all__) <= set(dir(wsi_idc))
+    assert {name for name in dir(wsi_idc) if not name.startswith("__")} <= set(wsi_idc.__all__)
     assert wsi_idc.__version__ == metadata.version("wsi-idc")
     for name in wsi_idc.__all__:
         assert getattr(wsi_idc, name) is not None
