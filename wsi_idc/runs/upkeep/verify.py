@@ -142,10 +142,11 @@ def _of_row(run: Path, summary: dict[str, Any], row: Row) -> list[str]:
     except (KeyError, TypeError, AttributeError):
         return [f"{run / OUTPUTS[-1]}: {NOT_AS_WRITTEN}"]
     said = {name: "" if value is None else str(value) for name, value in stated.items()}
-    # A later run may have more to say of a slide; who made its results older versions did not.
+    # A later run may have more to say of a slide. Who made its results older versions did not say, nor why it is
+    # incomplete.
     more = {"reason": str(row["reason"]), "warnings": str(row["warnings"])}
     said |= {name: value for name, value in more.items() if value.startswith(said[name])}
-    others = [n for n, value in said.items() if row[n] != value and not (n == "made_by" and not row[n])]
+    others = [n for n, value in said.items() if row[n] != value and (row[n] or n not in ("made_by", "reason"))]
     return [f"{run.parent / 'manifest.csv'}: {', '.join(others)} of {run.name}: not as in its summary.json"] * bool(
         others
     )
