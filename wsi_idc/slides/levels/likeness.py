@@ -13,7 +13,7 @@ from wsi_idc.slides.reader import Reader
 
 # Places looked at, a side of the slide, and cells a side of each. An even number: of an odd one the places in the
 # middle stay where they are when a picture is turned.
-_PLACES, _CELLS = 6, 4
+_PLACES, _CELLS = 4, 4
 # Pixels of the level that a place has a side. In a level with fewer places side by side, what is rounded in its
 # downsample, and where a pixel begins, shifts cells by a part of their own size: of such a level nothing is known.
 _SIDE, _SIDE_BY_SIDE = 32, 3
