@@ -17,7 +17,7 @@ from wsi_idc.base.extras import missing
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.content import companion
 from wsi_idc.slides.levels.pyramid import Shape, downsample_of
-from wsi_idc.slides.reader import WHITE, Level, part_within
+from wsi_idc.slides.reader import WHITE, Level, read_within
 from wsi_idc.slides.tiff.images import StoredImage, StoredLevel, note_of
 from wsi_idc.slides.tiff.pages import Page, kind_of
 
@@ -118,15 +118,13 @@ class FastSlideReader:
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Read a rectangle of a level; see `Reader.read`."""
-        out = np.full((height, width, 3), 255, np.uint8)
-        part = part_within(self.levels[level], x, y, width, height)
-        if part is None:
-            return out
-        (left, top, right, bottom), inside = part
-        pixels = self._read(level, left, top, right - left, bottom - top)
-        self._refuse_undecoded(level, left, top, pixels)
-        out[inside] = pixels
-        return out
+
+        def decode(left: int, top: int, wide: int, high: int) -> np.ndarray:
+            pixels = self._read(level, left, top, wide, high)
+            self._refuse_undecoded(level, left, top, pixels)
+            return pixels
+
+        return read_within(self.levels[level], x, y, width, height, decode)
 
     def _read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         where = f"{self._file.path}: level {level} at x={x}, y={y} cannot be decoded"

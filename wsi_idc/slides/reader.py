@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
+from wsi_idc.errors import SlideError
 
 WHITE = (255, 255, 255)
 
@@ -25,17 +29,24 @@ class Level:
     means: bool = False
 
 
-def part_within(
-    level: Level, x: int, y: int, width: int, height: int
-) -> tuple[tuple[int, int, int, int], tuple[slice, slice]] | None:
-    """Return what of a rectangle lies within a level, (left, top, right, bottom), and its place in the rectangle.
+def read_within(
+    level: Level, x: int, y: int, width: int, height: int, decode: Callable[[int, int, int, int], np.ndarray]
+) -> np.ndarray:
+    """Return a rectangle of a level, (height, width, 3) uint8, of which what lies outside the level is white.
 
-    In pixels of the level; None where the rectangle lies outside.
+    `decode` gives the part within it: of (x, y, width, height) in pixels of the level (height, width, 3).
     """
+    out = np.full((height, width, 3), WHITE, np.uint8)
     left, top, right, bottom = max(x, 0), max(y, 0), min(x + width, level.width), min(y + height, level.height)
-    if left >= right or top >= bottom:
-        return None
-    return (left, top, right, bottom), (slice(top - y, bottom - y), slice(left - x, right - x))
+    if left < right and top < bottom:
+        out[top - y : bottom - y, left - x : right - x] = decode(left, top, right - left, bottom - top)
+    return out
+
+
+def undecodable(path: Path, level: int, x: int, y: int, error: Exception) -> SlideError:
+    """Return what is to be raised for a part of a level that a codec cannot decode; each has errors of its own."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return SlideError(f"{path}: level {level} at x={x}, y={y} cannot be decoded ({reason})")
 
 
 class Reader(Protocol):

@@ -8,7 +8,7 @@ import numpy as np
 
 from wsi_idc.errors import SlideError
 from wsi_idc.slides.ngff.images import NgffImage, missing_notes
-from wsi_idc.slides.reader import WHITE, Level, part_within
+from wsi_idc.slides.reader import WHITE, Level, read_within, undecodable
 
 
 class NgffReader:
@@ -40,21 +40,14 @@ class NgffReader:
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Read a rectangle of a level; see `Reader.read`."""
-        out = np.full((height, width, 3), 255, np.uint8)
-        part = part_within(self.levels[level], x, y, width, height)
-        if part is None:
-            return out
-        (left, top, right, bottom), inside = part
-        try:
-            pixels = self._planes[level].read(left, top, right - left, bottom - top)
-        except Exception as error:
-            # Each codec has errors of its own.
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise SlideError(
-                f"{self._path}: level {level} at x={left}, y={top} cannot be decoded ({reason})"
-            ) from error
-        out[inside] = pixels
-        return out
+
+        def decode(left: int, top: int, wide: int, high: int) -> np.ndarray:
+            try:
+                return self._planes[level].read(left, top, wide, high)
+            except Exception as error:
+                raise undecodable(self._path, level, left, top, error) from error
+
+        return read_within(self.levels[level], x, y, width, height, decode)
 
     def close(self) -> None:
         """Give the store back: its files are open only while they are read."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wsi_idc.errors import SlideError
-from wsi_idc.slides.reader import WHITE, Level, part_within
+from wsi_idc.slides.reader import WHITE, Level, read_within, undecodable
 from wsi_idc.slides.tiff.images import StoredImage
 from wsi_idc.slides.tiff.page_pixels import PagePixels
 from wsi_idc.slides.tiff.pages import Place, ratio
@@ -52,33 +52,19 @@ class TiffReader:
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Read a rectangle of a level; see `Reader.read`."""
-        out = np.full((height, width, 3), 255, np.uint8)
-        part = part_within(self.levels[level], x, y, width, height)
-        if part is None:
-            return out
-        (left, top, right, bottom), inside = part
-        planes = self._levels[level]
-        try:
-            if len(planes) == 1:
-                out[inside] = planes[0].read(left, top, right - left, bottom - top)
-            else:
-                _fill(out[inside], [plane.read(left, top, right - left, bottom - top) for plane in planes])
-        except Exception as error:
-            # Each codec has errors of its own.
-            reason = " ".join(str(error).split())
-            raise SlideError(
-                f"{self._path}: level {level} at x={left}, y={top} cannot be decoded ({reason})"
-            ) from error
-        return out
+
+        def decode(left: int, top: int, wide: int, high: int) -> np.ndarray:
+            try:
+                planes = [plane.read(left, top, wide, high) for plane in self._levels[level]]
+            except Exception as error:
+                raise undecodable(self._path, level, left, top, error) from error
+            return planes[0] if len(planes) == 1 else np.stack(planes, axis=-1)
+
+        return read_within(self.levels[level], x, y, width, height, decode)
 
     def close(self) -> None:
         """Give the file back."""
         self._file.close()
-
-
-def _fill(out: np.ndarray, planes: Sequence[np.ndarray]) -> None:
-    for channel, plane in enumerate(planes):
-        out[..., channel] = plane
 
 
 def _profile(page: Any) -> bytes | None:
