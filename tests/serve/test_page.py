@@ -43,8 +43,8 @@ def press(tab, name):
 @needs_browser
 def test_an_upload_survives_the_server_and_its_result_is_looked_at(tmp_path, small):
     slide, junk, picture = tmp_path / "Case 7.tif", tmp_path / "<i>junk.svs", tmp_path / "field.png"
-    # More than two parts; what follows a TIFF is not looked at.
-    slide.write_bytes(small.read_bytes() + bytes(20_000_000))
+    # Many parts, however slow the machine; what follows a TIFF is not looked at.
+    slide.write_bytes(small.read_bytes() + bytes(80_000_000))
     junk.write_bytes(b"junk" * 1000)
     picture.write_bytes(b"\x89PNG")
     with slow_page(tmp_path) as (server, tab):
@@ -79,8 +79,8 @@ def test_an_upload_survives_the_server_and_its_result_is_looked_at(tmp_path, sma
 @needs_browser
 def test_a_scale_that_is_corrected_holds_and_files_of_one_name_are_two(tmp_path, picture):
     field = tmp_path / "field.png"
-    # What follows a picture is not looked at.
-    field.write_bytes(picture + bytes(20_000_000))
+    # Many parts, however slow the machine; what follows a picture is not looked at.
+    field.write_bytes(picture + bytes(80_000_000))
     twins = [tmp_path / folder / "twin.svs" for folder in ("a", "b")]
     for number, twin in enumerate(twins):
         twin.parent.mkdir()
