@@ -85,7 +85,7 @@ def add(folder: Path, overwrite: bool) -> None:
     type=FiniteRange(0.05, 20),
     help="um per pixel of the patches.  [default: as their folder states, or the model given by --init, or 4]",
 )
-@click.option("--licence", help="[default: that of the model given by --init, or Apache-2.0]")
+@click.option("--licence", help="[default: that of the model given by --init, or not stated]")
 @click.option(
     "--evaluation",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

@@ -56,7 +56,7 @@ def test_the_description_is_what_was_measured_and_valid(trained, packaged):
     assert (packaged.threshold, packaged.temperature) == (result["threshold"], result["temperature"])
     assert packaged.metrics["val"] == result["metrics"]["val"]
     assert {k: packaged.training_data[k] for k in ("patients", "patches")} == result["training_data"]
-    assert "train and unlisted patients of the split official" in packaged.training_data["description"]
+    assert "train and unlisted patients of the official split" in packaged.training_data["description"]
     assert {p.name for p in packaged.folder.iterdir()} == {
         "model.json",
         "MODEL_CARD.md",
@@ -319,7 +319,8 @@ def test_a_model_is_of_the_scale_that_the_patches_state(patches, trained, tmp_pa
     state_mpp(data, 1.0)
     config = read_config(None, [*SMALL, "fit.epochs=0"])
     train(data, config, tmp_path / "run")
-    assert package_run(tmp_path / "run", tmp_path / "fine").mpp == 1.0
+    made = package_run(tmp_path / "run", tmp_path / "fine")
+    assert (made.mpp, made.licence) == (1.0, "not stated")
     with pytest.raises(DataError, match="was trained at 1 um/px, and not at 2"):
         package_run(tmp_path / "run", tmp_path / "other", mpp=2.0)
     # The scale is of the identity of a run; a model of another one cannot be gone on with.

@@ -128,7 +128,7 @@ def package_run(
     """Make the model package `folder`, named like it, of what `wsi_idc.training.run.train` left in `run`.
 
     Its scale is that of the patches; `mpp` states it where neither their folder nor a model that training went on with
-    did, in place of 4 um/px. The licence is by default that of such a model, or else Apache-2.0.
+    did, in place of 4 um/px. The licence is by default that of such a model, or else not stated.
     With a model card, written from what was measured; `evaluation`, what `wsi-idc evaluate --perturb` wrote of a
     package of this run, adds what perturbations change. Raises DataError where the training has not come to its end or
     what it left is damaged, OutputError where `folder` is there already and not a package to `overwrite`, or its name
@@ -153,7 +153,7 @@ def package_run(
         "name": folder.name,
         "version": version,
         "description": f"{result['architecture']} on patches{neighbours}",
-        "licence": licence or result.get("begun", {}).get("licence") or "Apache-2.0",
+        "licence": licence or result.get("begun", {}).get("licence") or "not stated",
         "mpp": mpp,
         **{key: result[key] for key in ("patch_size", "halo", "threshold", "temperature")},
         "classes": ["non-IDC", "IDC"],
@@ -180,8 +180,9 @@ def _scale(run: Path, result: Mapping[str, Any], given: float | None) -> float:
 def _training_data(config: TrainConfig, result: Mapping[str, Any]) -> dict[str, Any]:
     """Say on whom a model was trained and chosen, so that whoever measures it on one of them is told."""
     train, val = config.data.train, config.data.val
+    split = "official split" if config.data.split == "official" else f'split "{Path(config.data.split).name}"'
     found: dict[str, Any] = {
-        "description": f"patches of the {' and '.join(train)} patients of the split {Path(config.data.split).name}; "
+        "description": f"patches of the {' and '.join(train)} patients of the {split}; "
         f"temperature and threshold fitted on its {' and '.join(val)} patients, metrics with both cross-validated over "
         "these patients"
     }
