@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import tifffile
 from hypothesis import settings
 
 from wsi_idc.demo.painter import PaintedSection, paint_section
@@ -103,3 +104,17 @@ def order(monkeypatch):
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "replace", named)
     return events
+
+
+@pytest.fixture
+def damaged(section: PaintedSection, tmp_path: Path) -> Path:
+    """A slide with one JPEG tile overwritten, in the middle of the section."""
+    path = write_slide(tmp_path / "damaged.tif", section.pixels, section.mpp, downsamples=(1,), compression="jpeg")
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        across = -(-page.imagewidth // page.tilewidth)
+        start, count = page.dataoffsets[across + 1], page.databytecounts[across + 1]
+    with path.open("r+b") as stream:
+        stream.seek(start)
+        stream.write(b"\0" * count)
+    return path

@@ -11,6 +11,7 @@ from skimage.color import rgb2hed, rgb_from_hed
 
 from wsi_idc.base.grid import Grid
 from wsi_idc.demo.painter import CLASSES
+from wsi_idc.errors import SlideError
 from wsi_idc.grading.fields import (
     MIN_TUMOUR,
     WEIGHTS,
@@ -19,9 +20,9 @@ from wsi_idc.grading.fields import (
     _share_within,
     choose,
     find_fields,
-    haematoxylin,
     invasive_edge,
 )
+from wsi_idc.grading.nuclei import haematoxylin
 from wsi_idc.regions.interpolate import fine_grid, per_side
 from wsi_idc.slides.slide import Slide
 from wsi_idc.slides.write import write_slide
@@ -211,6 +212,48 @@ def test_no_idc_no_fields_and_nothing_read():
     assert (chosen.fields, chosen.candidates, chosen.nuclear_density) == ([], 0, None)
     assert chosen.edge.is_empty
     assert slide.reads == []
+
+
+class Damaged(Noise):
+    """Noise of which a square of one pixel, at a place in level-0 pixels, cannot be decoded."""
+
+    path = "damaged.tif"
+
+    def __init__(self, found, place):
+        super().__init__(found)
+        self.place = place
+
+    def read(self, x, y, width, height, mpp):
+        across, down = (size * mpp / self.mpp.x for size in (width, height))
+        if x <= self.place[0] < x + across and y <= self.place[1] < y + down:
+            raise SlideError("cannot be decoded")
+        return super().read(x, y, width, height, mpp)
+
+
+def test_fields_that_cannot_be_decoded_are_left_out_and_counted():
+    """Once one broken tile cost all fields of a slide."""
+    heatmap = np.full((30, 30), 0.1)
+    heatmap[5:25, 5:25] = 0.9
+    found = segmentation(heatmap)
+    whole = find_fields(Noise(found), found, Wish())
+    place = whole.fields[0].x + 40, whole.fields[0].y + 40
+    chosen = find_fields(Damaged(found, place), found, Wish())
+    covering = [box for box in boxes(chosen.fields) if box.intersects(shapely.Point(*place))]
+    assert len(chosen.fields) == 10 and covering == []
+    # A cell is in 4 x 4 fields.
+    assert (chosen.lost, chosen.candidates) == (16, whole.candidates - 16)
+
+
+def test_a_slide_of_which_nothing_can_be_decoded_is_an_error():
+    class Broken(Noise):
+        path = "broken.tif"
+
+        def read(self, *place):
+            raise SlideError("cannot be decoded")
+
+    found = segmentation(np.full((10, 10), 0.9))
+    with pytest.raises(SlideError, match=r"broken\.tif: none of its IDC can be decoded for fields; is the file whole"):
+        find_fields(Broken(found), found, Wish())
 
 
 def test_a_slide_smaller_than_a_field_has_none():

@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import pytest
-import tifffile
 from click.testing import CliRunner
 
 import wsi_idc
@@ -17,20 +16,6 @@ from wsi_idc.runs.run import Runner
 from wsi_idc.slides.write import write_slide
 
 from helpers import no_number_between, write_onnx_package
-
-
-@pytest.fixture
-def damaged(section, tmp_path):
-    """A slide with one JPEG tile overwritten, in the middle of the section."""
-    path = write_slide(tmp_path / "damaged.tif", section.pixels, section.mpp, downsamples=(1,), compression="jpeg")
-    with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
-        across = -(-page.imagewidth // page.tilewidth)
-        start, count = page.dataoffsets[across + 1], page.databytecounts[across + 1]
-    with path.open("r+b") as stream:
-        stream.seek(start)
-        stream.write(b"\0" * count)
-    return path
 
 
 def test_an_undecodable_tile_costs_its_chunk_and_is_reported(damaged, tmp_path):

@@ -10,11 +10,10 @@ import numpy as np
 import shapely
 from scipy.ndimage import binary_fill_holes, distance_transform_edt
 from shapely import LineString, MultiPolygon, Polygon
-from skimage.color import hed_from_rgb
-from skimage.filters import threshold_otsu
 
 from wsi_idc.base.grid import Block, Grid
 from wsi_idc.base.polygons import area_of
+from wsi_idc.grading.nuclei import nuclear_share
 from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.slides.slide import Slide
 
@@ -27,13 +26,9 @@ MIN_TUMOUR = 0.5
 _CELLS = 4
 # A nucleus is 6 to 12 um wide: enough to tell it from what is around it.
 _NUCLEI_UM = 1.0
-# Pixels read at once, a side.
-_READ_SIDE = 1024
 # Gaps in the tissue up to twice as wide are closed: fat is a net of thin walls. And a border this near to glass lies
 # along glass: neither outlines nor the mask of tissue follow it more exactly.
 _GLASS_UM = 100.0
-# Optical densities are counted in steps of 0.01, up to 2.55.
-_BINS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +79,14 @@ class FoundFields:
 
     `edge` is the invasive edge in whole level-0 pixels, maybe empty; `nuclear_density` the optical density of
     haematoxylin from which a pixel is a nucleus, None where nothing was read; `candidates` the number of fields that
-    have enough tumour, overlapping ones too.
+    have enough tumour, overlapping ones too, and `lost` that of those which cannot be decoded and are none of these.
     """
 
     fields: list[GradingField]
     edge: Polygon | MultiPolygon
     nuclear_density: float | None
     candidates: int
+    lost: int = 0
 
 
 def find_fields(slide: Slide, found: Segmentation, wish: Wish) -> FoundFields:
@@ -104,8 +100,8 @@ def find_fields(slide: Slide, found: Segmentation, wish: Wish) -> FoundFields:
       by the largest share of a candidate. So it compares fields of one slide, not slides;
     - edge: the share within the invasive edge, see `invasive_edge`.
     The best is taken, then the best of those that do not overlap it, and so on; of equal ones the upper, then the left
-    one. Fewer are returned where there is no room for more. Only what candidates cover is read. Raises SlideError where
-    it cannot be.
+    one. Fewer are returned where there is no room for more. Only what candidates cover is read; those that cannot be
+    decoded are left out. Raises SlideError where nothing can be.
     """
     cells = _cell_grid(found.grid, wish.area_mm2)
     edge = invasive_edge(found, wish.edge_um)
@@ -118,7 +114,9 @@ def find_fields(slide: Slide, found: Segmentation, wish: Wish) -> FoundFields:
     if not candidate.any():
         return FoundFields([], edge, None, 0)
     wanted = _covered(candidate, cells.shape)
-    of_cells, density = _nuclear_share(slide, cells, wanted)
+    of_cells, known, density = nuclear_share(slide, cells, wanted)
+    lost = candidate & (_over_fields(wanted & ~known) > 0)
+    candidate &= ~lost
     nuclear = np.where(candidate, _over_fields(of_cells), 0)
     parts = {
         "tumour": _over_fields(of_idc * _mean_probability(found, cells)),
@@ -136,7 +134,7 @@ def find_fields(slide: Slide, found: Segmentation, wish: Wish) -> FoundFields:
         values = {name: round(min(1.0, float(part[here])), 6) for name, part in parts.items()}
         shares = (round(float(s[here]), 6) for s in (share, nuclear))
         fields.append(GradingField(x, y, width, height, area, float(score[here]), *values.values(), *shares))
-    return FoundFields(fields, edge, density, int(candidate.sum()))
+    return FoundFields(fields, edge, density, int(candidate.sum()), int(lost.sum()))
 
 
 def choose(score: np.ndarray, number: int) -> list[tuple[int, int]]:
@@ -184,17 +182,6 @@ def _widened(lines: Sequence[shapely.Geometry], reach: float) -> shapely.Geometr
     return shapely.union_all(shapely.buffer(pieces, reach))
 
 
-def haematoxylin(pixels: np.ndarray) -> np.ndarray:
-    """Return the haematoxylin of (..., 3) uint8 RGB as optical density, (...) float32, at least 0.
-
-    As `skimage.color.rgb2hed`, after Ruifrok & Johnston (2001), in a tenth of its time and in decadic units.
-    """
-    densities = -np.log10(np.maximum(np.arange(256) / 255, 1e-6))
-    tables = (densities[:, None] * hed_from_rgb[:, 0]).astype(np.float32)
-    total = sum(table[pixels[..., channel]] for channel, table in enumerate(tables.T))
-    return np.maximum(total, 0)
-
-
 def _cell_grid(grid: Grid, area_mm2: float) -> Grid:
     """Return the grid of cells, 4 x 4 to a field, whose side is a whole number of level-0 pixels."""
     side_um = round(1000 * area_mm2**0.5 / grid.slide_mpp[0]) * grid.slide_mpp[0]
@@ -215,31 +202,6 @@ def _covered(fields: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     for row, col in np.ndindex(_CELLS, _CELLS):
         out[row : row + fields.shape[0], col : col + fields.shape[1]] |= fields
     return out
-
-
-def _nuclear_share(slide: Slide, cells: Grid, wanted: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the share of nuclei of each wanted cell, (rows, cols), 0 elsewhere, and the density they begin at.
-
-    Cells are counted by density as they are read, so that the slide is read once and its pixels need not be kept.
-    """
-    counts = np.zeros((int(wanted.sum()), _BINS), np.uint32)
-    number = (np.cumsum(wanted) - 1).reshape(wanted.shape)
-    size = cells.patch_size
-    for block in cells.blocks(max(1, _READ_SIDE // size)):
-        if not wanted[block.slices].any():
-            continue
-        pixels = slide.read(*cells.origin(block), *cells.pixel_size(block), cells.mpp)
-        levels = np.minimum(100 * haematoxylin(pixels), _BINS - 1).astype(np.uint8)
-        for row, col in np.argwhere(wanted[block.slices]):
-            cell = levels[row * size : (row + 1) * size, col * size : (col + 1) * size]
-            counts[number[block.top + row, block.left + col]] = np.bincount(cell.ravel(), minlength=_BINS)
-    total = counts.sum(0, dtype=np.int64)
-    used = np.arange(*(np.flatnonzero(total)[[0, -1]] + [0, 1]))
-    # Between two steps, those above the threshold are nuclei; of one density only, none is.
-    last = int(threshold_otsu(hist=(total[used], used))) if len(used) > 1 else int(used[0])
-    share = np.zeros(wanted.shape)
-    share[wanted] = counts[:, last + 1 :].sum(1) / size**2
-    return share, (last + 1) / 100
 
 
 def _share_within(area: Polygon | MultiPolygon, cells: Grid) -> np.ndarray:

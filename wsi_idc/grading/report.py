@@ -6,7 +6,7 @@ import csv
 import json
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,8 @@ def write_fields(
             raise SlideError(f"{opened.path}: is not the slide that {run} was made from; give that one with --slide")
         found = read_segmentation(run)
         chosen = find_fields(opened, found, wish)
-        thumbnails = _write_crops(place, opened, chosen.fields)
+        kept, thumbnails = _write_crops(place, opened, chosen.fields)
+        chosen = replace(chosen, fields=kept, lost=chosen.lost + len(chosen.fields) - len(kept))
         _write_table(place / "fields.csv", opened, chosen.fields)
         (place / "fields.geojson").write_text(
             fields_geojson(
@@ -157,16 +158,21 @@ def read_segmentation(run: Path) -> Segmentation:
     return Segmentation(heatmap, grid, tissue, MultiPolygon(parts))
 
 
-def _write_crops(place: Path, slide: Slide, fields: list[GradingField]) -> list[Image.Image]:
-    """Write a crop of each field, one after the other, and return small ones."""
-    mpp, thumbnails = crop_mpp(slide), []
-    for rank, field in enumerate(fields, 1):
+def _write_crops(place: Path, slide: Slide, fields: list[GradingField]) -> tuple[list[GradingField], list[Image.Image]]:
+    """Write a crop of each field that can be decoded, one after the other; return these fields, and small crops."""
+    mpp, thumbnails, kept = crop_mpp(slide), [], []
+    for field in fields:
         size = round(field.width * slide.mpp.x / mpp), round(field.height * slide.mpp.y / mpp)
-        image = Image.fromarray(slide.read(field.x, field.y, *size, mpp))
+        try:
+            image = Image.fromarray(slide.read(field.x, field.y, *size, mpp))
+        except SlideError:
+            # At a finer scale than that by which it was chosen it lies in other tiles.
+            continue
+        kept.append(field)
         # Level 1 takes a third of the time of the usual 6, and a tenth more bytes.
-        image.save(place / _file_name(rank), compress_level=1)
+        image.save(place / _file_name(len(kept)), compress_level=1)
         thumbnails.append(image.resize((_THUMB, _THUMB), Image.Resampling.BICUBIC, reducing_gap=2.0))
-    return thumbnails
+    return kept, thumbnails
 
 
 def _file_name(rank: int) -> str:
@@ -187,6 +193,8 @@ def _notes(slide: Slide, summary: dict[str, Any], chosen: FoundFields, wish: Wis
     notes = [*slide.warnings, *filter(None, [summary["message"]])]
     if summary["failed_chunks"]:
         notes.append("the run is incomplete: where patches were not computed there are no fields")
+    if chosen.lost:
+        notes.append(f"squares that would be candidates but cannot be decoded, and were left out: {chosen.lost}")
     if len(chosen.fields) < wish.number:
         notes.append(
             f"{len(chosen.fields)} of {wish.number} fields: there is no room for more squares of {wish.area_mm2:g} mm2 "

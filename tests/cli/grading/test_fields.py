@@ -55,6 +55,38 @@ def rows_of(folder):
         return list(csv.DictReader(stream))
 
 
+def test_of_an_incomplete_slide_there_are_fields_where_it_can_be_decoded(damaged, tmp_path):
+    """Once one broken tile cost all fields of a slide."""
+    done = CliRunner().invoke(main, ["segment", str(damaged), "-o", str(tmp_path / "out"), "--threshold", "0.02"])
+    assert done.exit_code == 1, done.output
+    folder, run = tmp_path / "fields", tmp_path / "out" / "damaged"
+    told = CliRunner().invoke(main, ["fields", str(run), "-o", str(folder), "--number", "4", "--area", "0.05"])
+    assert told.exit_code == 0, told.output
+    assert "the run is incomplete" in told.stderr
+    rows = rows_of(folder)
+    assert len(rows) == 4 and {path.name for path in folder.glob("*.png")} >= {row["file"] for row in rows}
+
+
+def test_a_crop_that_cannot_be_decoded_costs_its_field(run, tmp_path, monkeypatch):
+    read, first = Slide.read, []
+
+    def once(self, x, y, *rest):
+        # Crops are read from where fields begin, after all else.
+        if len(rest) == 3 and rest[0] == rest[1] == side and not first:
+            first.append((x, y))
+            raise SlideError("cannot be decoded")
+        return read(self, x, y, *rest)
+
+    whole, _ = write_fields(run, tmp_path / "whole", WISH)
+    side = whole.fields[0].width
+    monkeypatch.setattr(Slide, "read", once)
+    chosen, notes = write_fields(run, tmp_path / "fields", WISH)
+    assert chosen.fields == whole.fields[1:] and chosen.lost == 1
+    assert "squares that would be candidates but cannot be decoded, and were left out: 1" in notes
+    assert [row["rank"] for row in rows_of(tmp_path / "fields")] == ["1", "2", "3"]
+    assert sorted(p.name for p in (tmp_path / "fields").glob("field-*.png")) == [f"field-0{n}.png" for n in (1, 2, 3)]
+
+
 def test_leaves_these_files_and_nothing_beside(written):
     folder, chosen, _ = written
     assert len(chosen.fields) == 4
