@@ -208,13 +208,12 @@ def _client(scheduler: str | None, cluster: str | None, workers: int) -> Iterato
 def _facts(slide: Path, outcome: SegmentResult | WsiIdcError) -> dict[str, Any]:
     """Return what --json says of a slide: of one that failed only why."""
     from wsi_idc.runs.manifest import NUMBERS
-    from wsi_idc.runs.results.folder import lost_patches
+    from wsi_idc.runs.results.folder import reason_of
 
     if isinstance(outcome, WsiIdcError):
         return {"slide": _text(slide), "state": "failed", "folder": None, "reason": str(outcome)}
     s = outcome.summary
-    reason = s["message"] or lost_patches(s)
-    facts = {"slide": _text(slide), "state": s["state"], "folder": _text(outcome.folder), "reason": reason}
+    facts = {"slide": _text(slide), "state": s["state"], "folder": _text(outcome.folder), "reason": reason_of(s)}
     numbers = {key: s[key] for key in (*NUMBERS, "slivers", "warnings", "failed_chunks")}
     return facts | {"reused": outcome.reused} | numbers
 

@@ -34,9 +34,9 @@ def write_evaluation(path: Path, metrics: Mapping[str, Any], report: str, figure
     views = ", each in eight views" if metrics["tta"] else ""
     own = "the model's own" if len(models) == 1 else "the mean, as logits, of the models' own"
     temperatures = ", ".join(f"{m['temperature']:g}" for m in metrics["models"])
-    images = {f.stem: _image(f) for f in figures}
-    # Of some eighty rows, which are read at the width of the page only.
-    robustness = images.pop("robustness", "")
+    # That of perturbations has some eighty rows, which are read at the width of the page only.
+    images = [_image(f, ' class="figure"') for f in figures if f.stem != "robustness"]
+    robustness = "".join(_image(f) for f in figures if f.stem == "robustness")
     body = f"""<p>{RESEARCH_USE}</p>
 {"".join(f'<p class="note">{html.escape(n)}</p>' for n in metrics["notes"])}
 <p>{metrics["n_patches"]} patches of {metrics["n_patients"]} patients: {html.escape(metrics["measured_on"])}. IDC from
@@ -45,7 +45,7 @@ Beside each value its 95 % interval, from a bootstrap over patients. Border: pat
 from the interior in whole sections only.
 </p>
 {table(heads, rows)}
-{"".join(images.values())}
+{"".join(images)}
 <h2>Calibration</h2>
 <p>Before: sigmoid(logit). After: sigmoid(logit / temperature), with temperature {temperatures}.</p>
 {table(["", *map(_spaced, calibration["before"])], moments)}
@@ -85,11 +85,10 @@ the IDC patches as they are.</p>
 {table(["IDC patches left", "called IDC"], free)}"""
 
 
-def _image(figure: Path) -> str:
-    """Return a figure as a picture within the page, which its style shows small beside others."""
-    small = "" if figure.stem == "robustness" else ' class="figure"'
+def _image(figure: Path, shown: str = "") -> str:
+    """Return a figure as a picture within the page, as wide as that, or as an attribute says."""
     data = base64.b64encode(figure.read_bytes()).decode()
-    return f'<img{small} alt="{_spaced(figure.stem)}" src="data:image/png;base64,{data}">'
+    return f'<img{shown} alt="{_spaced(figure.stem)}" src="data:image/png;base64,{data}">'
 
 
 def _spaced(name: str) -> str:

@@ -20,7 +20,7 @@ from wsi_idc.regions.delineate import Delineation, delineate
 from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.regions.outlining import Outlining
 from wsi_idc.regions.regions import measure_slide
-from wsi_idc.runs.results.folder import read_summary
+from wsi_idc.runs.results.folder import patches_lost, read_summary
 from wsi_idc.runs.results.origin import origin_of
 from wsi_idc.runs.results.overview import Pictured, draw_overview, read_plain
 from wsi_idc.runs.results.words import more_than_tissue, not_computed
@@ -103,7 +103,7 @@ def _doubts(summary: dict[str, Any] | None, grid: Grid) -> list[str]:
 
 def _title(summary: dict[str, Any]) -> str:
     """Name the slide; which squares failed, the heatmap does not tell from glass, so that a picture says how many."""
-    name, lost = summary["slide"]["slide"], sum(chunk["patches"] for chunk in summary["failed_chunks"])
+    name, lost = summary["slide"]["slide"], patches_lost(summary)
     return f"{name}, incomplete: patches not computed: {lost}" if lost else str(name)
 
 

@@ -49,7 +49,7 @@ def model_card(
         if facts["halo"]
         else "Each patch is judged by itself."
     )
-    data = facts["training_data"]
+    data, settings = facts["training_data"], tomllib.loads(config)
     return f"""# {facts["name"]} {facts["version"]}
 
 {facts["description"]}; {result["weights"]:,} weights. Licence: {facts["licence"]}.
@@ -64,12 +64,12 @@ network; the probability of invasive ductal carcinoma is sigmoid(logit / {facts[
 
 ## Data
 
-Trained on {data["patches"]:,} patches of {data["patients"]} patients: {data["description"]}.{_origin(config)}
+Trained on {data["patches"]:,} patches of {data["patients"]} patients: {data["description"]}.{_origin(settings)}
 
 ## Measured
 
 With 95 % intervals from a bootstrap over patients; thresholds and temperatures from other patients than those measured
-(cross-validated). {_independence(result, tomllib.loads(config))}
+(cross-validated). {_independence(result, settings)}
 
 {head} |
 |---|{"---|" * len(groups)}
@@ -77,7 +77,7 @@ With 95 % intervals from a bootstrap over patients; thresholds and temperatures 
 {_steadiness(robustness) if robustness else ""}
 ## Limits
 
-{_doubts(result)}{_of_data(config)}
+{_doubts(result)}{_of_data(settings)}
 - Other scanners, stains and laboratories than those of the training data: not measured.
 
 ## Configuration
@@ -88,9 +88,9 @@ With 95 % intervals from a bootstrap over patients; thresholds and temperatures 
 """
 
 
-def _of_data(config: str) -> str:
+def _of_data(config: Mapping[str, Any]) -> str:
     """Say what the patches do not show: of the public ones that is known, of others their owner has to say it."""
-    if tomllib.loads(config)["data"]["split"] == "official":
+    if config["data"]["split"] == "official":
         return """- The public IDC patches hold no slide without cancer and mark no DCIS: specificity on normal
   tissue is not known.
 - Labels are coarse outlines of one pathologist; at their borders they are noisy."""
@@ -135,8 +135,8 @@ Of patches that are not IDC are called so: {free}, and {1 - own["specificity"]:.
 """
 
 
-def _origin(config: str) -> str:
-    model = tomllib.loads(config)["model"]
+def _origin(config: Mapping[str, Any]) -> str:
+    model = config["model"]
     begun = model["init"] or (model["weights"] if model["weights"] != "none" else "")
     return f" Training began from the weights of {Path(begun).name}." if begun else ""
 

@@ -123,7 +123,7 @@ def outline_files(outlines: Path) -> list[Path]:
 def numbers_of(summary: dict[str, Any]) -> dict[str, object]:
     """Return what the manifest has of summary.json, but for the state."""
     return {key: summary[key] for key in NUMBERS} | {
-        "reason": summary["message"] or lost_patches(summary),
+        "reason": reason_of(summary),
         "failed_chunks": len(summary["failed_chunks"]),
         "made_by": made_by(summary),
         # Told apart by what none of them holds.
@@ -131,11 +131,19 @@ def numbers_of(summary: dict[str, Any]) -> dict[str, object]:
     }
 
 
-def lost_patches(summary: Mapping[str, Any]) -> str:
-    """Say how many patches of a slide were not computed and why, of several reasons the first; "" where all were."""
-    if not (chunks := summary["failed_chunks"]):
-        return ""
-    lost, reasons = sum(c["patches"] for c in chunks), list(dict.fromkeys(c["reason"] for c in chunks))
+def patches_lost(summary: Mapping[str, Any]) -> int:
+    """Return how many patches of a slide were not computed."""
+    return sum(chunk["patches"] for chunk in summary["failed_chunks"])
+
+
+def reason_of(summary: Mapping[str, Any]) -> str:
+    """Say why nothing of a slide was looked at, or how many patches were not computed and why; else "".
+
+    Of several reasons it is the first.
+    """
+    if summary["message"] or not (chunks := summary["failed_chunks"]):
+        return str(summary["message"])
+    lost, reasons = patches_lost(summary), list(dict.fromkeys(c["reason"] for c in chunks))
     more = f", and {len(reasons) - 1} more reasons" if len(reasons) > 1 else ""
     return f"{lost} {'patch' if lost == 1 else 'patches'} not computed ({reasons[0]}{more})"
 

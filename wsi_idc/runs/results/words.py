@@ -8,6 +8,7 @@ from typing import Any
 from wsi_idc.base.grid import Grid
 from wsi_idc.regions.interpolate import fine_grid
 from wsi_idc.regions.regions import UNCERTAIN
+from wsi_idc.runs.results.folder import patches_lost
 
 # Below these shares nobody needs to be told.
 _SOME_UNCERTAIN, _SOME_BLUR, _SOME_INK_MM2 = 0.1, 0.01, 0.01
@@ -30,7 +31,7 @@ def conclusion(summary: Mapping[str, Any]) -> str:
             f"IDC was found: {s['idc_mm2']:.2f} mm² in {where}, {share}{tissue}; "
             f"{'it is' if s['foci'] == 1 else 'the largest is'} {largest}."
         )
-    lost = sum(c["patches"] for c in s["failed_chunks"])
+    lost = patches_lost(s)
     return f"Incomplete: {lost} patches could not be computed. Of the others: {text}" if lost else text
 
 
